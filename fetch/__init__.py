@@ -1,0 +1,1 @@
+"""Get the bytes: magnet links, the swarm, downloads that resume, and seeding."""

@@ -1,0 +1,139 @@
+"""The one tree of errors, and the exit code that each branch gives.
+
+::
+
+    MagnetarError
+    ├── UsageError           2  an option, a missing path, an unknown name
+    ├── MalformedError       3  a manifest, magnet link, torrent or configuration file
+    │   ├── ManifestError
+    │   ├── MagnetError
+    │   └── TorrentError
+    ├── OutsideError         4  the world outside failed
+    │   ├── MetadataTimeout     no peer sent the metadata in time
+    │   ├── Stalled             no payload arrived in time
+    │   ├── NoSpace             the disk is full, or would be
+    │   ├── DiskError           the disk refused
+    │   └── FolderLocked        another process works in the folder
+    ├── WrongBytesError      5  these are not the bytes
+    ├── ConversionError      6  cannot convert
+    │   ├── UnsafePickle        the pickle names something that is not a tensor
+    │   ├── CheckpointError     the container is damaged, hostile, or unknown
+    │   └── LayoutError         names or shapes are not those of a layout that we know
+    └── BootError            7  the weights do not boot
+
+Anything else that escapes is a bug, and shows its traceback.
+"""
+
+from enum import IntEnum
+from typing import ClassVar
+
+
+class ExitCode(IntEnum):
+    """What the process tells its caller."""
+
+    GOOD = 0
+    BUG = 1
+    USAGE = 2
+    MALFORMED = 3
+    OUTSIDE = 4
+    WRONG_BYTES = 5
+    CANNOT_CONVERT = 6
+    UNHEALTHY = 7
+    NOT_ALL_CHECKED = 8
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class MagnetarError(Exception):
+    """Something that a caller may expect to go wrong.
+
+    ``message`` says what was wrong, with which file or tensor; ``hint`` says what to do next.
+    Both may quote foreign text: whoever shows them escapes it.
+    """
+
+    exit_code: ClassVar[ExitCode]
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(MagnetarError):
+    """The request itself is wrong: an option, a missing path, an unknown name."""
+
+    exit_code = ExitCode.USAGE
+
+
+class MalformedError(MagnetarError):
+    """A manifest, magnet link, torrent or configuration file is malformed, unsafe or unknown."""
+
+    exit_code = ExitCode.MALFORMED
+
+
+class ManifestError(MalformedError):
+    """A manifest cannot be read, or says something unsafe."""
+
+
+class MagnetError(MalformedError):
+    """A magnet link names no torrent, even after healing."""
+
+
+class TorrentError(MalformedError):
+    """A torrent's metadata is damaged, unsafe, or not what was pinned."""
+
+
+class OutsideError(MagnetarError):
+    """The world outside failed: network, disk, another process."""
+
+    exit_code = ExitCode.OUTSIDE
+
+
+class MetadataTimeout(OutsideError):
+    """No peer sent the torrent's metadata in time."""
+
+
+class Stalled(OutsideError):
+    """No payload arrived for too long."""
+
+
+class NoSpace(OutsideError):
+    """The disk is full, or would be before the work ends."""
+
+
+class DiskError(OutsideError):
+    """The file system refused to read or write."""
+
+
+class FolderLocked(OutsideError):
+    """Another process works in the folder."""
+
+
+class WrongBytesError(MagnetarError):
+    """These are not the bytes that they should be."""
+
+    exit_code = ExitCode.WRONG_BYTES
+
+
+class ConversionError(MagnetarError):
+    """The checkpoint cannot be converted."""
+
+    exit_code = ExitCode.CANNOT_CONVERT
+
+
+class UnsafePickle(ConversionError):
+    """A pickle names something that a state dict does not need. It was not executed."""
+
+
+class CheckpointError(ConversionError):
+    """A checkpoint's container is damaged, hostile, or of an unknown kind."""
+
+
+class LayoutError(ConversionError):
+    """Names, shapes or dtypes are not those of a layout that we know."""
+
+
+class BootError(MagnetarError):
+    """The weights do not boot, or boot and are not healthy."""
+
+    exit_code = ExitCode.UNHEALTHY

@@ -1,0 +1,78 @@
+"""What the parts tell while they work: facts, as frozen values that hold primitives only.
+
+A function that takes long has ``emit: Emit = ignore`` as its last parameter. It emits what happened
+since the last event; totals, rates, time left and throttling are the business of whoever shows them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+Unit = Literal["B", "tensors", "layers", "tokens", "files"]
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """A step began. ``total`` is in ``unit``; None where it is not known yet."""
+
+    step: str
+    total: int | None
+    unit: Unit = "B"
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """``amount`` more of the step's unit is done since the last event of that step."""
+
+    step: str
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A step ended."""
+
+    step: str
+
+
+@dataclass(frozen=True, slots=True)
+class SwarmSeen:
+    """Who is there: connected peers, how many of them are seeds, nodes of the DHT, bytes sent so far."""
+
+    peers: int
+    seeds: int
+    dht_nodes: int
+    uploaded: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrackerAnswered:
+    """A tracker answered: with ``peers``, or with ``error``."""
+
+    url: str
+    peers: int
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundWrong:
+    """Something is wrong with one file or tensor. Bad news: never throttled."""
+
+    kind: str
+    subject: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Remarked:
+    """A fact worth a line: a healed link, a resumed download, an assumption that was made."""
+
+    text: str
+
+
+Event = Began | Moved | Ended | SwarmSeen | TrackerAnswered | FoundWrong | Remarked
+Emit = Callable[[Event], None]
+
+
+def ignore(_event: Event) -> None:
+    """Emit into nothing: the default of every function that takes an ``Emit``."""

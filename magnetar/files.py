@@ -1,0 +1,66 @@
+"""Writing so that a kill -9 at any moment leaves either the old file or the new one."""
+
+import errno
+import os
+import tempfile
+from pathlib import Path
+
+from magnetar.errors import DiskError, NoSpace, OutsideError
+
+OUT_OF_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Put ``content`` at ``path`` atomically and durably; the file's mode follows the umask.
+
+    Raises ``NoSpace`` or ``DiskError``; the old file, if any, is then untouched.
+    """
+    temporary = ""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o666 & ~current_umask())
+        os.replace(temporary, path)
+        temporary = ""
+        sync_folder(path.parent)
+    except OSError as error:
+        raise disk_failure(error, path) from error
+    finally:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename inside ``folder`` durable, where the platform can."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def disk_failure(error: OSError, path: Path) -> OutsideError:
+    """The error of ours for one of the operating system's, met at ``path``."""
+    reason = error.strerror or str(error)
+    if error.errno in OUT_OF_SPACE:
+        return NoSpace(f"{path}: cannot be written: {reason}", hint="make space, then run the same command again")
+    return DiskError(f"{path}: {reason}", hint="check that the folder exists and that you may write there")
+
+
+def current_umask() -> int:
+    """The process's umask. Read from the kernel where it can be, since asking for it means setting it."""
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
+    except OSError:
+        pass
+    umask = os.umask(0o022)
+    os.umask(umask)
+    return umask
