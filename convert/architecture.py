@@ -39,7 +39,15 @@ class Architecture:
     context_length: int | None = None
 
     def __post_init__(self) -> None:
-        counts = (self.dim, self.n_layers, self.head_dim, self.hidden_dim, self.n_heads, self.n_kv_heads, self.vocab_size)
+        counts = (
+            self.dim,
+            self.n_layers,
+            self.head_dim,
+            self.hidden_dim,
+            self.n_heads,
+            self.n_kv_heads,
+            self.vocab_size,
+        )
         if not all(0 < count <= LARGEST for count in counts):
             raise LayoutError(f"an architecture needs positive sizes of at most {LARGEST}, not {counts}")
         if not 0 <= self.n_experts <= LARGEST or (self.n_experts and not 0 < self.experts_per_token <= self.n_experts):

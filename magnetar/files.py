@@ -3,9 +3,13 @@
 import errno
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from magnetar.errors import DiskError, NoSpace, OutsideError
+from filelock import FileLock, Timeout
+
+from magnetar.errors import DiskError, FolderLocked, NoSpace, OutsideError
 
 OUT_OF_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -64,3 +68,33 @@ def current_umask() -> int:
     umask = os.umask(0o022)
     os.umask(umask)
     return umask
+
+
+STATE_FOLDER = ".magnetar"
+"""The one hidden folder beside the files in which the state of a download or a conversion lives."""
+
+
+@contextmanager
+def lock_folder(folder: Path) -> Iterator[Path]:
+    """Hold ``folder`` for this process, and yield its state folder, made if need be.
+
+    The lock dies with the process, so a kill -9 leaves nothing to clean up.
+    Raises ``FolderLocked`` if another process holds it, ``NoSpace`` or ``DiskError``.
+    """
+    state = folder / STATE_FOLDER
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        if state.is_symlink():
+            raise DiskError(f"{state}: is a link, and would lead out of the folder", hint="remove the link")
+        lock = FileLock(state / "lock", timeout=0)
+        lock.acquire()
+    except Timeout:
+        raise FolderLocked(
+            f"{folder}: another process works in this folder", hint="wait for it, or stop it, then run this again"
+        ) from None
+    except OSError as error:
+        raise disk_failure(error, state) from error
+    try:
+        yield state
+    finally:
+        lock.release()

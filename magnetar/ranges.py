@@ -91,7 +91,7 @@ class LocalFile:
             done += count
 
     def available(self, offset: int, length: int) -> bool:
-        return 0 <= offset and offset + length <= self._size
+        return offset >= 0 and offset + length <= self._size
 
     def spans(self, offset: int, length: int) -> Iterator[FileSpan]:
         yield FileSpan(self._descriptor, offset, length)

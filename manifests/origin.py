@@ -1,0 +1,43 @@
+"""What a folder was fetched as: a note beside the files, written by ``fetch`` and read by ``verify``."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from magnetar.files import STATE_FOLDER, replace_file
+
+ORIGIN_FILE = "origin.json"
+LARGEST_ORIGIN = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The torrent that a folder holds: its infohashes as lower-case hex (empty where it has none), and its name.
+
+    ``complete`` says that every piece was checked when the download ended.
+    """
+
+    name: str
+    infohash_v1: str
+    infohash_v2: str
+    complete: bool
+
+
+def record_origin(folder: Path, origin: Origin) -> None:
+    """Note beside the files what they were fetched as. Raises ``NoSpace`` or ``DiskError``."""
+    replace_file(folder / STATE_FOLDER / ORIGIN_FILE, json.dumps(asdict(origin), indent=1).encode())
+
+
+def read_origin(folder: Path) -> Origin | None:
+    """What the folder was fetched as; None if nothing readable says so."""
+    path = folder / STATE_FOLDER / ORIGIN_FILE
+    try:
+        if path.stat().st_size > LARGEST_ORIGIN:
+            return None
+        noted = json.loads(path.read_bytes())
+        texts = (noted["name"], noted["infohash_v1"], noted["infohash_v2"])
+        if not all(isinstance(text, str) for text in texts) or not isinstance(noted["complete"], bool):
+            return None
+        return Origin(*texts, complete=noted["complete"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
