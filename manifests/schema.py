@@ -1,0 +1,214 @@
+"""The manifest: one release in TOML, ``format = 1``. Strict: what is not understood is refused, not skipped.
+
+Keys that begin with ``x-`` are for others, and are passed over.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from magnetar.errors import MalformedError, ManifestError
+from magnetar.manifests.digests import Digest
+from magnetar.manifests.paths import safe_path
+
+FORMAT = 1
+LARGEST_MANIFEST = 1 << 20
+"""tomllib reads 6 MB/s. The catalog's manifests have 3 KB."""
+LONGEST_KEY = 256
+"""A dotted key costs tomllib time that is quadratic in its length: 9 s for 40 KB."""
+DEEPEST_NESTING = 32
+"""tomllib recurses once a bracket."""
+
+
+def _safe(text: str) -> str:
+    try:
+        return str(safe_path(text))
+    except MalformedError as error:
+        raise ValueError(error.message) from error
+
+
+def _digest(value: object) -> Digest:
+    if isinstance(value, Digest):
+        return value
+    try:
+        return Digest.parse(value if isinstance(value, str) else repr(value))
+    except MalformedError as error:
+        raise ValueError(error.message) from error
+
+
+def _strong(digest: Digest) -> Digest:
+    if digest.weak:
+        raise ValueError(f"{digest.algorithm} is too weak to pin a text")
+    return digest
+
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
+Line = Annotated[str, Field(min_length=1, max_length=2000)]
+Count = Annotated[int, Field(gt=0, lt=1 << 62)]
+Size = Annotated[int, Field(ge=0, lt=1 << 62)]
+RelativePath = Annotated[str, AfterValidator(_safe)]
+DigestText = Annotated[Digest, BeforeValidator(_digest)]
+Url = Annotated[str, Field(pattern=r"^https?://[^\s]+$", max_length=2000)]
+
+
+class _Table(BaseModel):
+    """A TOML table whose every key is known."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pass_over_foreign_keys(cls, table: Any) -> Any:
+        if not isinstance(table, dict):
+            return table
+        return {key: value for key, value in table.items() if not str(key).startswith("x-")}
+
+
+class ReleaseFile(_Table):
+    """One file of the release. ``size`` in bytes; without digests it can be found, but not proven."""
+
+    path: RelativePath
+    size: Size | None = None
+    digests: tuple[DigestText, ...] = ()
+
+
+class Mirror(_Table):
+    """Where else the release can be had: an archive of it, by HTTP."""
+
+    url: Url
+    digests: tuple[DigestText, ...] = ()
+
+
+class ArchitectureFacts(_Table):
+    """What kind of model it is, in counts of weights; ``context_length`` in tokens."""
+
+    total_parameters: Count | None = None
+    active_parameters: Count | None = None
+    layers: Count | None = None
+    experts: Size | None = None
+    experts_per_token: Size | None = None
+    context_length: Count | None = None
+    dtype: Line | None = None
+
+
+class Smoke(_Table):
+    """What the smoke test must find: bits per byte on the text with that digest, give or take ``tolerance``."""
+
+    text: Annotated[DigestText, AfterValidator(_strong)]
+    bits_per_byte: Annotated[float, Field(gt=0, lt=64)]
+    tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.01
+
+
+class Manifest(_Table):
+    """One release. ``files`` is None where the list itself is not known."""
+
+    format: int
+    name: Name
+    title: Line
+    publisher: Line
+    licence: Line
+    published: date | None = None
+    summary: Line | None = None
+    magnet: Annotated[str, Field(pattern=r"^magnet:\?", max_length=16384)] | None = None
+    infohash_v1: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
+    infohash_v2: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    folder: RelativePath | None = None
+    layout: Line | None = None
+    architecture: ArchitectureFacts = ArchitectureFacts()
+    files: tuple[ReleaseFile, ...] | None = None
+    mirrors: tuple[Mirror, ...] = ()
+    smoke: Smoke | None = None
+    sources: tuple[Line, ...] = ()
+    unknown: tuple[Line, ...] = ()
+
+    @model_validator(mode="after")
+    def _name_each_file_once(self) -> "Manifest":
+        # Compared as a case-insensitive file system would: there the second file would overwrite the first.
+        seen: set[str] = set()
+        for file in self.files or ():
+            if file.path.casefold() in seen:
+                raise ValueError(f"files: {file.path!r} is named twice")
+            seen.add(file.path.casefold())
+        return self
+
+    @property
+    def known_size(self) -> int | None:
+        """Bytes of all files; None where one of them is not known."""
+        sizes = [file.size for file in self.files or ()]
+        return None if not sizes or None in sizes else sum(size for size in sizes if size is not None)
+
+
+def load_manifest(path: Path) -> Manifest:
+    """Read and check one manifest. Raises ``ManifestError``, naming the file and the key."""
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(LARGEST_MANIFEST + 1)
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read: {error.strerror}", hint="check the path") from error
+    return parse_manifest(content, str(path))
+
+
+def parse_manifest(content: bytes, where: str) -> Manifest:
+    """Check the bytes of a manifest; ``where`` names them in messages. Raises ``ManifestError``."""
+    table = _parse_toml(content, where)
+    version = table.get("format")
+    if isinstance(version, int) and not isinstance(version, bool) and version > FORMAT:
+        raise ManifestError(
+            f"{where}: is of format {version}, and this Magnetar reads format {FORMAT}", hint="upgrade Magnetar"
+        )
+    if version != FORMAT:
+        raise ManifestError(f"{where}: format is {version!r}, not {FORMAT}", hint="a manifest begins with format = 1")
+    try:
+        return Manifest.model_validate(_lists_as_tuples(table))
+    except ValidationError as error:
+        raise ManifestError(f"{where}: {'; '.join(_explain(error))}", hint="mend the manifest") from error
+
+
+def _explain(error: ValidationError) -> Iterator[str]:
+    """Each thing wrong, with the path of its key: ``files.0.path: …``."""
+    for one in error.errors(include_url=False, include_input=False)[:10]:
+        path = ".".join(str(part) for part in one["loc"])
+        yield (
+            f"{path}: {one['msg'].removeprefix('Value error, ')}" if path else one["msg"].removeprefix("Value error, ")
+        )
+
+
+def _lists_as_tuples(value: Any) -> Any:
+    """TOML has arrays; the frozen tables hold tuples, and strict validation does not confuse the two."""
+    if isinstance(value, dict):
+        return {key: _lists_as_tuples(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return tuple(_lists_as_tuples(inner) for inner in value)
+    return value
+
+
+def _parse_toml(content: bytes, where: str) -> dict[str, Any]:
+    if len(content) > LARGEST_MANIFEST:
+        raise ManifestError(f"{where}: is larger than {LARGEST_MANIFEST} bytes, which no manifest is")
+    try:
+        text = content.decode("utf-8")
+        _bound_parse_time(text, where)
+        return tomllib.loads(text)
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{where}: is not UTF-8 text: byte {error.start}") from error
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
+        raise ManifestError(f"{where}: is not TOML: {error}") from error
+
+
+def _bound_parse_time(text: str, where: str) -> None:
+    """Refuse what would make tomllib slow or deep, before it sees the document."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        bare = re.sub(r'"(?:[^"\\]|\\.)*"|\'[^\']*\'', '""', line)
+        if max((len(key) for key in re.split(r"[=,{]", bare)), default=0) > LONGEST_KEY and "." in bare:
+            raise ManifestError(f"{where}: line {number} has a key or value of over {LONGEST_KEY} characters")
+    depth = deepest = 0
+    for bracket in re.findall(r"[\[\]{}]", text):
+        depth = depth + 1 if bracket in "[{" else max(depth - 1, 0)
+        deepest = max(deepest, depth)
+    if deepest > DEEPEST_NESTING:
+        raise ManifestError(f"{where}: is nested {deepest} deep; {DEEPEST_NESTING} is the limit")
