@@ -157,11 +157,11 @@ def parse_manifest(content: bytes, where: str) -> Manifest:
     """Check the bytes of a manifest; ``where`` names them in messages. Raises ``ManifestError``."""
     table = _parse_toml(content, where)
     version = table.get("format")
-    if isinstance(version, int) and not isinstance(version, bool) and version > FORMAT:
+    if type(version) is int and version > FORMAT:
         raise ManifestError(
             f"{where}: is of format {version}, and this Magnetar reads format {FORMAT}", hint="upgrade Magnetar"
         )
-    if version != FORMAT:
+    if type(version) is not int or version != FORMAT:
         raise ManifestError(f"{where}: format is {version!r}, not {FORMAT}", hint="a manifest begins with format = 1")
     try:
         return Manifest.model_validate(_lists_as_tuples(table))

@@ -1,0 +1,129 @@
+"""The screen: results to stdout, progress and hints to stderr, as text or as one JSON object."""
+
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from datetime import date
+from enum import Enum
+from pathlib import Path
+from typing import Any, TextIO, TypeVar
+
+from rich.console import Console, Group, RenderableType
+from rich.text import Text
+
+from magnetar.errors import ExitCode, MagnetarError
+from magnetar.events import Emit
+from magnetar.render_progress import ProgressStyle, watch
+from magnetar.render_text import clean
+
+Result = TypeVar("Result")
+
+PIPE_WIDTH = 160
+"""Columns where no terminal says how many: tables in a log or a pipe should not fold."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: handled like Ctrl-C everywhere below, and told apart only by its exit code."""
+
+
+class Screen:
+    """Where one command writes."""
+
+    def __init__(self, command: str, *, as_json: bool, quiet: bool, progress: ProgressStyle) -> None:
+        self.command = command
+        self.as_json = as_json
+        self.progress = ProgressStyle.NONE if quiet else progress
+        self.out = _console(sys.stdout)
+        self.err = _console(sys.stderr)
+
+    def run(
+        self,
+        work: Callable[[Emit], Result],
+        draw: Callable[[Result], RenderableType],
+        judge: Callable[[Result], ExitCode] = lambda _result: ExitCode.GOOD,
+    ) -> ExitCode:
+        """Do the work with its progress shown, then show what came of it. Returns the exit code."""
+        try:
+            with watch(self.err, self.progress) as emit:
+                result = work(emit)
+        except MagnetarError as error:
+            return self.fail(error.exit_code, type(error).__name__, error.message, error.hint)
+        except Terminated:
+            return self.fail(ExitCode.TERMINATED, "Terminated", "terminated", RESUME_HINT)
+        except KeyboardInterrupt:
+            return self.fail(ExitCode.INTERRUPTED, "Interrupted", "interrupted", RESUME_HINT)
+        code = judge(result)
+        self.show(result, draw, code)
+        return code
+
+    def show(self, result: Result, draw: Callable[[Result], RenderableType], code: ExitCode) -> None:
+        """Write a result to stdout."""
+        if self.as_json:
+            self._write_json({"ok": code == ExitCode.GOOD, "exit": int(code), "result": plain(result)})
+        else:
+            _unbroken(lambda: self.out.print(draw(result)), self.out)
+
+    def fail(self, code: ExitCode, kind: str, message: str, hint: str) -> ExitCode:
+        """Write an error: for a person to stderr, for a program to stdout."""
+        if self.as_json:
+            error = {"kind": kind, "message": message, "hint": hint}
+            self._write_json({"ok": False, "exit": int(code), "error": error})
+        else:
+            lines = [Text.assemble(("error: ", "bold red"), clean(message))]
+            lines += [Text.assemble(("hint:  ", "cyan"), clean(hint))] if hint else []
+            _unbroken(lambda: self.err.print(Group(*lines), soft_wrap=True), self.err)
+        return code
+
+    def _write_json(self, rest: dict[str, Any]) -> None:
+        line = json.dumps({"command": self.command, **rest}, ensure_ascii=True)
+        _unbroken(lambda: print(line, file=self.out.file, flush=True), self.out)
+
+
+RESUME_HINT = "what is on disk is kept: run the same command again to go on"
+
+
+def _console(stream: TextIO) -> Console:
+    if stream.isatty():
+        return Console(file=stream, highlight=False)
+    return Console(file=stream, highlight=False, width=PIPE_WIDTH, force_terminal=False, no_color=True)
+
+
+def _unbroken(write: Callable[[], object], console: Console) -> None:
+    """Write; if the reader has gone, say nothing more. The exit code is what it would have been."""
+    try:
+        write()
+        console.file.flush()
+    except BrokenPipeError:
+        # The interpreter flushes once more at its end, and would complain of the same pipe.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, console.file.fileno())
+
+
+def plain(value: Any) -> Any:
+    """``value`` as JSON holds it: dataclasses and models by field, paths, digests and enums as text."""
+    if value is None or isinstance(value, bool | int | float):
+        return _finite(value)
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, str):
+        # A file name may hold bytes that are no text; JSON cannot.
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, tuple | list | set | frozenset):
+        return [plain(inner) for inner in value]
+    if hasattr(type(value), "model_fields"):
+        return {key: plain(getattr(value, key)) for key in type(value).model_fields}
+    if is_dataclass(value) and type(value).__str__ is object.__str__:
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Path | date) or is_dataclass(value):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no place in a result")
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity; as text they survive every reader."""
+    return str(value) if isinstance(value, float) and not re.fullmatch(r"-?[\d.]+(e[+-]?\d+)?", repr(value)) else value

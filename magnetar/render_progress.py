@@ -1,0 +1,198 @@
+"""Progress: totals, rates, time left and throttling, kept in one place and shown in three ways."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import assert_never
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.text import Text
+
+from magnetar.events import Began, Emit, Ended, Event, FoundWrong, Moved, Remarked, SwarmSeen, TrackerAnswered, ignore
+from magnetar.render_text import amount, clean, clock
+
+PLAIN_INTERVAL = 10.0
+"""Seconds between two lines of one step in a log."""
+
+
+class ProgressStyle(StrEnum):
+    """How progress is shown on stderr."""
+
+    AUTO = "auto"
+    PLAIN = "plain"
+    JSON = "json"
+    NONE = "none"
+
+
+@contextmanager
+def watch(console: Console, style: ProgressStyle) -> Iterator[Emit]:
+    """An ``Emit`` that shows events on ``console`` for as long as the context lasts. Safe to call from any thread."""
+    if style is ProgressStyle.NONE:
+        yield ignore
+    elif style is ProgressStyle.JSON:
+        yield _json_lines(console)
+    elif style is ProgressStyle.PLAIN or not console.is_terminal or console.no_color:
+        yield PlainProgress(lambda line: console.print(Text(line), soft_wrap=True))
+    else:
+        with LiveProgress(console) as live:
+            yield live
+
+
+def _json_lines(console: Console) -> Emit:
+    lock = threading.Lock()
+
+    def emit(event: Event) -> None:
+        with lock:
+            print(json.dumps({"event": type(event).__name__, **asdict(event)}), file=console.file, flush=True)
+
+    return emit
+
+
+@dataclass(slots=True)
+class Meter:
+    """How far one step is, in its unit; times are seconds of a monotonic clock."""
+
+    total: int | None
+    unit: str
+    began: float
+    done: int = 0
+    told: float = field(default=0.0)
+
+    def describe(self, now: float) -> str:
+        """``12.0 MB of 8.4 GB (0 %), 3.1 MB/s, 45:12 left``."""
+        rate = self.done / max(now - self.began, 1e-3)
+        if not self.total:
+            return f"{amount(self.done, self.unit)}, {amount(int(rate), self.unit)}/s"
+        share = 100 * self.done // self.total
+        left = clock((self.total - self.done) / rate) if rate and self.done < self.total else clock(0)
+        of = f"{amount(self.done, self.unit)} of {amount(self.total, self.unit)}"
+        return f"{of} ({share} %), {amount(int(rate), self.unit)}/s, {left} left"
+
+    def conclude(self, now: float) -> str:
+        """``8.4 GB in 2:13, 63.0 MB/s``."""
+        seconds = max(now - self.began, 1e-3)
+        return f"{amount(self.done, self.unit)} in {clock(seconds)}, {amount(int(self.done / seconds), self.unit)}/s"
+
+
+class PlainProgress:
+    """One line a step and interval, for logs and pipes. Bad news at once."""
+
+    def __init__(self, write: Callable[[str], None], now: Callable[[], float] = time.monotonic) -> None:
+        self._write = write
+        self._now = now
+        self._meters: dict[str, Meter] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, event: Event) -> None:
+        with self._lock:
+            self._take(event)
+
+    def _take(self, event: Event) -> None:
+        now = self._now()
+        match event:
+            case Began(step, total, unit):
+                self._meters[step] = Meter(total, unit, began=now, told=now)
+            case Moved(step, moved):
+                self._move(step, moved, now)
+            case Ended(step):
+                meter = self._meters.pop(step, None)
+                self._write(f"{step}: {meter.conclude(now) if meter and meter.done else 'done'}")
+            case SwarmSeen():
+                pass  # the payload's own line says whether it moves
+            case TrackerAnswered() | FoundWrong() | Remarked():
+                self._write(describe(event))
+            case _:
+                assert_never(event)
+
+    def _move(self, step: str, moved: int, now: float) -> None:
+        meter = self._meters.get(step)
+        if meter is None:
+            return
+        meter.done += moved
+        if now - meter.told >= PLAIN_INTERVAL:
+            meter.told = now
+            self._write(f"{step}: {meter.describe(now)}")
+
+
+class LiveProgress:
+    """Bars that move, for a terminal."""
+
+    def __init__(self, console: Console) -> None:
+        columns = (TextColumn("[bold]{task.description:<9}"), BarColumn(32), _Amount(), _Speed(), _Swarm())
+        self._progress = Progress(*columns, console=console)
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> "LiveProgress":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._progress.stop()
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Began(step, total, unit):
+                self._tasks[step] = self._progress.add_task(step, total=total, unit=unit, swarm="")
+            case Moved(step, moved):
+                if step in self._tasks:
+                    self._progress.advance(self._tasks[step], moved)
+            case Ended(step):
+                self._finish(step)
+            case SwarmSeen():
+                for task in self._progress.tasks:
+                    if not task.finished:
+                        self._progress.update(task.id, swarm=describe(event))
+            case TrackerAnswered() | FoundWrong() | Remarked():
+                self._progress.console.print(Text(describe(event)))
+            case _:
+                assert_never(event)
+
+    def _finish(self, step: str) -> None:
+        task = self._tasks.pop(step, None)
+        if task is not None:
+            done = self._progress.tasks[self._progress.task_ids.index(task)].completed
+            self._progress.update(task, total=max(done, 1), completed=max(done, 1), swarm="")
+
+
+class _Amount(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        unit = str(task.fields["unit"])
+        done = amount(int(task.completed), unit)
+        return Text(done if task.total is None or task.finished else f"{done} of {amount(int(task.total), unit)}")
+
+
+class _Speed(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        words = f"{amount(int(speed), str(task.fields['unit']))}/s" if speed else ""
+        left = task.time_remaining
+        if left and not task.finished:
+            words += f", {clock(left)} left"
+        return Text(words, style="cyan")
+
+
+class _Swarm(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(str(task.fields["swarm"]), style="dim")
+
+
+def describe(event: SwarmSeen | TrackerAnswered | FoundWrong | Remarked) -> str:
+    """One line that says what happened."""
+    match event:
+        case SwarmSeen(peers, seeds, nodes, uploaded):
+            dht = f", {nodes} DHT nodes" if nodes else ""
+            return f"{peers} peers ({seeds} seeds){dht}, {decimal(uploaded)} sent"
+        case TrackerAnswered(url, peers, error):
+            return f"tracker {clean(url)}: {clean(error) if error else f'{peers} peers'}"
+        case FoundWrong(kind, subject, detail):
+            return f"{kind}: {clean(subject)}: {clean(detail)}"
+        case Remarked(text):
+            return clean(text)
+        case _:
+            assert_never(event)

@@ -1,0 +1,36 @@
+"""A small release on disk, with the manifest that describes it."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from magnetar.manifests.choice import Choice, Trust
+from magnetar.manifests.schema import Manifest, parse_manifest
+
+CONTENT = {"weights.bin": b"w" * 3000, "params.json": b"{}", "sub/tokenizer.model": b"pieces"}
+
+
+def manifest_of(content: dict[str, bytes], algorithm: str = "sha256", name: str = "tiny") -> Manifest:
+    lines = ["format = 1", f'name = "{name}"', 'title = "Tiny"', 'publisher = "us"', 'licence = "Apache-2.0"']
+    for path, data in content.items():
+        digest = hashlib.new(algorithm, data).hexdigest()
+        lines += ["[[files]]", f'path = "{path}"', f"size = {len(data)}", f'digests = ["{algorithm}:{digest}"]']
+    return parse_manifest("\n".join(lines).encode(), "tiny.toml")
+
+
+def write(folder: Path, content: dict[str, bytes]) -> Path:
+    for path, data in content.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(data)
+    return folder
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Path:
+    return write(tmp_path / "tiny", CONTENT)
+
+
+@pytest.fixture
+def choice() -> Choice:
+    return Choice(manifest_of(CONTENT), "named by the test", Trust.RELEASE)

@@ -1,0 +1,96 @@
+import time
+
+import pytest
+
+from magnetar.errors import ManifestError
+from magnetar.manifests.schema import Manifest, parse_manifest
+
+HEAD = 'format = 1\nname = "tiny"\ntitle = "Tiny"\npublisher = "us"\nlicence = "Apache-2.0"\n'
+
+
+def parse(text: str) -> Manifest:
+    return parse_manifest((HEAD + text).encode(), "tiny.toml")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../x", "/etc/passwd", "a/../../x", "", ".", "a//b", "a\\\\..\\\\x", "C:/x", "a/./b",
+        ".magnetar/resume", "sub/.MAGNETAR/x", ".git/hooks/post-checkout", ".git./config", "a\\u0000b",
+        "a\\nb", "a\\u001b[31m",
+    ],
+)  # fmt: skip
+def test_a_path_that_leaves_the_folder_or_enters_a_state_folder_is_refused(path: str) -> None:
+    with pytest.raises(ManifestError, match=r"files\.0\.path"):
+        parse(f'[[files]]\npath = "{path}"')
+
+
+def test_paths_that_only_look_odd_are_kept() -> None:
+    manifest = parse('[[files]]\npath = "ckpt-0/tensor00000_000"\n[[files]]\npath = "..a/b .bin"')
+    assert manifest.files is not None
+    assert [file.path for file in manifest.files] == ["ckpt-0/tensor00000_000", "..a/b .bin"]
+
+
+def test_a_higher_format_is_refused_with_advice_to_upgrade() -> None:
+    with pytest.raises(ManifestError) as caught:
+        parse_manifest(b'format = 2\nnews = "yes"', "new.toml")
+    assert caught.value.hint == "upgrade Magnetar"
+
+
+@pytest.mark.parametrize("text", ["", "format = true", 'format = "1"', "format = 0"])
+def test_a_document_without_our_format_is_refused(text: str) -> None:
+    with pytest.raises(ManifestError, match="format is"):
+        parse_manifest(text.encode(), "odd.toml")
+
+
+def test_an_unknown_key_is_refused_by_its_path_unless_it_is_foreign() -> None:
+    with pytest.raises(ManifestError, match=r"files\.0\.sha256"):
+        parse('[[files]]\npath = "a"\nsha256 = "aa"')
+    assert parse('x-mirror-bot = "kept for others"\n[[files]]\npath = "a"\nx-note = 1').files is not None
+
+
+@pytest.mark.parametrize(
+    "digest",
+    ["sha256:00", "crc32:00000000", "sha256:" + "G" * 64, "md5:" + "A" * 32, "sha256", "", "sha256:" + "0" * 65],
+)
+def test_a_digest_of_an_unknown_algorithm_or_a_wrong_length_is_refused(digest: str) -> None:
+    with pytest.raises(ManifestError, match=r"files\.0\.digests\.0"):
+        parse(f'[[files]]\npath = "a"\ndigests = ["{digest}"]')
+
+
+def test_two_files_that_one_disk_may_hold_as_one_are_refused() -> None:
+    with pytest.raises(ManifestError, match="named twice"):
+        parse('[[files]]\npath = "A"\n[[files]]\npath = "a"')
+
+
+def test_every_fault_of_a_manifest_is_told_at_once() -> None:
+    with pytest.raises(ManifestError) as caught:
+        parse('[[files]]\npath = "a"\nsize = -1\n[[files]]\npath = "../b"')
+    assert "files.0.size" in caught.value.message
+    assert "files.1.path" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        b"a" + b".a" * 20000 + b" = 1",
+        b"format = 1\nx = " + b"[" * 5000,
+        b"format = 1\nx = " + b"{a=" * 5000,
+        b"format = 1\n" + b"# " + b"x" * (1 << 20),
+        b"format = 1\nname = '\xff\xfe'",
+        b"\x00\x01\x02",
+        b"format = 1\nname",
+        b"format = 1\npublished = 2023-99-99",
+    ],
+    ids=["dotted-key", "deep-list", "deep-table", "too-large", "not-utf8", "binary", "syntax", "date"],
+)
+def test_hostile_documents_are_refused_quickly(hostile: bytes) -> None:
+    began = time.process_time()
+    with pytest.raises(ManifestError):
+        parse_manifest(hostile, "hostile.toml")
+    assert time.process_time() - began < 2
+
+
+def test_a_text_for_the_smoke_test_cannot_be_pinned_weakly() -> None:
+    with pytest.raises(ManifestError, match="too weak"):
+        parse(f'[smoke]\ntext = "md5:{"0" * 32}"\nbits_per_byte = 1.5')

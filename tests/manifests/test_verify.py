@@ -1,0 +1,135 @@
+import dataclasses
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from magnetar.errors import ExitCode, UsageError
+from magnetar.events import Began, Event, FoundWrong, Moved
+from magnetar.manifests.choice import Choice, Trust
+from magnetar.manifests.verify import Kind, Verdict, verify
+
+from .conftest import CONTENT, manifest_of, write
+
+
+def kinds(report: object) -> list[tuple[str, str]]:
+    return [(finding.kind.value, finding.path) for finding in report.findings]  # type: ignore[attr-defined]
+
+
+def test_a_whole_release_is_good_and_trusted(release: Path, choice: Choice) -> None:
+    report = verify(release, choice)
+    assert report.exit_code is ExitCode.GOOD
+    assert report.trust is Trust.RELEASE
+    assert [file.verdict for file in report.files] == [Verdict.GOOD] * 3
+    assert {file.checked_by for file in report.files} == {("sha256",)}
+
+
+def test_one_flipped_byte_is_a_wrong_digest(release: Path, choice: Choice) -> None:
+    (release / "weights.bin").write_bytes(b"w" * 1500 + b"W" + b"w" * 1499)
+    report = verify(release, choice)
+    assert kinds(report) == [("wrong-digest", "weights.bin")]
+    assert report.exit_code is ExitCode.WRONG_BYTES
+
+
+@settings(max_examples=25, deadline=None)
+@given(path=st.sampled_from(sorted(CONTENT)), position=st.integers(0, 2999), bit=st.integers(0, 7))
+def test_no_flipped_bit_anywhere_is_ever_called_good(
+    tmp_path_factory: pytest.TempPathFactory, path: str, position: int, bit: int
+) -> None:
+    damaged = bytearray(CONTENT[path])
+    damaged[position % len(damaged)] ^= 1 << bit
+    folder = write(tmp_path_factory.mktemp("flip"), {**CONTENT, path: bytes(damaged)})
+    report = verify(folder, Choice(manifest_of(CONTENT), "", Trust.RELEASE))
+    assert kinds(report) == [("wrong-digest", path)]
+
+
+def test_a_truncated_file_is_told_with_its_missing_bytes_and_not_read(release: Path, choice: Choice) -> None:
+    (release / "weights.bin").write_bytes(b"w" * 1000)
+    report = verify(release, choice)
+    assert kinds(report) == [("wrong-size", "weights.bin")]
+    assert report.findings[0].detail == "has 1,000 bytes, not 3,000: 2,000 are missing"
+
+
+def test_a_missing_file_is_found_together_with_everything_else(release: Path, choice: Choice) -> None:
+    (release / "params.json").unlink()
+    (release / "weights.bin").write_bytes(b"w" * 3001)
+    report = verify(release, choice)
+    assert kinds(report) == [("wrong-size", "weights.bin"), ("missing", "params.json")]
+
+
+def test_a_folder_in_the_place_of_a_file_is_not_a_file(release: Path, choice: Choice) -> None:
+    (release / "params.json").unlink()
+    (release / "params.json").mkdir()
+    assert kinds(verify(release, choice)) == [("not-a-file", "params.json")]
+
+
+def test_a_named_pipe_in_the_place_of_a_file_does_not_hang(release: Path, choice: Choice) -> None:
+    (release / "weights.bin").unlink()
+    os.mkfifo(release / "weights.bin")
+    assert kinds(verify(release, choice)) == [("not-a-file", "weights.bin")]
+
+
+def test_a_link_to_nowhere_is_not_a_file_and_one_to_the_bytes_is_good(release: Path, choice: Choice) -> None:
+    blob = release.parent / "blob"
+    (release / "weights.bin").rename(blob)
+    (release / "weights.bin").symlink_to(blob)
+    assert verify(release, choice).exit_code is ExitCode.GOOD
+    blob.unlink()
+    assert kinds(verify(release, choice)) == [("not-a-file", "weights.bin")]
+
+
+def test_an_unexpected_file_is_told_and_held_against_the_folder_only_when_strict(release: Path, choice: Choice) -> None:
+    write(release, {"consolidated.01.pth": b"x", ".magnetar/resume": b"x", "magnetar.toml": b"x"})
+    report = verify(release, choice)
+    assert report.unexpected == ("consolidated.01.pth",)
+    assert report.exit_code is ExitCode.GOOD
+    assert kinds(verify(release, choice, strict=True)) == [("unexpected", "consolidated.01.pth")]
+
+
+def test_md5_alone_is_good_but_weak(release: Path) -> None:
+    report = verify(release, Choice(manifest_of(CONTENT, "md5"), "", Trust.RELEASE))
+    assert (report.exit_code, report.trust) == (ExitCode.GOOD, Trust.WEAK)
+
+
+def test_a_file_without_digests_is_not_checked_and_the_whole_is_not_called_good(release: Path) -> None:
+    manifest = manifest_of(CONTENT)
+    bare = manifest.model_copy(update={"files": tuple(f.model_copy(update={"digests": ()}) for f in manifest.files)})  # type: ignore[union-attr]
+    report = verify(release, Choice(bare, "", Trust.RELEASE))
+    assert {file.verdict for file in report.files} == {Verdict.NOT_CHECKED}
+    assert report.exit_code is ExitCode.NOT_ALL_CHECKED
+    by_pieces = verify(release, Choice(bare, "", Trust.RELEASE), pieces_checked=True)
+    assert (by_pieces.exit_code, by_pieces.trust) == (ExitCode.GOOD, Trust.WEAK)
+
+
+def test_a_release_whose_files_are_not_known_cannot_be_called_good(release: Path) -> None:
+    unknown = manifest_of(CONTENT).model_copy(update={"files": None})
+    assert verify(release, Choice(unknown, "", Trust.RELEASE)).exit_code is ExitCode.NOT_ALL_CHECKED
+
+
+def test_progress_adds_up_to_the_bytes_that_were_read_and_bad_news_is_told(release: Path, choice: Choice) -> None:
+    (release / "params.json").write_bytes(b"[]")
+    events: list[Event] = []
+    verify(release, choice, emit=events.append)
+    assert [event.total for event in events if isinstance(event, Began)] == [3008]
+    assert sum(event.amount for event in events if isinstance(event, Moved)) == 3008
+    assert [event.kind for event in events if isinstance(event, FoundWrong)] == [Kind.WRONG_DIGEST]
+
+
+def test_verify_changes_nothing(release: Path, choice: Choice) -> None:
+    before = {path: path.stat() for path in release.rglob("*")}
+    verify(release, choice)
+    assert {path: path.stat().st_mtime_ns for path in release.rglob("*")} == {
+        path: status.st_mtime_ns for path, status in before.items()
+    }
+
+
+def test_a_missing_folder_is_a_usage_error(tmp_path: Path, choice: Choice) -> None:
+    with pytest.raises(UsageError, match="there is no such folder"):
+        verify(tmp_path / "nowhere", choice)
+
+
+def test_a_report_is_a_frozen_value(release: Path, choice: Choice) -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        verify(release, choice).findings = ()  # type: ignore[misc]
