@@ -1,0 +1,202 @@
+"""A checkpoint at rest: named tensors, each a range of bytes in some source. Reading one never runs anything."""
+
+import math
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+from magnetar.errors import CheckpointError
+from magnetar.ranges import ByteSource, LocalFile
+
+
+class Dtype(NamedTuple):
+    """A number format: its name in safetensors, bytes per element, and what torch calls it."""
+
+    name: str
+    itemsize: int
+    torch_name: str
+
+
+DTYPES: Mapping[str, Dtype] = {
+    dtype.name: dtype
+    for dtype in (
+        Dtype("BOOL", 1, "bool"),
+        Dtype("U8", 1, "uint8"),
+        Dtype("I8", 1, "int8"),
+        Dtype("F8_E5M2", 1, "float8_e5m2"),
+        Dtype("F8_E4M3", 1, "float8_e4m3fn"),
+        Dtype("F8_E8M0", 1, "float8_e8m0fnu"),
+        Dtype("F8_E4M3FNUZ", 1, "float8_e4m3fnuz"),
+        Dtype("F8_E5M2FNUZ", 1, "float8_e5m2fnuz"),
+        Dtype("I16", 2, "int16"),
+        Dtype("U16", 2, "uint16"),
+        Dtype("F16", 2, "float16"),
+        Dtype("BF16", 2, "bfloat16"),
+        Dtype("I32", 4, "int32"),
+        Dtype("U32", 4, "uint32"),
+        Dtype("F32", 4, "float32"),
+        Dtype("C64", 8, "complex64"),
+        Dtype("F64", 8, "float64"),
+        Dtype("I64", 8, "int64"),
+        Dtype("U64", 8, "uint64"),
+    )
+}
+"""In the order by which the writer of the safetensors library sorts; the sub-byte ones left out."""
+
+LONGEST_NAME = 512
+MOST_DIMENSIONS = 8
+CHUNK = 4 << 20
+"""How many bytes are read at once. Larger is not faster (the copy is), and this many never matter."""
+
+
+class Seal(NamedTuple):
+    """A range of a source whose CRC-32 the container states."""
+
+    offset: int
+    nbytes: int
+    crc32: int
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One tensor: row-major, little-endian, ``nbytes`` at ``offset`` of the checkpoint's source number ``source``.
+
+    ``dtype`` is spelled as safetensors spells it. ``seal`` is the checksummed range that the bytes lie in, if the
+    container has any.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    source: int
+    offset: int
+    nbytes: int
+    seal: Seal | None = None
+
+    @property
+    def sealed_alone(self) -> bool:
+        """Whether the container's checksum is over exactly these bytes."""
+        return self.seal is not None and self.seal[:2] == (self.offset, self.nbytes)
+
+
+class Checkpoint:
+    """Tensors by name, and the sources that their bytes lie in. ``container`` says of what kind their files are.
+
+    A tensor's bytes are only handed out as good after the container's checksum over them, where it has one, was
+    found right.
+    """
+
+    def __init__(self, container: str, sources: Iterable[ByteSource], specs: Iterable[TensorSpec]) -> None:
+        self.container = container
+        self.sources = tuple(sources)
+        self.specs: Mapping[str, TensorSpec] = {spec.name: spec for spec in specs}
+        self._checked: set[tuple[int, Seal]] = set()
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all tensors together."""
+        return sum(spec.nbytes for spec in self.specs.values())
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers all tensors hold together."""
+        return sum(math.prod(spec.shape) for spec in self.specs.values())
+
+    @property
+    def sealed(self) -> bool:
+        """Whether the container states a checksum over every tensor."""
+        return all(spec.seal is not None for spec in self.specs.values())
+
+    def read(self, name: str) -> bytearray:
+        """One tensor's bytes, checked. Raises ``CheckpointError`` if the checksum is wrong, ``DiskError``."""
+        spec = self.specs[name]
+        if not spec.sealed_alone:
+            self.check(spec)
+        content = bytearray(spec.nbytes)
+        self.sources[spec.source].read_into(spec.offset, memoryview(content))
+        if spec.sealed_alone:
+            self.settle(spec, zlib.crc32(content))
+        return content
+
+    def read_into(self, spec: TensorSpec, start: int, buffer: memoryview) -> None:
+        """Fill ``buffer`` from byte ``start`` of a tensor. The caller sees to the checksum: ``check`` or ``settle``."""
+        self.sources[spec.source].read_into(spec.offset + start, buffer)
+
+    def check(self, spec: TensorSpec) -> None:
+        """Read the checksummed range around a tensor and compare; once for each range. Raises ``CheckpointError``."""
+        if spec.seal is None or (spec.source, spec.seal) in self._checked:
+            return
+        crc = 0
+        for chunk in _chunks(self.sources[spec.source], spec.seal):
+            crc = zlib.crc32(chunk, crc)
+        self.settle(spec, crc)
+
+    def settle(self, spec: TensorSpec, crc32: int) -> None:
+        """Compare the CRC-32 that was met over a tensor's sealed range with the stated one."""
+        if spec.seal is None:
+            return
+        if crc32 != spec.seal.crc32:
+            raise CheckpointError(
+                f"{self.sources[spec.source].name}: the bytes of {spec.name} are damaged: their CRC-32 is "
+                f"{crc32:08x}, the file says {spec.seal.crc32:08x}",
+                hint="fetch the file again, or repair it",
+            )
+        self._checked.add((spec.source, spec.seal))
+
+    def close(self) -> None:
+        for source in self.sources:
+            if isinstance(source, LocalFile):
+                source.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+
+def unite(checkpoints: Iterable[Checkpoint]) -> Checkpoint:
+    """One checkpoint of several whose names do not meet. Raises ``CheckpointError``, naming a tensor met twice."""
+    sources: list[ByteSource] = []
+    specs: dict[str, TensorSpec] = {}
+    containers = []
+    for checkpoint in checkpoints:
+        for spec in checkpoint.specs.values():
+            if spec.name in specs:
+                raise CheckpointError(
+                    f"{spec.name} is in {sources[specs[spec.name].source].name} and again in "
+                    f"{checkpoint.sources[spec.source].name}",
+                    hint="these look like ranks of one tensor-parallel model, which are not merged yet",
+                )
+            specs[spec.name] = _shifted(spec, len(sources))
+        sources += checkpoint.sources
+        containers.append(checkpoint.container)
+    return Checkpoint(containers[0] if containers else "", sources, specs.values())
+
+
+def tensor_bytes(dtype: str, shape: tuple[int, ...], where: str) -> int:
+    """How many bytes a tensor of that dtype and shape has. Raises ``CheckpointError`` for one that cannot be."""
+    if dtype not in DTYPES:
+        raise CheckpointError(f"{where}: the dtype {dtype!r} is not known")
+    if len(shape) > MOST_DIMENSIONS or any(size < 0 for size in shape):
+        raise CheckpointError(f"{where}: the shape {list(shape[:16])} is impossible")
+    return math.prod(shape) * DTYPES[dtype].itemsize
+
+
+def check_name(name: str, where: str) -> None:
+    """Refuse names that no model has and that could escape where a tool makes files of them."""
+    if not name or len(name) > LONGEST_NAME or not name.isprintable() or "/" in name or "\\" in name or ".." in name:
+        raise CheckpointError(f"{where}: {name[:80]!r} is not a plain tensor name")
+
+
+def _shifted(spec: TensorSpec, by: int) -> TensorSpec:
+    return TensorSpec(spec.name, spec.dtype, spec.shape, spec.source + by, spec.offset, spec.nbytes, spec.seal)
+
+
+def _chunks(source: ByteSource, seal: Seal) -> Iterator[memoryview]:
+    buffer = memoryview(bytearray(min(CHUNK, seal.nbytes)))
+    for start in range(0, seal.nbytes, CHUNK):
+        chunk = buffer[: min(CHUNK, seal.nbytes - start)]
+        source.read_into(seal.offset + start, chunk)
+        yield chunk

@@ -1,0 +1,297 @@
+"""Layouts as data: how each family of tools names, arranges and packs the same matrices.
+
+Every layout is held against one list of *parts*, the matrices of the model itself: one for each role, layer and
+expert, in the arrangement of the publisher's code (rotary pairs interleaved, linear weights as out by in). A layout
+says in which tensor each part lies, at which place of a stack, and how it is arranged there. That is all that a
+conversion between any two of them needs, and it can be read in either direction.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
+
+from magnetar.convert.architecture import Architecture
+from magnetar.errors import LayoutError
+
+
+class Arrangement(Enum):
+    """How a part's numbers lie in a layout, compared with the publisher's code."""
+
+    PLAIN = "plain"
+    HALF_SPLIT = "half-split"
+    """Rows of each head: the first of every rotary pair, then the second of every pair (rotate_half)."""
+    TRANSPOSED = "transposed"
+
+
+class Part(NamedTuple):
+    """One matrix or vector of the model. ``expert`` is -1 where there is none, ``layer`` too."""
+
+    role: str
+    layer: int = -1
+    expert: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Where a layout keeps a role. ``name`` may hold ``{layer}`` and ``{expert}``.
+
+    Where an expert's role has no ``{expert}`` in its name, the experts are stacked along the first axis; where several
+    roles share a name, each expert has one matrix of each there, in the order of ``slot``. ``flat`` stacks are stored
+    as one tall matrix.
+    """
+
+    role: str
+    name: str
+    arrangement: Arrangement = Arrangement.PLAIN
+    slot: int = 0
+    flat: bool = False
+
+
+class Place(NamedTuple):
+    """Part ``number`` of the equal parts that a tensor is made of."""
+
+    tensor: str
+    number: int
+    arrangement: Arrangement
+
+
+@dataclass(frozen=True, slots=True)
+class LaidTensor:
+    """A tensor as a layout wants it: its shape, and the parts in it, first to last."""
+
+    name: str
+    shape: tuple[int, ...]
+    parts: tuple[Part, ...]
+    arrangement: Arrangement
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A table of rules. ``sign`` is a pattern that some name must match, and that no other layout's names match."""
+
+    name: str
+    title: str
+    sign: str
+    rules: tuple[Rule, ...]
+
+    def tensors(self, architecture: Architecture) -> dict[str, LaidTensor]:
+        """Every tensor that a model of that architecture has in this layout, by name, in the order of the layers."""
+        return {tensor.name: tensor for tensor in self._lay(architecture)}
+
+    def places(self, architecture: Architecture) -> dict[Part, Place]:
+        """Where each part of the model lies."""
+        return {
+            part: Place(tensor.name, number, tensor.arrangement)
+            for tensor in self._lay(architecture)
+            for number, part in enumerate(tensor.parts)
+        }
+
+    def _lay(self, architecture: Architecture) -> Iterator[LaidTensor]:
+        wanted = DENSE_ROLES if not architecture.n_experts else MOE_ROLES
+        rules = [rule for rule in self.rules if rule.role in wanted]
+        for rule in (rule for rule in rules if rule.role == "embedding"):
+            yield self._whole(rule, Part(rule.role), architecture)
+        for layer in range(architecture.n_layers):
+            yield from self._lay_layer(rules, layer, architecture)
+        for rule in (rule for rule in rules if rule.role in ("norm", "output")):
+            yield self._whole(rule, Part(rule.role), architecture)
+
+    def _lay_layer(self, rules: Sequence[Rule], layer: int, architecture: Architecture) -> Iterator[LaidTensor]:
+        for rule in rules:
+            if rule.role in EXPERT_ROLES and "{expert}" not in rule.name:
+                if rule.slot == 0:
+                    yield self._stack([other for other in rules if other.name == rule.name], layer, architecture)
+            elif rule.role in EXPERT_ROLES:
+                for expert in range(architecture.n_experts):
+                    yield self._whole(rule, Part(rule.role, layer, expert), architecture)
+            elif rule.role in LAYER_ROLES:
+                yield self._whole(rule, Part(rule.role, layer), architecture)
+
+    def _whole(self, rule: Rule, part: Part, architecture: Architecture) -> LaidTensor:
+        name = rule.name.format(layer=part.layer, expert=part.expert)
+        shape = arranged_shape(part_shape(part.role, architecture), rule.arrangement)
+        return LaidTensor(name, shape, (part,), rule.arrangement)
+
+    def _stack(self, rules: Sequence[Rule], layer: int, architecture: Architecture) -> LaidTensor:
+        """All experts' matrices of the given roles, one tensor."""
+        first = rules[0]
+        roles = [rule.role for rule in sorted(rules, key=lambda rule: rule.slot)]
+        experts = range(architecture.n_experts)
+        rows, columns = arranged_shape(part_shape(first.role, architecture), first.arrangement)
+        tall = len(roles) * rows
+        shape = (len(experts) * tall, columns) if first.flat else (len(experts), tall, columns)
+        parts = tuple(Part(role, layer, expert) for expert in experts for role in roles)
+        return LaidTensor(first.name.format(layer=layer), shape, parts, first.arrangement)
+
+
+LAYER_ROLES = ("q", "k", "v", "o", "attention_norm", "ffn_norm", "router", "dense_w1", "dense_w2", "dense_w3")
+EXPERT_ROLES = ("w1", "w2", "w3")
+COMMON_ROLES = frozenset({"embedding", "norm", "output", "q", "k", "v", "o", "attention_norm", "ffn_norm"})
+DENSE_ROLES = COMMON_ROLES | {"dense_w1", "dense_w2", "dense_w3"}
+MOE_ROLES = COMMON_ROLES | {"router", *EXPERT_ROLES}
+
+
+MOST_MATRICES = 1 << 18
+"""Layers by experts, beyond which a configuration is a joke on our memory. The largest releases have some thousands."""
+
+
+def part_shape(role: str, architecture: Architecture) -> tuple[int, ...]:
+    """A part's shape in the publisher's arrangement: (out, in) for matrices."""
+    dim, hidden = architecture.dim, architecture.hidden_dim
+    queries, keys = (heads * architecture.head_dim for heads in (architecture.n_heads, architecture.n_kv_heads))
+    shapes: Mapping[str, tuple[int, ...]] = {
+        "embedding": (architecture.vocab_size, dim),
+        "output": (architecture.vocab_size, dim),
+        "norm": (dim,),
+        "attention_norm": (dim,),
+        "ffn_norm": (dim,),
+        "q": (queries, dim),
+        "k": (keys, dim),
+        "v": (keys, dim),
+        "o": (dim, queries),
+        "router": (architecture.n_experts, dim),
+        **{f"{kind}{name}": (hidden, dim) for kind in ("", "dense_") for name in ("w1", "w3")},
+        **{f"{kind}w2": (dim, hidden) for kind in ("", "dense_")},
+    }
+    return shapes[role]
+
+
+def arranged_shape(shape: tuple[int, ...], arrangement: Arrangement) -> tuple[int, ...]:
+    """The shape in which a part of that shape is stored."""
+    return shape[::-1] if arrangement is Arrangement.TRANSPOSED else shape
+
+
+_MISTRAL_COMMON = (
+    Rule("embedding", "tok_embeddings.weight"),
+    Rule("attention_norm", "layers.{layer}.attention_norm.weight"),
+    Rule("q", "layers.{layer}.attention.wq.weight"),
+    Rule("k", "layers.{layer}.attention.wk.weight"),
+    Rule("v", "layers.{layer}.attention.wv.weight"),
+    Rule("o", "layers.{layer}.attention.wo.weight"),
+    Rule("ffn_norm", "layers.{layer}.ffn_norm.weight"),
+)
+_MISTRAL_LAST = (Rule("norm", "norm.weight"), Rule("output", "output.weight"))
+_HF_COMMON = (
+    Rule("embedding", "model.embed_tokens.weight"),
+    Rule("attention_norm", "model.layers.{layer}.input_layernorm.weight"),
+    Rule("q", "model.layers.{layer}.self_attn.q_proj.weight", Arrangement.HALF_SPLIT),
+    Rule("k", "model.layers.{layer}.self_attn.k_proj.weight", Arrangement.HALF_SPLIT),
+    Rule("v", "model.layers.{layer}.self_attn.v_proj.weight"),
+    Rule("o", "model.layers.{layer}.self_attn.o_proj.weight"),
+    Rule("ffn_norm", "model.layers.{layer}.post_attention_layernorm.weight"),
+    Rule("dense_w1", "model.layers.{layer}.mlp.gate_proj.weight"),
+    Rule("dense_w2", "model.layers.{layer}.mlp.down_proj.weight"),
+    Rule("dense_w3", "model.layers.{layer}.mlp.up_proj.weight"),
+)
+_HF_LAST = (Rule("norm", "model.norm.weight"), Rule("output", "lm_head.weight"))
+
+LAYOUTS: Mapping[str, Layout] = {
+    layout.name: layout
+    for layout in (
+        Layout(
+            "mistral",
+            "the publisher's: one tensor for each expert",
+            r"layers\.\d+\.feed_forward\.(gate|w1)\.weight",
+            (
+                *_MISTRAL_COMMON,
+                Rule("router", "layers.{layer}.feed_forward.gate.weight"),
+                *(
+                    Rule(role, f"layers.{{layer}}.feed_forward.experts.{{expert}}.{role}.weight")
+                    for role in EXPERT_ROLES
+                ),
+                *(Rule(f"dense_{role}", f"layers.{{layer}}.feed_forward.{role}.weight") for role in EXPERT_ROLES),
+                *_MISTRAL_LAST,
+            ),
+        ),
+        Layout(
+            "mistral-fused",
+            "that of the first upload to the Hub: all experts of a layer in one tensor, w2 transposed",
+            r"layers\.\d+\.block_sparse_moe\.w1",
+            (
+                *_MISTRAL_COMMON,
+                Rule("router", "layers.{layer}.block_sparse_moe.gate.weight"),
+                Rule("w1", "layers.{layer}.block_sparse_moe.w1", flat=True),
+                Rule("w2", "layers.{layer}.block_sparse_moe.w2", Arrangement.TRANSPOSED, flat=True),
+                Rule("w3", "layers.{layer}.block_sparse_moe.w3", flat=True),
+                *_MISTRAL_LAST,
+            ),
+        ),
+        Layout(
+            "hf",
+            "that of transformers on disk: q and k for split halves, one tensor for each expert",
+            r"model\.layers\.\d+\.(block_sparse_moe\.experts\.\d+\.w1|mlp\.gate_proj)\.weight",
+            (
+                *_HF_COMMON,
+                Rule("router", "model.layers.{layer}.block_sparse_moe.gate.weight"),
+                *(
+                    Rule(role, f"model.layers.{{layer}}.block_sparse_moe.experts.{{expert}}.{role}.weight")
+                    for role in EXPERT_ROLES
+                ),
+                *_HF_LAST,
+            ),
+        ),
+        Layout(
+            "hf-fused",
+            "that of transformers 5 in memory: experts stacked, gate and up projections in one tensor",
+            r"model\.layers\.\d+\.mlp\.experts\.gate_up_proj",
+            (
+                *_HF_COMMON,
+                Rule("router", "model.layers.{layer}.mlp.gate.weight"),
+                Rule("w1", "model.layers.{layer}.mlp.experts.gate_up_proj", slot=0),
+                Rule("w3", "model.layers.{layer}.mlp.experts.gate_up_proj", slot=1),
+                Rule("w2", "model.layers.{layer}.mlp.experts.down_proj"),
+                *_HF_LAST,
+            ),
+        ),
+    )
+}
+
+
+def find_layout(name: str) -> Layout:
+    """The layout of that name. Raises ``LayoutError`` listing those that there are."""
+    if name not in LAYOUTS:
+        raise LayoutError(f"the layout {name!r} is not known", hint=f"known are {', '.join(LAYOUTS)}")
+    return LAYOUTS[name]
+
+
+def detect_layout(names: Iterable[str]) -> tuple[Layout, str]:
+    """The layout that names speak of, and the reason. Raises ``LayoutError`` if it is none, or two."""
+    names, found = list(names), []
+    for layout in LAYOUTS.values():
+        named = next((name for name in names if re.fullmatch(layout.sign, name)), None)
+        if named is not None:
+            found.append((layout, f"it has {named}, a name of {layout.title}"))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise LayoutError(f"the names are of two layouts: {' and '.join(layout.name for layout, _ in found)}")
+    some = ", ".join(sorted(names)[:3]) or "none at all"
+    raise LayoutError(
+        f"the names of the tensors ({some}) are those of no layout that is known",
+        hint=f"known are {', '.join(LAYOUTS)}: models of the Mistral and Mixtral family",
+    )
+
+
+def check_tensors(
+    layout: Layout, architecture: Architecture, shapes: Mapping[str, tuple[int, ...]], where: str
+) -> None:
+    """Hold names and shapes against the layout. Raises ``LayoutError`` naming what is missing, extra or misshapen."""
+    if architecture.n_layers * (1 + architecture.n_experts) > MOST_MATRICES:
+        raise LayoutError(f"{where}: the configuration describes more matrices than any model has")
+    wanted = layout.tensors(architecture)
+    faults = [f"{name} is missing" for name in wanted if name not in shapes]
+    faults += [f"{name} should not be there" for name in shapes if name not in wanted]
+    faults += [
+        f"{name} has shape {list(shape)}, not {list(wanted[name].shape)}"
+        for name, shape in shapes.items()
+        if name in wanted and shape != wanted[name].shape
+    ]
+    if faults:
+        more = f", and {len(faults) - 3} more" if len(faults) > 3 else ""
+        raise LayoutError(
+            f"{where}: these are not the tensors of the model that its configuration describes in the layout "
+            f"{layout.name}: {'; '.join(faults[:3])}{more}",
+            hint="check that the configuration file and the weights are of one release",
+        )

@@ -1,0 +1,129 @@
+"""From one layout to another, part by part: which bytes of which tensor go where, and how they are turned. Pure."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+from magnetar.convert.architecture import Architecture
+from magnetar.convert.checkpoint import DTYPES, TensorSpec
+from magnetar.convert.layouts import Arrangement, LaidTensor, Layout, Part, Place, part_shape
+from magnetar.errors import LayoutError
+
+
+class Turn(Enum):
+    """What happens to a part's bytes on the way."""
+
+    COPY = "copy"
+    SPLIT_HALVES = "split halves"
+    """Interleaved rotary rows of each head to half-split ones."""
+    INTERLEAVE = "interleave"
+    """Half-split rows of each head back to interleaved ones."""
+    TRANSPOSE = "transpose"
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """``nbytes`` at ``offset`` of the source's tensor ``tensor``, a matrix of ``rows`` by ``columns`` elements.
+
+    It is turned in independent blocks of ``block`` bytes: one head, or the whole matrix to transpose.
+    """
+
+    tensor: str
+    offset: int
+    nbytes: int
+    turn: Turn = Turn.COPY
+    rows: int = 1
+    columns: int = 1
+    block: int = 0
+
+    @property
+    def label(self) -> str:
+        """What to call it in a list of steps."""
+        return f"{self.turn.value} {self.tensor}"
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A tensor of the target, and the pieces that it is made of, first byte to last."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    pieces: tuple[Piece, ...]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(piece.nbytes for piece in self.pieces)
+
+
+def map_tensors(
+    specs: Mapping[str, TensorSpec], source: Layout, target: Layout, architecture: Architecture
+) -> tuple[Move, ...]:
+    """How every tensor of ``target`` is made from those of ``source``, in the order of the target's layers.
+
+    ``specs`` must be what ``source`` wants for that architecture (see ``check_tensors``).
+    Raises ``LayoutError`` if the target has no place for a part, or parts of two dtypes meet in one tensor.
+    """
+    places = source.places(architecture)
+    laid = target.tensors(architecture)
+    missing = places.keys() - {part for tensor in laid.values() for part in tensor.parts}
+    if missing:
+        raise LayoutError(f"the layout {target.name} has no place for {min(missing).role} of this model")
+    return tuple(_make(tensor, places, specs, architecture) for tensor in laid.values())
+
+
+def keep_tensors(specs: Mapping[str, TensorSpec]) -> tuple[Move, ...]:
+    """Every tensor as it is, for a source whose layout is not asked for."""
+    return tuple(
+        Move(spec.name, spec.dtype, spec.shape, (Piece(spec.name, 0, spec.nbytes),)) for spec in specs.values()
+    )
+
+
+def turn_block(piece: Piece, block: memoryview) -> memoryview:
+    """One block of a piece in its new order: new memory, unless nothing is to be done."""
+    if piece.turn is Turn.COPY:
+        return block
+    if piece.turn is Turn.TRANSPOSE:
+        numbers = np.frombuffer(block, dtype=f"u{piece.nbytes // (piece.rows * piece.columns)}")
+        turned = np.ascontiguousarray(numbers.reshape(piece.rows, piece.columns).T)
+        return turned.reshape(-1).view(np.uint8).data
+    pairs = (-1, 2) if piece.turn is Turn.SPLIT_HALVES else (2, -1)
+    rows = np.frombuffer(block, dtype=np.uint8).reshape(*pairs, piece.nbytes // piece.rows)
+    return np.ascontiguousarray(rows.swapaxes(0, 1)).reshape(-1).data
+
+
+def _make(
+    tensor: LaidTensor, places: Mapping[Part, Place], specs: Mapping[str, TensorSpec], architecture: Architecture
+) -> Move:
+    dtypes = {specs[places[part].tensor].dtype for part in tensor.parts}
+    if len(dtypes) != 1:
+        raise LayoutError(f"{tensor.name} would be made of tensors of several dtypes: {', '.join(sorted(dtypes))}")
+    dtype = dtypes.pop()
+    pieces = tuple(
+        _piece(part, places[part], tensor.arrangement, architecture, DTYPES[dtype].itemsize) for part in tensor.parts
+    )
+    return Move(tensor.name, dtype, tensor.shape, pieces)
+
+
+def _piece(part: Part, place: Place, wanted: Arrangement, architecture: Architecture, itemsize: int) -> Piece:
+    shape = part_shape(part.role, architecture)
+    nbytes = math.prod(shape) * itemsize
+    turn = _turn(place.arrangement, wanted)
+    if turn is Turn.COPY:
+        return Piece(place.tensor, place.number * nbytes, nbytes)
+    rows, columns = shape
+    if turn is Turn.TRANSPOSE and place.arrangement is Arrangement.TRANSPOSED:
+        rows, columns = columns, rows
+    block = nbytes if turn is Turn.TRANSPOSE else architecture.head_dim * columns * itemsize
+    return Piece(place.tensor, place.number * nbytes, nbytes, turn, rows, columns, block)
+
+
+def _turn(have: Arrangement, wanted: Arrangement) -> Turn:
+    if have is wanted:
+        return Turn.COPY
+    if Arrangement.TRANSPOSED in (have, wanted):
+        return Turn.TRANSPOSE
+    return Turn.SPLIT_HALVES if wanted is Arrangement.HALF_SPLIT else Turn.INTERLEAVE

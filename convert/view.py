@@ -1,0 +1,42 @@
+"""A checkpoint seen in another layout: names, shapes and bytes as if it had been converted, with nothing written."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from magnetar.convert.checkpoint import Checkpoint, TensorSpec
+from magnetar.convert.layouts import find_layout
+from magnetar.convert.pieces import Move, map_tensors
+from magnetar.convert.source import Source
+from magnetar.convert.stream import stream_pieces
+
+
+class View:
+    """Tensors of a source under the names and in the arrangement of a layout.
+
+    A spec's ``source``, ``offset`` and ``seal`` mean nothing here: the bytes may lie nowhere in that order.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, moves: Mapping[str, Move]) -> None:
+        self._checkpoint = checkpoint
+        self._moves = moves
+        self.specs: Mapping[str, TensorSpec] = MappingProxyType(
+            {move.name: TensorSpec(move.name, move.dtype, move.shape, -1, 0, move.nbytes) for move in moves.values()}
+        )
+
+    def read(self, name: str) -> bytearray:
+        """One tensor's bytes, row-major, little-endian, writable, checked against the container's checksum.
+
+        Raises ``CheckpointError`` if that is wrong, ``DiskError`` if they cannot be read.
+        """
+        content = bytearray(self.specs[name].nbytes)
+        position = 0
+        for block in stream_pieces(self._checkpoint, self._moves[name].pieces):
+            content[position : position + len(block)] = block
+            position += len(block)
+        return content
+
+
+def view_as(source: Source, layout: str) -> View:
+    """``source`` as if it were in ``layout``. Raises ``LayoutError`` for an unknown layout or one with no room."""
+    moves = map_tensors(source.checkpoint.specs, find_layout(source.layout), find_layout(layout), source.architecture)
+    return View(source.checkpoint, {move.name: move for move in moves})
