@@ -1,0 +1,54 @@
+"""What is on disk, held against a torrent's piece hashes, without touching the network or a byte of payload."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from magnetar.events import Began, Emit, Ended, Moved, ignore
+from magnetar.fetch.discovery import LOOK_EVERY
+from magnetar.fetch.magnet import Magnet
+from magnetar.fetch.metainfo import damaged_paths, load, read_torrent
+from magnetar.fetch.protocol import FileFailed, Joining, Network
+from magnetar.fetch.swarm import open_swarm
+from magnetar.fetch.torrent import magnet_of
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a check of every piece found. ``damaged`` names the files that lack a good piece, in the torrent's order.
+
+    ``resume`` lets a session go on from there.
+    """
+
+    total: int
+    done: int
+    damaged: tuple[str, ...]
+    resume: bytes
+
+    @property
+    def complete(self) -> bool:
+        return self.done == self.total
+
+
+def check_pieces(folder: Path, torrent: bytes, *, resume: bytes = b"", emit: Emit = ignore) -> Checked:
+    """Hash what ``folder`` holds of a torrent (``.torrent`` bytes). Missing and short files are merely not good.
+
+    ``resume`` adds the hashes that a version 2 torrent leaves to its peers; none of its claims are believed.
+    Raises ``TorrentError``, or ``DiskError`` if a file cannot be read.
+    """
+    magnet: Magnet = magnet_of(read_torrent(torrent))
+    with open_swarm(Network(offline=True)) as swarm:
+        transfer = swarm.join(Joining(folder, magnet, torrent, resume, check_only=True))
+        status = transfer.status()
+        emit(Began("check", status.total))
+        moved = 0
+        while (status := transfer.status()).phase == "checking":
+            for notice in transfer.notices():
+                if isinstance(notice, FileFailed):
+                    raise notice.error
+            emit(Moved("check", max(0, status.done - moved)))
+            moved = max(moved, status.done)
+            swarm.wait(LOOK_EVERY)
+        emit(Moved("check", max(0, status.total - moved)))
+        emit(Ended("check"))
+        damaged = damaged_paths(load(torrent).ti, transfer.pieces())
+        return Checked(status.total, status.done, tuple(damaged), transfer.resume_data())

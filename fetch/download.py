@@ -1,0 +1,251 @@
+"""Fetching a release: from a link or a torrent to files of which every piece was checked."""
+
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from magnetar.errors import OutsideError, Stalled
+from magnetar.events import Began, Emit, Ended, Moved, Remarked, ignore
+from magnetar.fetch.checking import check_pieces
+from magnetar.fetch.discovery import LOOK_EVERY, REACH_FURTHER_AFTER, Sightings, find_metadata, reachable
+from magnetar.fetch.disk import any_payload, check_destination, check_folder, check_space, part_hard_links, settle_sizes
+from magnetar.fetch.magnet import Magnet
+from magnetar.fetch.metainfo import read_torrent, read_torrent_file, torrent_with_hashes
+from magnetar.fetch.options import DEFAULT_FETCH
+from magnetar.fetch.options import FetchOptions as FetchOptions
+from magnetar.fetch.protocol import Joining, Status, Swarm, Transfer
+from magnetar.fetch.state import State, check_unclaimed, find_release, read_kept_torrent
+from magnetar.fetch.swarm import open_swarm
+from magnetar.fetch.torrent import Metadata, check_same, magnet_of
+from magnetar.files import lock_folder
+
+SAVE_EVERY = 60.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A release that is here. ``downloaded`` and ``uploaded`` are payload bytes of this run, ``seconds`` its time.
+
+    ``complete`` says that every piece was checked. ``healed`` is what had to be mended in the link.
+    """
+
+    folder: Path
+    metadata: Metadata
+    downloaded: int
+    uploaded: int
+    seconds: float
+    complete: bool
+    healed: tuple[str, ...]
+
+
+def fetch(
+    target: Magnet | Path | bytes, parent: Path, *, options: FetchOptions = DEFAULT_FETCH, emit: Emit = ignore
+) -> Fetched:
+    """Bring the release that ``target`` names into ``parent/NAME``, going on from whatever of it is there.
+
+    ``target`` is a link, the path of a ``.torrent`` file, or its bytes. When this returns, every piece has been
+    checked; a second call checks again and downloads nothing. Interrupted at any moment, even by kill -9, the next
+    call goes on.
+
+    Raises ``TorrentError`` before anything is written if the torrent is unsafe; ``MetadataTimeout``, ``Stalled``,
+    ``NoSpace``, ``DiskError`` or ``FolderLocked`` if the world outside fails; ``UsageError`` if something else is in
+    the release's place. A ``KeyboardInterrupt`` passes through after the state was saved.
+    """
+    began = time.monotonic()
+    magnet, torrent = _read_target(target)
+    for note in magnet.healed:
+        emit(Remarked(note))
+    with ExitStack() as stack:
+        swarm = _Lazily(stack, options)
+        kept = find_release(parent, magnet)
+        torrent = torrent or (read_kept_torrent(kept) if kept else b"")
+        if not torrent:
+            torrent, magnet = find_metadata(swarm.open(), magnet, parent, options, emit)
+        metadata = read_torrent(torrent)
+        check_same(metadata, magnet)
+        folder = kept or parent / metadata.name
+        check_folder(folder)
+        check_unclaimed(folder, magnet_of(metadata))
+        stack.enter_context(lock_folder(folder))
+        download = _Download(State(folder, metadata), torrent, magnet, swarm, options, emit)
+        download.run()
+    seconds = time.monotonic() - began
+    return Fetched(folder, metadata, download.downloaded, download.uploaded, seconds, True, magnet.healed)
+
+
+class _Lazily:
+    """One session for the whole run, and none at all if everything is here already."""
+
+    def __init__(self, stack: ExitStack, options: FetchOptions) -> None:
+        self._stack = stack
+        self._options = options
+        self._swarm: Swarm | None = None
+
+    def open(self) -> Swarm:
+        if self._swarm is None:
+            self._swarm = self._stack.enter_context(open_swarm(self._options.network))
+        return self._swarm
+
+
+@dataclass(frozen=True, slots=True)
+class _Claims:
+    """What is thought to be on disk. ``proven``: it was hashed in this run, rather than believed."""
+
+    resume: bytes = b""
+    complete: bool = False
+    proven: bool = True
+
+
+class _Download:
+    """One run on one folder, from what is there to all of it."""
+
+    def __init__(
+        self, state: State, torrent: bytes, magnet: Magnet, swarm: _Lazily, options: FetchOptions, emit: Emit
+    ) -> None:
+        self._state = state
+        self._torrent = torrent
+        self._magnet = magnet
+        self._swarm = swarm
+        self._options = options
+        self._emit = emit
+        self.downloaded = 0
+        self.uploaded = 0
+
+    def run(self) -> None:
+        folder, metadata = self._state.folder, self._state.metadata
+        check_destination(folder, metadata)
+        check_space(folder, metadata)
+        self._state.keep_torrent(self._torrent, complete=False)
+        claims = self._survey()
+        while not claims.complete:
+            self._receive(claims)
+            claims = _Claims(complete=True) if claims.proven else self._check()
+        settle_sizes(folder, metadata)
+        self._state.keep_torrent(self._torrent, complete=True)
+        self._state.forget_progress()
+
+    def _survey(self) -> _Claims:
+        """What a clean stop vouched for, else what hashing finds."""
+        if self._state.is_vouched():
+            return _Claims(self._state.read_resume(), proven=False)
+        if not any_payload(self._state.folder, self._state.metadata):
+            return _Claims()
+        return self._check()
+
+    def _check(self) -> _Claims:
+        folder = self._state.folder
+        checked = check_pieces(folder, self._torrent, resume=self._state.read_resume(), emit=self._emit)
+        if not checked.complete:
+            self._emit(Remarked(f"{checked.done:,} of {checked.total:,} bytes are here and good"))
+        part_hard_links(folder, checked.damaged)
+        return _Claims(checked.resume, checked.complete)
+
+    def _receive(self, claims: _Claims) -> None:
+        """Download until every piece is there. However it ends, what is there is kept and accounted for."""
+        self._state.withdraw()
+        swarm = self._swarm.open()
+        options = self._options
+        transfer = swarm.join(
+            Joining(
+                self._state.folder,
+                reachable(self._magnet, options, private=self._state.metadata.private),
+                self._torrent,
+                claims.resume,
+                trusted=True,
+                download_limit=options.download_limit,
+                upload_limit=options.upload_limit,
+            )
+        )
+        try:
+            self._await_payload(swarm, transfer)
+            self._torrent = torrent_with_hashes(transfer.resume_data(), self._torrent)
+        except BaseException:
+            with suppress(OutsideError):  # what is being raised matters more
+                self._stop(transfer)
+            raise
+        status = transfer.status()
+        self.downloaded += status.downloaded
+        self.uploaded += status.uploaded
+        transfer.leave()
+
+    def _await_payload(self, swarm: Swarm, transfer: Transfer) -> None:
+        sightings = Sightings(swarm, self._emit)
+        watch = _StallWatch(self._options.stall_timeout)
+        progress = _Progress(self._emit)
+        saved = time.monotonic()
+        while (status := sightings.look(transfer)).phase != "complete":
+            progress.tell(status)
+            if watch.waited(status) > REACH_FURTHER_AFTER:
+                swarm.reach_further()
+            if watch.is_stalled(status):
+                raise _stalled(self._state.metadata, status, watch, sightings)
+            if time.monotonic() - saved > SAVE_EVERY:
+                self._state.keep_resume(transfer.resume_data())
+                saved = time.monotonic()
+            swarm.wait(LOOK_EVERY)
+        progress.end(status)
+
+    def _stop(self, transfer: Transfer) -> None:
+        """Leave an account of what is on disk, and vouch for it, since nothing writes any more."""
+        transfer.pause()
+        self._state.keep_resume(transfer.resume_data())
+        transfer.leave()
+        self._state.vouch()
+
+
+class _Progress:
+    """Tells how many bytes became good. A piece that fails takes bytes back; they are told only once."""
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self._most: int | None = None
+
+    def tell(self, status: Status) -> None:
+        if status.phase == "checking":
+            return
+        if self._most is None:
+            self._most = status.done
+            self._emit(Began("download", status.total - status.done))
+        if status.done > self._most:
+            self._emit(Moved("download", status.done - self._most))
+            self._most = status.done
+
+    def end(self, status: Status) -> None:
+        self.tell(status)
+        self._emit(Ended("download"))
+
+
+class _StallWatch:
+    """How long no payload has come."""
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._downloaded = -1
+        self._since = time.monotonic()
+
+    def waited(self, status: Status) -> float:
+        if status.downloaded != self._downloaded or status.phase == "checking":
+            self._downloaded = status.downloaded
+            self._since = time.monotonic()
+        return time.monotonic() - self._since
+
+    def is_stalled(self, status: Status) -> bool:
+        return self.waited(status) > self._timeout
+
+
+def _stalled(metadata: Metadata, status: Status, watch: _StallWatch, sightings: Sightings) -> Stalled:
+    missing = status.total - status.done
+    return Stalled(
+        f"{metadata.name}: no payload for {watch.waited(status):.0f} s, with {missing:,} of {status.total:,} bytes "
+        f"still to come. Seen: {sightings.summary()}",
+        hint="run the same command again to go on from here; name another peer with --peer if you know one",
+    )
+
+
+def _read_target(target: Magnet | Path | bytes) -> tuple[Magnet, bytes]:
+    """The link that a target is or amounts to, and the ``.torrent`` bytes if it has them."""
+    if isinstance(target, Magnet):
+        return target, b""
+    content = target if isinstance(target, bytes) else read_torrent_file(target)
+    return magnet_of(read_torrent(content)), content

@@ -1,0 +1,199 @@
+"""A torrent's metadata, in and out: reading ``.torrent`` bytes, and making them from a folder.
+
+One of the two modules that know libtorrent; the other is ``magnetar.fetch.swarm``.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import libtorrent
+
+from magnetar.errors import DiskError, MalformedError, TorrentError, UsageError
+from magnetar.events import Began, Emit, Ended, Moved, ignore
+from magnetar.fetch.torrent import Metadata, TorrentFile, check_name, check_paths, spelled_paths
+from magnetar.files import disk_failure
+from magnetar.manifests.paths import FORBIDDEN_PARTS
+
+LARGEST_TORRENT = 32 << 20
+"""Bytes. libtorrent's own limit for metadata that comes over the wire is 30 MiB; a 300 GB release needs about 2 MB."""
+
+lt: Any = libtorrent  # its stubs are partly wrong
+
+_LIMITS = {"max_pieces": 0x200000, "max_decode_depth": 100, "max_decode_tokens": 3_000_000}
+_PAD, _SYMLINK = 1, 8  # file_flags
+_ERROR_CODE = re.compile(r"\s*\[\w+:\d+\]$")
+
+
+def read_torrent(content: bytes) -> Metadata:
+    """What the bytes of a ``.torrent`` file say. Raises ``TorrentError`` if they are damaged or unsafe."""
+    params: Any = load(content)
+    info = params.ti
+    paths = payload_paths(info)
+    # libtorrent mends unsafe names silently, so the names are read as the metadata spells them as well.
+    check_paths(spelled_paths(lt.bdecode(info.info_section())))
+    check_paths(paths.values())
+    check_name(info.name())
+    layout = info.layout()
+    hashes = info.info_hashes()
+    return Metadata(
+        name=info.name(),
+        infohash_v1=str(hashes.v1) if hashes.has_v1() else "",
+        infohash_v2=str(hashes.v2) if hashes.has_v2() else "",
+        piece_length=info.piece_length(),
+        piece_count=info.num_pieces(),
+        files=tuple(TorrentFile(PurePosixPath(path), layout.file_size(index)) for index, path in paths.items()),
+        trackers=tuple(dict.fromkeys(params.trackers)),
+        web_seeds=tuple(dict.fromkeys(params.url_seeds)),
+        private=info.priv(),
+    )
+
+
+def read_torrent_file(path: Path) -> bytes:
+    """The bytes of a ``.torrent`` file, within limits. Raises ``UsageError``, ``TorrentError`` or ``DiskError``."""
+    try:
+        if path.stat().st_size > LARGEST_TORRENT:
+            raise TorrentError(f"{path}: is too large for a .torrent file")
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise UsageError(f"{path}: there is no such file", hint="check the path") from error
+    except OSError as error:
+        raise disk_failure(error, path) from error
+
+
+def load_torrent(path: Path) -> Metadata:
+    """What a ``.torrent`` file says; raises as ``read_torrent_file`` and ``read_torrent`` do."""
+    return read_torrent(read_torrent_file(path))
+
+
+def load(content: bytes) -> Any:
+    """The bytes of a ``.torrent`` file as libtorrent's ``add_torrent_params``, within limits."""
+    if len(content) > LARGEST_TORRENT:
+        raise TorrentError(f"the torrent's metadata is {len(content)} bytes, more than {LARGEST_TORRENT}")
+    with foreign_errors("the torrent cannot be read"):
+        params = lt.load_torrent_buffer(content, _LIMITS)
+    if params.ti is None or not params.ti.is_valid():
+        raise TorrentError("the torrent cannot be read: it has no file list")
+    return params
+
+
+@contextmanager
+def foreign_errors(what: str, *, error: type[TorrentError] | type[DiskError] = TorrentError) -> Iterator[None]:
+    """Wrap what libtorrent raises: a bare ``RuntimeError`` whose text ends in ``[category:code]``."""
+    try:
+        yield
+    except (RuntimeError, UnicodeError) as foreign:
+        raise error(f"{what}: {_ERROR_CODE.sub('', str(foreign))}") from foreign
+
+
+def payload_paths(info: Any) -> dict[int, str]:
+    """libtorrent's index of each file of payload, and its path relative to the release's folder."""
+    layout = info.layout()
+    paths = {}
+    for index in range(layout.num_files()):
+        flags = layout.file_flags(index)
+        if flags & _SYMLINK:
+            raise TorrentError(f"the torrent holds a symbolic link, {layout.file_path(index)[:100]!r}")
+        if not flags & _PAD:
+            path = layout.file_path(index)
+            paths[index] = path.partition("/")[2] or path
+    if not paths:
+        raise TorrentError("the torrent holds no files")
+    return paths
+
+
+def damaged_paths(info: Any, pieces: Sequence[bool]) -> list[str]:
+    """The files that a bad piece touches, in the torrent's order. In version 1 a piece may span several."""
+    layout = info.layout()
+    length = layout.piece_length()
+    damaged = []
+    for index, path in payload_paths(info).items():
+        first = layout.piece_index_at_file(index)
+        last = (layout.file_offset(index) + max(layout.file_size(index), 1) - 1) // length
+        if layout.file_size(index) and not all(pieces[first : last + 1]):
+            damaged.append(path)
+    return damaged
+
+
+def bare_torrent(info_section: bytes, trackers: Sequence[str]) -> bytes:
+    """A ``.torrent`` file around the info dictionary that a swarm sent, byte for byte."""
+    announce = b"13:announce-list" + lt.bencode([[url.encode()] for url in trackers]) if trackers else b""
+    return b"d" + announce + b"4:info" + info_section + b"e"
+
+
+def torrent_with_hashes(resume: bytes, torrent: bytes) -> bytes:
+    """``torrent`` with the piece layers that a session gathered (BEP 52), so that each piece can be checked alone.
+
+    A link brings only the info dictionary. The torrent comes back as it is where libtorrent cannot write it: with two
+    identical files it keeps the layers of one.
+    """
+    info = load(torrent).ti
+    try:
+        written = lt.bencode(lt.write_torrent_file(lt.read_resume_data(resume)))
+        same = bool(load(written).ti.info_hashes() == info.info_hashes())
+    except (RuntimeError, UnicodeError, TorrentError):
+        return torrent
+    return bytes(written) if same else torrent
+
+
+def create_torrent(
+    folder: Path, *, trackers: Sequence[str] = (), piece_length: int | None = None, emit: Emit = ignore
+) -> bytes:
+    """The ``.torrent`` of a folder: hybrid (BEP 52), and the same bytes for the same files, whenever it is made.
+
+    ``.magnetar`` and ``.git`` are left out. ``piece_length`` is a power of two from 16 KiB to 128 MiB; None leaves the
+    choice to libtorrent. Raises ``UsageError`` for an empty folder or a symbolic link, ``DiskError``.
+    """
+    folder = folder.resolve()
+    files = list(_payload(folder))
+    if not files:
+        raise UsageError(f"{folder}: holds no files to publish")
+    try:
+        check_paths([folder.name, *(str(path) for path, _ in files)])
+    except MalformedError as error:
+        raise UsageError(f"{folder}: cannot be published: {error.message}", hint="rename it first") from error
+    with foreign_errors(f"{folder}: cannot be published", error=DiskError):
+        entries = [lt.create_file_entry(f"{folder.name}/{path}", size) for path, size in files]
+        draft = lt.create_torrent(entries, piece_length or 0)
+        draft.set_creation_date(0)
+        for tier, url in enumerate(trackers):
+            draft.add_tracker(url, tier)
+        _hash_pieces(draft, folder.parent, sum(size for _, size in files), emit)
+        made = draft.generate()
+    made.pop(b"creation date", None)
+    return bytes(lt.bencode(made))
+
+
+def _hash_pieces(draft: Any, parent: Path, total: int, emit: Emit) -> None:
+    # The callback is what lets go of the interpreter's lock, so that Ctrl-C works while gigabytes are hashed.
+    emit(Began("hash", total))
+    length = draft.piece_length()
+    left = total
+
+    def moved(_piece: int) -> None:
+        nonlocal left
+        step = min(length, left)  # padding has no part in what the user sees
+        left -= step
+        emit(Moved("hash", step))
+
+    lt.set_piece_hashes(draft, str(parent), moved)
+    emit(Moved("hash", left))
+    emit(Ended("hash"))
+
+
+def _payload(folder: Path) -> Iterator[tuple[PurePosixPath, int]]:
+    """Every file to publish, as its path below the folder and its size, in a fixed order."""
+    found = []
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        if relative.parts[0].lower() in FORBIDDEN_PARTS:
+            continue
+        if path.is_symlink():
+            raise UsageError(f"{path}: is a symbolic link", hint="publish a folder that holds the files themselves")
+        if path.is_file():
+            found.append((PurePosixPath(relative.as_posix()), path.stat().st_size))
+        elif not path.is_dir():
+            raise UsageError(f"{path}: is neither a file nor a folder")
+    yield from found

@@ -1,0 +1,137 @@
+"""The swarm as the rest of the package sees it, on one screen and without libtorrent, so that tests can stand in."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from magnetar.errors import OutsideError
+from magnetar.events import TrackerAnswered
+from magnetar.fetch.magnet import Magnet
+
+Phase = Literal["metadata", "checking", "downloading", "complete"]
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """How a swarm meets the world.
+
+    ``listen`` is ``host:port``, several joined by commas; "" leaves the choice to us. ``loopback`` stays on 127.0.0.1
+    and asks nobody else. ``offline`` neither listens nor connects: enough to check what is on disk.
+    """
+
+    listen: str = ""
+    dht: bool = True
+    loopback: bool = False
+    offline: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """A torrent to join. ``torrent`` is a ``.torrent`` file's bytes; where it is empty, ``magnet`` must find them.
+
+    ``resume`` is what ``Transfer.resume_data`` gave; its claims about pieces are believed only if ``trusted``.
+    ``check_only`` never writes payload. Limits are bytes a second; they hold for every peer, nearby ones too.
+    """
+
+    folder: Path
+    magnet: Magnet
+    torrent: bytes = b""
+    resume: bytes = b""
+    trusted: bool = False
+    check_only: bool = False
+    download_limit: int | None = None
+    upload_limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Where a transfer stands. ``done`` of ``total`` payload bytes are there and proven; while ``phase`` is
+    "checking", ``done`` is how many were looked at. ``downloaded`` and ``uploaded`` count payload in this session.
+    """
+
+    phase: Phase
+    done: int
+    total: int
+    downloaded: int
+    uploaded: int
+    peers: int
+    seeds: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileFailed:
+    """The disk refused a read or a write of payload."""
+
+    error: OutsideError
+
+
+@dataclass(frozen=True, slots=True)
+class PieceFailed:
+    """A piece arrived whose bytes are not those of the torrent. It was thrown away, and is asked for again."""
+
+    piece: int
+
+
+Notice = TrackerAnswered | FileFailed | PieceFailed
+
+
+class Transfer(Protocol):
+    """One torrent in a swarm."""
+
+    def status(self) -> Status: ...
+
+    def notices(self) -> Sequence[Notice]:
+        """What happened since the last call."""
+        ...
+
+    def torrent(self) -> bytes:
+        """The torrent as a ``.torrent`` file, with all that is known of it; empty until the metadata is there."""
+        ...
+
+    def pieces(self) -> Sequence[bool]:
+        """For each piece, whether it is there and proven."""
+        ...
+
+    def peers(self) -> Sequence[tuple[str, int]]:
+        """The addresses of the connected peers."""
+        ...
+
+    def resume_data(self) -> bytes:
+        """What another session needs to go on from here, after everything received is on disk.
+
+        Raises ``OutsideError`` if it cannot be had.
+        """
+        ...
+
+    def pause(self) -> None:
+        """Stop exchanging payload."""
+        ...
+
+    def leave(self) -> None:
+        """Leave the swarm. The transfer is of no use afterwards."""
+        ...
+
+
+class Swarm(Protocol):
+    """A session with the world, which may hold several transfers."""
+
+    @property
+    def port(self) -> int:
+        """The TCP port that peers reach us at; 0 if we do not listen."""
+        ...
+
+    @property
+    def dht_nodes(self) -> int: ...
+
+    def join(self, joining: Joining) -> Transfer: ...
+
+    def wait(self, seconds: float) -> None:
+        """Sleep until something happens, but no longer than ``seconds``, nor so long that Ctrl-C would lag."""
+        ...
+
+    def reach_further(self) -> None:
+        """Try the slower ways to peers too: some can be reached over uTP only."""
+        ...
+
+    def close(self) -> None: ...
