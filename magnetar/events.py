@@ -6,6 +6,7 @@ since the last event; totals, rates, time left and throttling are the business o
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Literal
 
 Unit = Literal["B", "tensors", "layers", "tokens", "files"]
@@ -76,3 +77,12 @@ Emit = Callable[[Event], None]
 
 def ignore(_event: Event) -> None:
     """Emit into nothing: the default of every function that takes an ``Emit``."""
+
+
+class ProgressStyle(StrEnum):
+    """How progress is shown on stderr."""
+
+    AUTO = "auto"
+    PLAIN = "plain"
+    JSON = "json"
+    NONE = "none"

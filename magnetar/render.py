@@ -15,8 +15,8 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from magnetar.errors import ExitCode, MagnetarError
-from magnetar.events import Emit
-from magnetar.render_progress import ProgressStyle, watch
+from magnetar.events import Emit, ProgressStyle
+from magnetar.render_progress import watch
 from magnetar.render_text import clean
 
 Result = TypeVar("Result")
@@ -39,25 +39,38 @@ class Screen:
         self.out = _console(sys.stdout)
         self.err = _console(sys.stderr)
 
-    def run(
-        self,
-        work: Callable[[Emit], Result],
-        draw: Callable[[Result], RenderableType],
-        judge: Callable[[Result], ExitCode] = lambda _result: ExitCode.GOOD,
-    ) -> ExitCode:
-        """Do the work with its progress shown, then show what came of it. Returns the exit code."""
+    def run(self, work: Callable[[Emit], Result], draw: Callable[[Result], RenderableType]) -> ExitCode:
+        """Do the work with its progress shown, then show what came of it. Returns the exit code.
+
+        A result that can be other than good says so by an attribute ``exit_code``.
+        """
+        results: list[Result] = []
+        failed = self._attempt(lambda emit: results.append(work(emit)))
+        if failed is not None:
+            return self.fail(*failed)
+        code: ExitCode = getattr(results[0], "exit_code", ExitCode.GOOD)
+        self.show(results[0], draw, code)
+        return code
+
+    def stay(self, work: Callable[[Emit], object]) -> ExitCode:
+        """Do work that lasts until it is stopped, and that shows its own result: being stopped is its good end."""
+        failed = self._attempt(work)
+        if failed is None or failed[0] in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
+            return failed[0] if failed else ExitCode.GOOD
+        return self.fail(*failed)
+
+    def _attempt(self, work: Callable[[Emit], object]) -> tuple[ExitCode, str, str, str] | None:
+        """Do the work; what went wrong, as ``fail`` takes it."""
         try:
             with watch(self.err, self.progress) as emit:
-                result = work(emit)
+                work(emit)
         except MagnetarError as error:
-            return self.fail(error.exit_code, type(error).__name__, error.message, error.hint)
+            return error.exit_code, type(error).__name__, error.message, error.hint
         except Terminated:
-            return self.fail(ExitCode.TERMINATED, "Terminated", "terminated", RESUME_HINT)
+            return ExitCode.TERMINATED, "Terminated", "terminated", RESUME_HINT
         except KeyboardInterrupt:
-            return self.fail(ExitCode.INTERRUPTED, "Interrupted", "interrupted", RESUME_HINT)
-        code = judge(result)
-        self.show(result, draw, code)
-        return code
+            return ExitCode.INTERRUPTED, "Interrupted", "interrupted", RESUME_HINT
+        return None
 
     def show(self, result: Result, draw: Callable[[Result], RenderableType], code: ExitCode) -> None:
         """Write a result to stdout."""

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from enum import StrEnum
 from typing import assert_never
 
 from rich.console import Console
@@ -14,20 +13,23 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
-from magnetar.events import Began, Emit, Ended, Event, FoundWrong, Moved, Remarked, SwarmSeen, TrackerAnswered, ignore
+from magnetar.events import (
+    Began,
+    Emit,
+    Ended,
+    Event,
+    FoundWrong,
+    Moved,
+    ProgressStyle,
+    Remarked,
+    SwarmSeen,
+    TrackerAnswered,
+    ignore,
+)
 from magnetar.render_text import amount, clean, clock
 
 PLAIN_INTERVAL = 10.0
 """Seconds between two lines of one step in a log."""
-
-
-class ProgressStyle(StrEnum):
-    """How progress is shown on stderr."""
-
-    AUTO = "auto"
-    PLAIN = "plain"
-    JSON = "json"
-    NONE = "none"
 
 
 @contextmanager

@@ -1,7 +1,5 @@
 """Words for the screen: foreign text made safe, amounts and durations made short."""
 
-import unicodedata
-
 from rich.filesize import decimal
 
 
@@ -10,13 +8,8 @@ def clean(text: object) -> str:
 
     It is shown through ``rich.text.Text``, so that markup in it means nothing.
     """
-    return "".join(_visible(character) for character in str(text))
-
-
-def _visible(character: str) -> str:
-    if character == "\n" or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Zl", "Zp"):
-        return character
-    return character.encode("unicode_escape").decode("ascii")
+    safe = (one if one == "\n" or one.isprintable() else one.encode("unicode_escape").decode() for one in str(text))
+    return "".join(safe)
 
 
 def amount(count: int, unit: str) -> str:
@@ -33,3 +26,13 @@ def clock(seconds: float) -> str:
     if hours:
         return f"{hours}:{minutes:02}:{rest:02}"
     return f"{minutes}:{rest:02}" if minutes else f"{rest} s"
+
+
+def count(number: int | None) -> str:
+    """A large number as people say it: 46.7 B, 3.61 M; ``unknown`` where it is not known."""
+    if number is None:
+        return "unknown"
+    for scale, letter in ((10**9, "B"), (10**6, "M"), (10**3, "k")):
+        if number >= scale:
+            return f"{number / scale:.3g} {letter}"
+    return str(number)

@@ -1,0 +1,52 @@
+# Two commands do all set-up on a fresh machine with Python 3.11-3.13, git and make:
+#
+#   make demo     a magnet link to a booted Mixture-of-Experts model, offline, in under half a minute
+#   make test     every test
+#
+# torch from PyPI on Linux brings CUDA, some gigabytes. The CPU build is 200 MB:
+#
+#   make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH_INDEX ?=
+BIN = $(VENV)/bin
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+
+.PHONY: demo test lint bench clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.boot
+	@$(BIN)/magnetar demo
+
+test: $(VENV)/.test
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.test
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(VENV)/.test
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+		|| { echo "Magnetar needs Python 3.11, 3.12 or 3.13: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.boot: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Setting up $(VENV) once. To download: torch (200 MB for the CPU build; on Linux some gigabytes"
+	@echo "with CUDA unless you give TORCH_INDEX, see the Makefile), and about 60 MB of other packages."
+	$(PIP_INSTALL) --editable '.[boot]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.boot
+	@echo "Adding what the tests need: about 60 MB more."
+	$(PIP_INSTALL) --editable '.[boot,test]'
+	@touch $@

@@ -1,0 +1,5 @@
+"""``python -m magnetar``."""
+
+from magnetar.cli import main
+
+main()

@@ -1,0 +1,285 @@
+"""The command line: each command parses, calls one function, hands the result to the screen, and exits.
+
+Nothing heavy is imported up here: ``magnetar --help`` should answer before the finger has left the key.
+"""
+
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from magnetar import __version__
+from magnetar.cli_options import (
+    Directory,
+    Fetching,
+    ManifestChoice,
+    Serving,
+    Showing,
+    TargetFormat,
+    TargetText,
+    gathers,
+    option,
+    parse_amount,
+)
+from magnetar.errors import ExitCode
+
+if TYPE_CHECKING:
+    from magnetar.events import Emit
+    from magnetar.fetch.seed import Seeding
+    from magnetar.render import Screen
+
+app = typer.Typer(
+    name="magnetar",
+    epilog="Start with: magnetar demo. Every option can come from the environment: MAGNETAR_FETCH_DIR, and so on.",
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "MAGNETAR"},
+)
+catalog_app = typer.Typer(help="The releases that Magnetar knows. Alone: list them.", rich_markup_mode="rich")
+app.add_typer(catalog_app, name="catalog", invoke_without_command=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit with one of ``ExitCode``."""
+    words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = app(args=words, prog_name="magnetar", standalone_mode=False)
+    except typer.TyperException as error:
+        code = _refuse(words, error)
+    sys.exit(code or 0)
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
+    from magnetar.render import Terminated
+
+    raise Terminated
+
+
+def _refuse(words: Sequence[str], error: typer.TyperException) -> int:
+    """Say what is wrong with the words of the command line."""
+    command = next((word for word in words if not word.startswith("-")), "")
+    screen = _screen(command, Showing(as_json="--json" in words))
+    hint = " ".join(filter(None, ("magnetar", command, "--help")))
+    return screen.fail(ExitCode.USAGE, "UsageError", error.format_message(), hint)
+
+
+def _screen(command: str, showing: Showing) -> "Screen":
+    from magnetar.render import Screen
+
+    return Screen(command, as_json=showing.as_json, quiet=showing.quiet, progress=showing.progress)
+
+
+def _finish(command: str, showing: Showing, work: Callable[["Emit"], Any], draw: Callable[[Any], Any]) -> NoReturn:
+    """Do the work on a screen, and exit with its code."""
+    raise typer.Exit(_screen(command, showing).run(work, draw))
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"magnetar {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """From a magnet link to model weights that are proven to be the release, converted, and shown to work."""
+
+
+@app.command(epilog="Example: magnetar demo --keep --dir /tmp/magnetar-demo")
+@gathers("showing", Showing)
+def demo(
+    showing: Showing,
+    keep: Annotated[bool, option("--keep", help="Leave the folders for a look around.")] = False,
+    directory: Annotated[
+        Path | None, option("--dir", "-d", help="Work there, not in a temporary folder.", file_okay=False)
+    ] = None,
+) -> None:
+    """Offline: seed the bundled release on 127.0.0.1, get it by its magnet link, prove it and boot it."""
+    from magnetar.pipeline_demo import demonstrate
+    from magnetar.render_results import draw_demo
+
+    _finish("demo", showing, lambda emit: demonstrate(directory, keep=keep, emit=emit), draw_demo)
+
+
+@app.command(epilog="Examples: magnetar get mixtral-8x7b-v0.1 --dir /data; magnetar get 'magnet:?xt=...' --no-boot")
+@gathers("showing", Showing)
+@gathers("fetching", Fetching)
+def get(
+    showing: Showing,
+    fetching: Fetching,
+    target: TargetText,
+    to: TargetFormat = "hf",
+    directory: Directory = Path(),
+    no_verify: Annotated[bool, option("--no-verify", help="Do not hold the files against a manifest.")] = False,
+    no_convert: Annotated[bool, option("--no-convert", help="Leave the files as they were published.")] = False,
+    no_boot: Annotated[bool, option("--no-boot", help="Do not run the weights.")] = False,
+) -> None:
+    """Fetch, verify, convert and boot in one go; run again, it does only what is missing."""
+    from magnetar import pipeline
+    from magnetar.render_results import draw_got
+
+    def work(emit: "Emit") -> pipeline.Got:
+        return pipeline.get(
+            pipeline.resolve_target(target),
+            directory,
+            target=None if no_convert else to,
+            check=not no_verify,
+            smoke_test=not no_boot,
+            options=fetching.options(),
+            emit=emit,
+        )
+
+    _finish("get", showing, work, draw_got)
+
+
+@app.command(epilog="Examples: magnetar fetch mistral-7b-v0.1 -d /data; magnetar fetch release.torrent --no-dht")
+@gathers("showing", Showing)
+@gathers("fetching", Fetching)
+def fetch(showing: Showing, fetching: Fetching, target: TargetText, directory: Directory = Path()) -> None:
+    """Get a release from the swarm. Done means that every piece was checked; stopped at any moment, it resumes."""
+    from magnetar import pipeline
+    from magnetar.render_results import draw_fetched
+
+    def work(emit: "Emit") -> pipeline.Fetched:
+        return pipeline.fetch_release(pipeline.resolve_target(target), directory, fetching.options(), emit)
+
+    _finish("fetch", showing, work, draw_fetched)
+
+
+@app.command(epilog="Examples: magnetar verify mixtral-8x7b-32kseqlen; magnetar verify . --manifest mixtral-8x7b-v0.1")
+@gathers("showing", Showing)
+def verify(
+    showing: Showing,
+    folder: Annotated[Path, typer.Argument(metavar="PATH", help="The folder that holds the release's files.")],
+    manifest: ManifestChoice = None,
+    strict: Annotated[bool, option("--strict", help="Files that the release does not have are wrong.")] = False,
+) -> None:
+    """Hold every file against the manifest's digests. Exit 5: not the release; 8: not all could be checked."""
+    from magnetar.pipeline import verify_folder
+    from magnetar.render_results import draw_report
+
+    _finish("verify", showing, lambda emit: verify_folder(folder, manifest, strict=strict, emit=emit), draw_report)
+
+
+@app.command(epilog="Example: magnetar convert mixtral-8x7b-32kseqlen mixtral-hf --to hf --shard-size 5G")
+@gathers("showing", Showing)
+def convert(
+    showing: Showing,
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="A folder of weights, or one checkpoint file.")],
+    destination: Annotated[Path, typer.Argument(metavar="DST", help="The folder to write.", file_okay=False)],
+    to: TargetFormat = "hf",
+    from_layout: Annotated[
+        str | None, option("--from-layout", metavar="LAYOUT", help="Insist on this layout of the source.")
+    ] = None,
+    shard_size: Annotated[
+        int | None, option(parser=parse_amount, metavar="SIZE", help="Largest shard, like 5G (the default).")
+    ] = None,
+    dry_run: Annotated[bool, option("--dry-run", help="Show what would be written, and write nothing.")] = False,
+    no_compare: Annotated[
+        bool, option("--no-compare", help="Do not read the output back to compare it with the source.")
+    ] = False,
+) -> None:
+    """Rewrite a checkpoint for another runtime: bit-exact, no pickle executed, in little memory."""
+    from magnetar import pipeline
+    from magnetar.render_results import draw_converted, draw_plan
+
+    conversion = pipeline.Conversion(to, from_layout, shard_size, compare=not no_compare)
+    if dry_run:
+        _finish("convert", showing, lambda _: pipeline.plan_release(source, destination, conversion), draw_plan)
+    _finish(
+        "convert",
+        showing,
+        lambda emit: pipeline.convert_release(source, destination, conversion, emit),
+        draw_converted,
+    )
+
+
+@app.command(epilog="Examples: magnetar boot mixtral-hf; magnetar boot consolidated.00.pth --json")
+@gathers("showing", Showing)
+def boot(
+    showing: Showing,
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder of weights, or one checkpoint file.")],
+    manifest: ManifestChoice = None,
+) -> None:
+    """Run the weights in the bundled model and say whether they work. Exit 7: they do not."""
+    from magnetar.pipeline import boot_release
+    from magnetar.render_results import draw_boot
+
+    _finish("boot", showing, lambda emit: boot_release(path, named=manifest, emit=emit), draw_boot)
+
+
+@app.command(epilog="Examples: magnetar inspect 'magnet:?xt=...'; magnetar inspect weights.pth --tensors")
+@gathers("showing", Showing)
+def inspect(
+    showing: Showing,
+    target: Annotated[str, typer.Argument(metavar="TARGET|PATH", help="A link, a .torrent, a name, or weights.")],
+    tensors: Annotated[bool, option("--tensors", help="List every tensor.")] = False,
+) -> None:
+    """Look without fetching or running: trackers after healing, files and sizes, tensors, layout, parameters."""
+    from magnetar.pipeline_inspect import inspect as look
+    from magnetar.render_results import draw_inspection
+
+    _finish("inspect", showing, lambda _: look(target, tensors=tensors), draw_inspection)
+
+
+@app.command(epilog="Example: magnetar seed mixtral-8x7b-32kseqlen --upload-limit 20M")
+@gathers("showing", Showing)
+@gathers("serving", Serving)
+def seed(
+    showing: Showing,
+    serving: Serving,
+    folder: Annotated[Path, typer.Argument(metavar="PATH", help="The folder to serve.")],
+) -> None:
+    """Serve a folder, and print its magnet link. The torrent is made if there is none. Ctrl-C ends it."""
+    from magnetar.fetch.seed import seed as serve
+    from magnetar.render_results import draw_seeding
+
+    screen = _screen("seed", showing)
+
+    def listening(seeding: "Seeding") -> None:
+        screen.show(seeding, draw_seeding, ExitCode.GOOD)
+
+    raise typer.Exit(screen.stay(lambda emit: serve(folder, options=serving.options(), listening=listening, emit=emit)))
+
+
+@catalog_app.callback()
+@gathers("showing", Showing)
+def catalog(context: typer.Context, showing: Showing) -> None:
+    """The releases that Magnetar knows. Alone: list them."""
+    if context.invoked_subcommand is None:
+        _list_catalog(showing)
+
+
+@catalog_app.command("list")
+@gathers("showing", Showing)
+def catalog_list(showing: Showing) -> None:
+    """List the releases, with their sizes and licences."""
+    _list_catalog(showing)
+
+
+def _list_catalog(showing: Showing) -> NoReturn:
+    from magnetar.manifests.catalog import catalog as releases
+    from magnetar.render_results import draw_catalog
+
+    _finish("catalog", showing, lambda _: tuple(releases().values()), draw_catalog)
+
+
+@catalog_app.command("show", epilog="Example: magnetar catalog show mixtral-8x7b-v0.1")
+@gathers("showing", Showing)
+def catalog_show(
+    showing: Showing, name: Annotated[str, typer.Argument(metavar="NAME", help="A release of the catalog.")]
+) -> None:
+    """Everything that is known of one release, and what is not."""
+    from magnetar.manifests.catalog import find_release
+    from magnetar.render_results import draw_manifest
+
+    _finish("catalog show", showing, lambda _: find_release(name), draw_manifest)
