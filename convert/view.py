@@ -38,5 +38,9 @@ class View:
 
 def view_as(source: Source, layout: str) -> View:
     """``source`` as if it were in ``layout``. Raises ``LayoutError`` for an unknown layout or one with no room."""
-    moves = map_tensors(source.checkpoint.specs, find_layout(source.layout), find_layout(layout), source.architecture)
-    return View(source.checkpoint, {move.name: move for move in moves})
+    return View(source.checkpoint, {move.name: move for move in map_source(source, layout)})
+
+
+def map_source(source: Source, layout: str) -> tuple[Move, ...]:
+    """How each tensor of ``layout`` is made of the source's. Raises ``LayoutError``."""
+    return map_tensors(source.checkpoint.specs, find_layout(source.layout), find_layout(layout), source.architecture)

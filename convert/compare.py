@@ -1,0 +1,62 @@
+"""Whether two checkpoints hold the same tensors, bit for bit, whatever their layouts and files."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from magnetar.convert.checkpoint import Checkpoint
+from magnetar.convert.pieces import Move
+from magnetar.convert.source import Source
+from magnetar.convert.stream import stream_pieces
+from magnetar.convert.view import map_source
+from magnetar.errors import WrongBytesError
+from magnetar.events import Began, Emit, Ended, Moved, ignore
+
+
+def compare(source: Source, output: Source, emit: Emit = ignore) -> int:
+    """Read both, ``output`` through the layout of ``source``, and compare every tensor; return how many.
+
+    Raises ``WrongBytesError`` naming the first tensor that differs, ``LayoutError`` if the layouts do not fit,
+    ``CheckpointError`` or ``DiskError``.
+    """
+    ours = {move.name: move for move in map_source(source, source.layout)}
+    theirs = {move.name: move for move in map_source(output, source.layout)}
+    emit(Began("compare", sum(move.nbytes for move in ours.values())))
+    for name in sorted(ours.keys() | theirs.keys()):
+        if name not in ours or name not in theirs:
+            raise WrongBytesError(f"{name} is in only one of {source.folder} and {output.folder}")
+        _compare(source.checkpoint, ours[name], output.checkpoint, theirs[name])
+        emit(Moved("compare", ours[name].nbytes))
+    emit(Ended("compare"))
+    return len(ours)
+
+
+def _compare(source: Checkpoint, ours: Move, output: Checkpoint, theirs: Move) -> None:
+    if (ours.dtype, ours.shape) != (theirs.dtype, theirs.shape):
+        raise WrongBytesError(f"{ours.name}: {ours.dtype} {ours.shape} is not {theirs.dtype} {theirs.shape}")
+    for position, left, right in _side_by_side(
+        stream_pieces(source, ours.pieces), stream_pieces(output, theirs.pieces)
+    ):
+        if not np.array_equal(np.frombuffer(left, np.uint8), np.frombuffer(right, np.uint8)):
+            raise WrongBytesError(
+                f"{ours.name}: differs between {position:,} and {position + len(left):,} bytes from its beginning",
+                hint="if one was made from the other, the disk or the memory may be failing: convert again",
+            )
+
+
+def _side_by_side(
+    left: Iterator[memoryview], right: Iterator[memoryview]
+) -> Iterator[tuple[int, memoryview, memoryview]]:
+    """Two streams of one length, cut into blocks of one length, each with its position. Both are run to their end."""
+    position = 0
+    one = other = END
+    while True:
+        one, other = one or next(left, END), other or next(right, END)
+        if not one and not other:
+            return
+        length = min(len(one), len(other))
+        yield position, one[:length], other[:length]
+        one, other, position = one[length:], other[length:], position + length
+
+
+END = memoryview(b"")

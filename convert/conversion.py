@@ -1,0 +1,68 @@
+"""The note beside a converted checkpoint: what it was made of, and which of its files are done."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from magnetar.files import STATE_FOLDER, replace_file
+
+CONVERSION_FILE = "conversion.json"
+FORMAT = 1
+LARGEST_NOTE = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenFile:
+    """A file of the output as it was written: its size, and its SHA-256 as lower-case hex."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """A conversion, begun or done. ``plan`` is the digest that tells it from any other.
+
+    ``files`` holds those that were wholly written. ``compared`` says that the output was read back and was
+    bit for bit the source; ``done`` that nothing is left to do.
+    """
+
+    plan: str
+    release: str
+    target: str
+    files: Mapping[str, WrittenFile] = field(default_factory=dict)
+    compared: bool = False
+    done: bool = False
+
+
+def record_conversion(folder: Path, conversion: Conversion) -> None:
+    """Note beside the files what they are. Raises ``NoSpace`` or ``DiskError``."""
+    document = {
+        "format": FORMAT,
+        "plan": conversion.plan,
+        "release": conversion.release,
+        "target": conversion.target,
+        "compared": conversion.compared,
+        "done": conversion.done,
+        "files": {name: {"size": file.size, "sha256": file.sha256} for name, file in conversion.files.items()},
+    }
+    replace_file(folder / STATE_FOLDER / CONVERSION_FILE, json.dumps(document, indent=1).encode())
+
+
+def read_conversion(folder: Path) -> Conversion | None:
+    """What the folder was converted from; None if nothing readable says so."""
+    path = folder / STATE_FOLDER / CONVERSION_FILE
+    try:
+        if path.is_symlink() or path.stat().st_size > LARGEST_NOTE:
+            return None
+        noted = json.loads(path.read_bytes())
+        plan, release, target = noted["plan"], noted["release"], noted["target"]
+        compared, done = noted["compared"], noted["done"]
+        files = {name: WrittenFile(file["size"], file["sha256"]) for name, file in noted["files"].items()}
+        sound = noted["format"] == FORMAT and all(isinstance(text, str) for text in (plan, release, target))
+        sound = sound and all(isinstance(flag, bool) for flag in (compared, done))
+        sound = sound and all(type(file.size) is int and isinstance(file.sha256, str) for file in files.values())
+        return Conversion(plan, release, target, files, compared, done) if sound else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None

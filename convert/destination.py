@@ -1,0 +1,99 @@
+"""Where a conversion may write, and how: never into what is not ours, never through a link, never half."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from magnetar.convert.conversion import Conversion, WrittenFile, read_conversion
+from magnetar.errors import NoSpace, UsageError
+from magnetar.files import STATE_FOLDER, disk_failure, sync_folder
+
+PARTIAL = ".partial"
+SIDE_FILES_ROOM = 16 << 20
+"""Bytes that the tokenizer, the index and the notes may take beside the weights."""
+
+
+def check_destination(source: Path, destination: Path, plan_digest: str) -> Conversion | None:
+    """Whether the conversion may write there; what an earlier run of the same one left, if any.
+
+    Raises ``UsageError`` for a link, a file, a folder in or equal to the source, one that holds anything else, or
+    another conversion.
+    """
+    if destination.is_symlink():
+        raise UsageError(f"{destination}: is a link", hint="name the folder that it leads to")
+    if destination.exists() and not destination.is_dir():
+        raise UsageError(f"{destination}: is a file, not a folder", hint="choose a new folder")
+    folder = (source if source.is_dir() else source.parent).resolve()
+    if destination.resolve() == folder or (source.is_dir() and folder in destination.resolve().parents):
+        raise UsageError(
+            f"{destination}: lies in the source, which must stay as it was published", hint="choose a folder beside it"
+        )
+    earlier = read_conversion(destination)
+    if earlier is None and destination.is_dir() and any(path.name != STATE_FOLDER for path in destination.iterdir()):
+        raise UsageError(
+            f"{destination}: is not empty, and was not made by a conversion", hint="choose a new or an empty folder"
+        )
+    if earlier is not None and earlier.plan != plan_digest:
+        raise UsageError(
+            f"{destination}: holds another conversion{f' of {earlier.release}' if earlier.release else ''}, "
+            f"to {earlier.target}",
+            hint="choose another folder, or remove that one",
+        )
+    return earlier
+
+
+def check_space(destination: Path, needed: int) -> None:
+    """Raise ``NoSpace`` with both numbers if fewer than ``needed`` bytes are free there."""
+    existing = next(folder for folder in (destination, *destination.resolve().parents) if folder.is_dir())
+    free = free_space(existing)
+    if needed and free < needed + SIDE_FILES_ROOM:
+        raise NoSpace(
+            f"{destination}: {needed + SIDE_FILES_ROOM:,} bytes are needed, {free:,} are free",
+            hint="make space, or choose a folder on another disk",
+        )
+
+
+def free_space(folder: Path) -> int:
+    """Bytes that this user may still write below ``folder``."""
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError as error:
+        raise disk_failure(error, folder) from error
+
+
+def write_whole(folder: Path, name: str, content: Iterable[bytes | memoryview]) -> WrittenFile:
+    """Write a file that is there whole or not at all, and durable; the digest is of what was given, not read back.
+
+    It grows in the hidden state folder and is moved to its place at the end. Its mode follows the umask.
+    Raises ``NoSpace`` or ``DiskError``, and whatever ``content`` raises; nothing is left behind then.
+    """
+    partial = folder / STATE_FOLDER / (name + PARTIAL)
+    try:
+        partial.unlink(missing_ok=True)
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        try:
+            written = _write(descriptor, content)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(partial, folder / name)
+        sync_folder(folder)
+    except OSError as error:
+        raise disk_failure(error, folder / name) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return written
+
+
+def _write(descriptor: int, content: Iterable[bytes | memoryview]) -> WrittenFile:
+    digest = hashlib.sha256()
+    size = 0
+    for chunk in content:
+        digest.update(chunk)
+        rest = memoryview(chunk)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        size += len(chunk)
+    return WrittenFile(size, digest.hexdigest())
