@@ -47,7 +47,7 @@ def for_transformers(source: Source, plan: Plan, context_length: int, provenance
     generation = {"_from_model_config": True, "bos_token_id": 1, "eos_token_id": 2}
     contents = _legal_files(source.folder, provenance)
     contents |= _index(plan) if len(plan.shards) > 1 else {}
-    tokenizer, notes = _tokenizer_files(source.tokenizer, context_length)
+    tokenizer, notes = tokenizer_files(source.tokenizer, context_length)
     contents |= tokenizer
     if "LICENSE" not in contents:
         notes.append(f"no licence text was written: the source has none ({provenance.licence or 'licence unknown'})")
@@ -100,7 +100,11 @@ def _index(plan: Plan) -> dict[str, bytes]:
     return {"model.safetensors.index.json": _json(document)}
 
 
-def _tokenizer_files(path: Path | None, context_length: int) -> tuple[dict[str, bytes], list[str]]:
+def tokenizer_files(path: Path | None, context_length: int) -> tuple[dict[str, bytes], list[str]]:
+    """The tokenizer's files by name, and what is to be said where some could not be made.
+
+    Raises ``ConversionError`` if ``tokenizer.model`` is damaged, ``DiskError``.
+    """
     if path is None:
         return {}, ["there is no tokenizer.model beside the weights, so no tokenizer was written"]
     with LocalFile(path) as opened:

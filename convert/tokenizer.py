@@ -1,7 +1,7 @@
 """A SentencePiece model, read without protobuf, and the ``tokenizer.json`` that gives the very same ids."""
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -128,18 +128,18 @@ def tokenizer_json(vocabulary: Vocabulary) -> dict[str, Any]:
 def list_merges(pieces: Sequence[Piece]) -> list[tuple[str, str]]:
     """Every pair of pieces that joins to a piece, best first.
 
-    SentencePiece joins the pair whose *result* has the best score, the leftmost of equals. A list of merges has to
-    rank the pairs of one result too. That only shows where two such pairs overlap in a text, which needs a piece
-    that repeats itself with a period: of its two ways, the one whose left half is the period comes first.
+    SentencePiece joins the pair whose *result* has the best score, the leftmost of equals. A list of merges ranks the
+    pairs of one result too, but that could show only where two of them overlap in a text, and joining from the left
+    leaves no such place.
     """
     known = {piece.text: piece for piece in pieces if piece.kind is Kind.NORMAL}
-    ranked = sorted(known.values(), key=lambda piece: -piece.score)
-    return [pair for piece in ranked for pair in _splits(piece.text, known)]
-
-
-def _splits(text: str, known: Mapping[str, Piece]) -> list[tuple[str, str]]:
-    cuts = [cut for cut in range(1, len(text)) if text[:cut] in known and text[cut:] in known]
-    return [(text[:cut], text[cut:]) for cut in sorted(cuts, key=lambda cut: not text.startswith(text[cut:]))]
+    ranked = sorted(known, key=lambda text: -known[text].score)
+    return [
+        (text[:cut], text[cut:])
+        for text in ranked
+        for cut in range(1, len(text))
+        if text[:cut] in known and text[cut:] in known
+    ]
 
 
 def _begin_with(vocabulary: Vocabulary) -> dict[str, Any] | None:

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 
 from magnetar.convert.checkpoint import Checkpoint, Seal, TensorSpec, check_name
-from magnetar.convert.pickles import LARGEST_PICKLE, Storage, StoredTensor, read_state_dict
+from magnetar.convert.pickles import LARGEST_PICKLE
+from magnetar.convert.statedict import Storage, StoredTensor, read_state_dict
 from magnetar.convert.zips import Entry, read_entry, read_zip
 from magnetar.errors import CheckpointError
 from magnetar.ranges import ByteSource
