@@ -29,6 +29,7 @@ from magnetar.errors import ExitCode
 
 if TYPE_CHECKING:
     from magnetar.events import Emit
+    from magnetar.fetch.download import Fetched
     from magnetar.fetch.seed import Seeding
     from magnetar.render import Screen
 
@@ -63,8 +64,9 @@ def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
 def _refuse(words: Sequence[str], error: typer.TyperException) -> int:
     """Say what is wrong with the words of the command line."""
     command = next((word for word in words if not word.startswith("-")), "")
+    known = command in {info.name or getattr(info.callback, "__name__", "") for info in app.registered_commands}
     screen = _screen(command, Showing(as_json="--json" in words))
-    hint = " ".join(filter(None, ("magnetar", command, "--help")))
+    hint = f"magnetar {command} --help" if known else "magnetar --help"
     return screen.fail(ExitCode.USAGE, "UsageError", error.format_message(), hint)
 
 
@@ -149,7 +151,7 @@ def fetch(showing: Showing, fetching: Fetching, target: TargetText, directory: D
     from magnetar import pipeline
     from magnetar.render_results import draw_fetched
 
-    def work(emit: "Emit") -> pipeline.Fetched:
+    def work(emit: "Emit") -> "Fetched":
         return pipeline.fetch_release(pipeline.resolve_target(target), directory, fetching.options(), emit)
 
     _finish("fetch", showing, work, draw_fetched)
@@ -189,16 +191,17 @@ def convert(
     ] = False,
 ) -> None:
     """Rewrite a checkpoint for another runtime: bit-exact, no pickle executed, in little memory."""
-    from magnetar import pipeline
+    from magnetar.convert.run import plan_conversion
+    from magnetar.pipeline import convert_release
     from magnetar.render_results import draw_converted, draw_plan
 
-    conversion = pipeline.Conversion(to, from_layout, shard_size, compare=not no_compare)
+    wish: Any = {"target": to, "from_layout": from_layout, "shard_size": shard_size}
     if dry_run:
-        _finish("convert", showing, lambda _: pipeline.plan_release(source, destination, conversion), draw_plan)
+        _finish("convert", showing, lambda _: plan_conversion(source, **wish), draw_plan)
     _finish(
         "convert",
         showing,
-        lambda emit: pipeline.convert_release(source, destination, conversion, emit),
+        lambda emit: convert_release(source, destination, **wish, compare=not no_compare, emit=emit),
         draw_converted,
     )
 

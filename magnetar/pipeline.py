@@ -7,7 +7,7 @@ another is handed down from here as plain data.
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -19,10 +19,12 @@ from magnetar.events import Emit, Remarked, ignore
 from magnetar.fetch.download import Fetched, fetch
 from magnetar.fetch.magnet import Magnet, parse_magnet
 from magnetar.fetch.options import FetchOptions
+from magnetar.fetch.state import read_kept_torrent
+from magnetar.fetch.torrent import Metadata
 from magnetar.manifests.catalog import catalog, find_by_infohash, find_release
 from magnetar.manifests.choice import Choice, Trust, choose_manifest
 from magnetar.manifests.schema import Manifest, ReleaseFile
-from magnetar.manifests.verify import Report, verify
+from magnetar.manifests.verify import PieceCheck, Report, verify
 from magnetar.model.bundled import NAME as BUNDLED
 from magnetar.model.bundled import bundled_release, smoke_text
 from magnetar.model.report import BootReport
@@ -111,67 +113,83 @@ def fetch_release(wanted: Wanted, parent: Path, options: FetchOptions, emit: Emi
         raise
 
 
-def verify_fetched(fetched: Fetched, named: str | None, emit: Emit = ignore) -> Report:
-    """Hold a download that has just ended against its manifest.
+def verify_fetched(fetched: Fetched, emit: Emit = ignore) -> Report:
+    """Hold a download that has just ended, every piece of it checked, against its manifest.
 
-    Its pieces were checked against its infohash in the same run. Where the manifest pins that infohash, this proves
-    the files that the manifest has no digest for; where no manifest is known, it is all there is to say.
+    Where no manifest is known, the files are still those that the link names, and nothing more is said.
     """
-    metadata = fetched.metadata
-    pinned = find_by_infohash(metadata.infohash_v1, metadata.infohash_v2)
-    if named is None and pinned is None:
-        return verify(fetched.folder, _as_the_link_names(fetched), pieces_checked=fetched.complete, emit=emit)
-    choice = choose_manifest(fetched.folder, named)
-    proven = fetched.complete and pinned is not None and pinned.name == choice.manifest.name
-    return verify(
-        fetched.folder, _with_files_of(fetched, choice) if proven else choice, pieces_checked=proven, emit=emit
-    )
-
-
-def _as_the_link_names(fetched: Fetched) -> Choice:
-    """A manifest of what the torrent holds. It says nothing of who published it."""
-    metadata = fetched.metadata
-    manifest = Manifest(
-        format=1,
-        name="unnamed",
-        title=metadata.name or "unnamed",
-        publisher="unknown",
-        licence="unknown",
-        infohash_v1=metadata.infohash_v1 or None,
-        infohash_v2=metadata.infohash_v2 or None,
-        files=_files_of(fetched),
-    )
-    return Choice(manifest, "the pieces that the link names; no manifest says who published them", Trust.UNDAMAGED)
-
-
-def _with_files_of(fetched: Fetched, choice: Choice) -> Choice:
-    """The choice, its list of files completed by the torrent's own where the manifest does not know it."""
-    if choice.manifest.files is not None:
-        return choice
-    manifest = choice.manifest.model_copy(update={"files": _files_of(fetched)})
-    return Choice(manifest, choice.reason, choice.trust)
-
-
-def _files_of(fetched: Fetched) -> tuple[ReleaseFile, ...]:
-    return tuple(ReleaseFile(path=str(file.path), size=file.size) for file in fetched.metadata.files)
+    pinned = find_by_infohash(fetched.metadata.infohash_v1, fetched.metadata.infohash_v2)
+    choice = Choice(pinned, "the release that the link names", Trust.RELEASE) if pinned else None
+    choice = _complete(choice, fetched.metadata)
+    return verify(fetched.folder, choice, pieces=PieceCheck(frozenset()) if fetched.complete else None, emit=emit)
 
 
 def verify_folder(folder: Path, named: str | None, *, strict: bool = False, emit: Emit = ignore) -> Report:
-    """Hold a folder against the manifest that was named, or the one that fits."""
+    """Hold a folder against the manifest that was named, or the one that fits.
+
+    A folder that was fetched remembers its torrent: its pieces decide on the files that the manifest has no digest
+    for, and on all of them where there is no manifest.
+    """
     if not folder.is_dir():
         raise UsageError(f"{folder}: there is no such folder", hint="name the folder that holds the release's files")
-    choice = choose_manifest(folder, named)
-    emit(Remarked(f"held against {choice.manifest.name}: {choice.reason}"))
-    return verify(folder, choice, strict=strict, emit=emit)
+    torrent = read_kept_torrent(folder)
+    try:
+        choice: Choice | None = choose_manifest(folder, named)
+    except UsageError:
+        if named is not None or not torrent:
+            raise
+        choice = None
+    if choice is not None and not (torrent and _leaves_gaps(choice.manifest)):
+        return verify(folder, choice, strict=strict, emit=emit)
+    choice, pieces = _check_pieces(folder, torrent, choice, emit)
+    return verify(folder, choice, pieces=pieces, strict=strict, emit=emit)
+
+
+def _leaves_gaps(manifest: Manifest) -> bool:
+    """Whether a file, or the list of them, is without a digest."""
+    return manifest.files is None or any(not file.digests for file in manifest.files)
+
+
+def _check_pieces(folder: Path, torrent: bytes, choice: Choice | None, emit: Emit) -> tuple[Choice, PieceCheck | None]:
+    """Hash the pieces, if they are of the release that was chosen."""
+    from magnetar.fetch.checking import check_pieces
+    from magnetar.fetch.metainfo import read_torrent
+
+    metadata = read_torrent(torrent)
+    pinned = find_by_infohash(metadata.infohash_v1, metadata.infohash_v2)
+    if choice is not None and (pinned is None or pinned.name != choice.manifest.name):
+        return choice, None
+    checked = check_pieces(folder, torrent, emit=emit)
+    return _complete(choice, metadata), PieceCheck(frozenset(checked.damaged))
+
+
+def _complete(choice: Choice | None, metadata: Metadata) -> Choice:
+    """The choice, with the torrent's own list of files where no manifest has one."""
+    files = tuple(ReleaseFile(path=str(file.path), size=file.size) for file in metadata.files)
+    if choice is None:
+        manifest = Manifest(
+            format=1,
+            name="unknown",
+            title=metadata.name,
+            publisher="unknown",
+            licence="unknown",
+            infohash_v2=metadata.infohash_v2 or None,
+            files=files,
+        )
+        return Choice(manifest, "the torrent that the link names; no manifest says whose it is", Trust.UNDAMAGED)
+    if choice.manifest.files is None:
+        return replace(choice, manifest=choice.manifest.model_copy(update={"files": files}))
+    return choice
 
 
 def convert_release(
     source: Path,
     destination: Path,
     *,
-    target: str,
+    target: str = "hf",
     from_layout: str | None = None,
     shard_size: int | None = None,
+    compare: bool = True,
     emit: Emit = ignore,
 ) -> Converted:
     """Convert a checkpoint, with what the catalog knows of its release: name, licence, context length."""
@@ -185,6 +203,7 @@ def convert_release(
         context_length=manifest.architecture.context_length if manifest else None,
         licence=manifest.licence if manifest else "",
         release=manifest.name if manifest else "",
+        verify=compare,
         emit=emit,
     )
 
@@ -233,7 +252,7 @@ def get(
     got = partial(Got, fetched.folder, fetched)
     report = converted = booted = None
     if check:
-        report = _timed(steps, "verified", partial(verify_fetched, fetched, None, emit), _say_verified)
+        report = _timed(steps, "verified", partial(verify_fetched, fetched, emit), _say_verified)
         if report.exit_code is ExitCode.WRONG_BYTES:
             return got(report, None, None, tuple(steps), ("convert", "boot"))
     if target is not None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import date
 from enum import Enum
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any, TextIO, TypeVar
 
 from rich.console import Console, Group, RenderableType
@@ -77,7 +77,7 @@ class Screen:
         if self.as_json:
             self._write_json({"ok": code == ExitCode.GOOD, "exit": int(code), "result": plain(result)})
         else:
-            _unbroken(lambda: self.out.print(draw(result)), self.out)
+            self.out.print(draw(result))
 
     def fail(self, code: ExitCode, kind: str, message: str, hint: str) -> ExitCode:
         """Write an error: for a person to stderr, for a program to stdout."""
@@ -87,32 +87,29 @@ class Screen:
         else:
             lines = [Text.assemble(("error: ", "bold red"), clean(message))]
             lines += [Text.assemble(("hint:  ", "cyan"), clean(hint))] if hint else []
-            _unbroken(lambda: self.err.print(Group(*lines), soft_wrap=True), self.err)
+            self.err.print(Group(*lines), soft_wrap=True)
         return code
 
     def _write_json(self, rest: dict[str, Any]) -> None:
-        line = json.dumps({"command": self.command, **rest}, ensure_ascii=True)
-        _unbroken(lambda: print(line, file=self.out.file, flush=True), self.out)
+        self.out.out(json.dumps({"command": self.command, **rest}), highlight=False)
 
 
 RESUME_HINT = "what is on disk is kept: run the same command again to go on"
 
 
+class _Console(Console):
+    """A console whose reader may go away: it then says nothing more, and the exit code is what it would have been."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        # The interpreter flushes once more at its end, and would complain of the same pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+
 def _console(stream: TextIO) -> Console:
     if stream.isatty():
-        return Console(file=stream, highlight=False)
-    return Console(file=stream, highlight=False, width=PIPE_WIDTH, force_terminal=False, no_color=True)
-
-
-def _unbroken(write: Callable[[], object], console: Console) -> None:
-    """Write; if the reader has gone, say nothing more. The exit code is what it would have been."""
-    try:
-        write()
-        console.file.flush()
-    except BrokenPipeError:
-        # The interpreter flushes once more at its end, and would complain of the same pipe.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, console.file.fileno())
+        return _Console(file=stream, highlight=False)
+    return _Console(file=stream, highlight=False, width=PIPE_WIDTH, force_terminal=False, no_color=True)
 
 
 def plain(value: Any) -> Any:
@@ -132,7 +129,7 @@ def plain(value: Any) -> Any:
         return {key: plain(getattr(value, key)) for key in type(value).model_fields}
     if is_dataclass(value) and type(value).__str__ is object.__str__:
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, Path | date) or is_dataclass(value):
+    if isinstance(value, PurePath | date) or is_dataclass(value):
         return str(value)
     raise TypeError(f"{type(value).__name__} has no place in a result")
 

@@ -104,7 +104,8 @@ class PlainProgress:
                 self._move(step, moved, now)
             case Ended(step):
                 meter = self._meters.pop(step, None)
-                self._write(f"{step}: {meter.conclude(now) if meter and meter.done else 'done'}")
+                if meter and meter.done:
+                    self._write(f"{step}: {meter.conclude(now)}")
             case SwarmSeen():
                 pass  # the payload's own line says whether it moves
             case TrackerAnswered() | FoundWrong() | Remarked():
@@ -156,10 +157,15 @@ class LiveProgress:
                 assert_never(event)
 
     def _finish(self, step: str) -> None:
+        """Fill the bar, whatever its total was thought to be; a step that moved nothing leaves none."""
         task = self._tasks.pop(step, None)
-        if task is not None:
-            done = self._progress.tasks[self._progress.task_ids.index(task)].completed
-            self._progress.update(task, total=max(done, 1), completed=max(done, 1), swarm="")
+        if task is None:
+            return
+        done = self._progress.tasks[self._progress.task_ids.index(task)].completed
+        if done:
+            self._progress.update(task, total=done, completed=done, swarm="")
+        else:
+            self._progress.remove_task(task)
 
 
 class _Amount(ProgressColumn):

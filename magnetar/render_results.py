@@ -88,6 +88,14 @@ def draw_converted(converted: "Converted") -> RenderableType:
     return Group(table, *notes, _verdict("converted", GOOD, f"{converted.destination}: {words}"))
 
 
+def draw_plan(plan: "Plan") -> RenderableType:
+    """What a conversion would write, a line for each file and tensor."""
+    lines = [Text(clean(line), no_wrap=True, overflow="ignore") for line in plan.lines()]
+    needs = f"{decimal(plan.nbytes)} of disk, about {decimal(plan.peak_memory)} of memory"
+    turned = f"{plan.tensors - plan.turned} tensors are copied, {plan.turned} change the order of their rows"
+    return Group(*lines, _note(turned), _note(needs))
+
+
 def draw_boot(report: "BootReport") -> RenderableType:
     """The verdict with its reasons, the score, the experts' load, and what the model says."""
     facts = Table.grid(padding=(0, 2))

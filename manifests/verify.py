@@ -1,7 +1,7 @@
 """Hold a folder against a manifest. Read-only; everything that is wrong is found in one go."""
 
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,7 +12,7 @@ from magnetar.errors import DiskError, ExitCode, UsageError
 from magnetar.events import Began, Emit, Ended, FoundWrong, Moved, ignore
 from magnetar.files import STATE_FOLDER
 from magnetar.manifests.choice import OWN_MANIFEST, Choice, Trust
-from magnetar.manifests.digests import Digest, digest_file
+from magnetar.manifests.digests import digest_file
 from magnetar.manifests.schema import ReleaseFile
 
 STEP = "verify"
@@ -59,6 +59,16 @@ class FileResult:
 
 
 @dataclass(frozen=True, slots=True)
+class PieceCheck:
+    """Every piece of the torrent was just hashed: the paths of the files that a bad or absent piece touches.
+
+    In a version 1 torrent a piece spans files, so that a good file may be named for its neighbour's sake.
+    """
+
+    damaged: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What verification found. ``unexpected`` files are told, but not held against the folder."""
 
@@ -83,13 +93,13 @@ def verify(
     folder: Path,
     choice: Choice,
     *,
-    pieces_checked: bool = False,
+    pieces: PieceCheck | None = None,
     strict: bool = False,
     emit: Emit = ignore,
 ) -> Report:
     """Hold every file of ``folder`` against the chosen manifest: sizes first, then digests, on all cores.
 
-    ``pieces_checked`` says that every piece was just checked against the manifest's own infohash, which proves the
+    ``pieces`` is given where the pieces were just checked against the manifest's own infohash: it decides on the
     files that have no digest. ``strict`` makes a finding of each file that the release does not have.
     Raises ``UsageError`` if there is no such folder; whatever is wrong inside it is in the report.
     """
@@ -98,13 +108,11 @@ def verify(
     expected = choice.manifest.files or ()
     emit(Began(STEP, sum(_size_on_disk(folder / file.path) for file in expected if file.digests)))
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        checks = list(pool.map(lambda file: _check(folder, file, pieces_checked, emit), expected))
+        checks = list(pool.map(lambda file: _check(folder, file, pieces, emit), expected))
     unexpected = tuple(_unexpected(folder, {file.path for file in expected})) if expected else ()
     findings = [finding for _, finding in checks if finding]
     if strict:
         findings += [Finding(Kind.UNEXPECTED, path, "the release has no such file") for path in unexpected]
-    for finding in findings:
-        emit(FoundWrong(finding.kind, finding.path, finding.detail))
     emit(Ended(STEP))
     results = tuple(result for result, _ in checks)
     return Report(
@@ -118,25 +126,24 @@ def verify(
     )
 
 
-def _check(folder: Path, file: ReleaseFile, pieces_checked: bool, emit: Emit) -> tuple[FileResult, Finding | None]:
+def _check(folder: Path, file: ReleaseFile, pieces: PieceCheck | None, emit: Emit) -> tuple[FileResult, Finding | None]:
     """One file: what is known of it, and what is wrong with it."""
     path = folder / file.path
+    checked_by = tuple(digest.algorithm for digest in file.digests)
+    if pieces is not None and file.path not in pieces.damaged:
+        checked_by += (PIECES,)
     try:
         finding = _wrong_at_a_glance(path, file)
         if finding is None and file.digests:
-            found = digest_file(path, [digest.algorithm for digest in file.digests], _mover(emit))
-            finding = _wrong_digest(file, found)
+            finding = _wrong_digest(path, file, emit)
     except DiskError as error:
         finding = Finding(Kind.UNREADABLE, file.path, error.message)
+    if finding is None and not checked_by and pieces is not None:
+        finding = Finding(Kind.WRONG_DIGEST, file.path, "has pieces that are not those of the torrent")
     if finding is not None:
         return FileResult(file.path, file.size, Verdict.BAD), finding
-    checked_by = tuple(digest.algorithm for digest in file.digests) + ((PIECES,) if pieces_checked else ())
     verdict = Verdict.GOOD if checked_by else Verdict.NOT_CHECKED
     return FileResult(file.path, _size_on_disk(path), verdict, checked_by), None
-
-
-def _mover(emit: Emit) -> Callable[[int], None]:
-    return lambda count: emit(Moved(STEP, count))
 
 
 def _wrong_at_a_glance(path: Path, file: ReleaseFile) -> Finding | None:
@@ -169,10 +176,14 @@ def _wrong_size(file: ReleaseFile, size: int) -> Finding | None:
     return Finding(Kind.WRONG_SIZE, file.path, f"has {size:,} bytes, not {file.size:,}: {words}")
 
 
-def _wrong_digest(file: ReleaseFile, found: tuple[Digest, ...]) -> Finding | None:
+def _wrong_digest(path: Path, file: ReleaseFile, emit: Emit) -> Finding | None:
+    """Read the whole file and compare. What took that long to find is told at once, not only in the report."""
+    found = digest_file(path, [digest.algorithm for digest in file.digests], lambda count: emit(Moved(STEP, count)))
     for expected, actual in zip(file.digests, found, strict=True):
         if expected != actual:
-            return Finding(Kind.WRONG_DIGEST, file.path, f"has {actual}, not {expected}")
+            finding = Finding(Kind.WRONG_DIGEST, file.path, f"has {actual}, not {expected}")
+            emit(FoundWrong(finding.kind, finding.path, finding.detail))
+            return finding
     return None
 
 

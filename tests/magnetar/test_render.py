@@ -11,7 +11,18 @@ from rich.console import Console
 from rich.text import Text
 
 from magnetar.errors import ExitCode, NoSpace
-from magnetar.events import Began, Emit, Ended, FoundWrong, Moved, ProgressStyle, Remarked, SwarmSeen, TrackerAnswered
+from magnetar.events import (
+    Began,
+    Emit,
+    Ended,
+    Event,
+    FoundWrong,
+    Moved,
+    ProgressStyle,
+    Remarked,
+    SwarmSeen,
+    TrackerAnswered,
+)
 from magnetar.manifests.digests import Digest
 from magnetar.render import Screen, Terminated, plain
 from magnetar.render_progress import LiveProgress, PlainProgress, watch
@@ -116,10 +127,14 @@ def test_plain_progress_tells_bad_news_at_once_and_the_rest_at_intervals() -> No
 def test_live_progress_takes_every_event_and_ends_each_bar() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=120)
     with LiveProgress(console) as emit:
-        for event in (
-            Began("payload", None), Moved("payload", 10), SwarmSeen(3, 1, 200, 5),
-            TrackerAnswered("udp://t", 0, "dead"), Remarked("resumed"), Ended("payload"), Moved("payload", 1), Ended("never began"),
-        ):  # fmt: skip
+        events: list[Event] = [
+            Began("payload", None),
+            Moved("payload", 10),
+            SwarmSeen(3, 1, 200, 5),
+            Remarked("resumed"),
+        ]
+        events += [TrackerAnswered("udp://t", 0, "dead"), Ended("payload"), Moved("payload", 1), Ended("never began")]
+        for event in events:
             emit(event)
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "tracker udp://t: dead" in shown

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from magnetar.errors import ExitCode, UsageError
 from magnetar.events import Began, Event, FoundWrong, Moved
 from magnetar.manifests.choice import Choice, Trust
-from magnetar.manifests.verify import Kind, Verdict, verify
+from magnetar.manifests.verify import Kind, PieceCheck, Verdict, verify
 
 from .conftest import CONTENT, manifest_of, write
 
@@ -93,14 +93,30 @@ def test_md5_alone_is_good_but_weak(release: Path) -> None:
     assert (report.exit_code, report.trust) == (ExitCode.GOOD, Trust.WEAK)
 
 
-def test_a_file_without_digests_is_not_checked_and_the_whole_is_not_called_good(release: Path) -> None:
-    manifest = manifest_of(CONTENT)
-    bare = manifest.model_copy(update={"files": tuple(f.model_copy(update={"digests": ()}) for f in manifest.files)})  # type: ignore[union-attr]
-    report = verify(release, Choice(bare, "", Trust.RELEASE))
+def without_digests(choice: Choice) -> Choice:
+    files = tuple(file.model_copy(update={"digests": ()}) for file in choice.manifest.files or ())
+    return dataclasses.replace(choice, manifest=choice.manifest.model_copy(update={"files": files}))
+
+
+def test_a_file_without_digests_is_not_checked_and_the_whole_is_not_called_good(release: Path, choice: Choice) -> None:
+    report = verify(release, without_digests(choice))
     assert {file.verdict for file in report.files} == {Verdict.NOT_CHECKED}
     assert report.exit_code is ExitCode.NOT_ALL_CHECKED
-    by_pieces = verify(release, Choice(bare, "", Trust.RELEASE), pieces_checked=True)
-    assert (by_pieces.exit_code, by_pieces.trust) == (ExitCode.GOOD, Trust.WEAK)
+
+
+def test_pieces_that_were_checked_decide_on_the_files_without_digests(release: Path, choice: Choice) -> None:
+    bare = without_digests(choice)
+    whole = verify(release, bare, pieces=PieceCheck(frozenset()))
+    assert (whole.exit_code, whole.trust) == (ExitCode.GOOD, Trust.WEAK)
+    damaged = verify(release, bare, pieces=PieceCheck(frozenset({"params.json"})))
+    assert kinds(damaged) == [("wrong-digest", "params.json")]
+
+
+def test_a_bad_piece_of_a_neighbour_does_not_condemn_a_file_whose_digest_is_right(
+    release: Path, choice: Choice
+) -> None:
+    report = verify(release, choice, pieces=PieceCheck(frozenset({"params.json"})))
+    assert report.exit_code is ExitCode.GOOD
 
 
 def test_a_release_whose_files_are_not_known_cannot_be_called_good(release: Path) -> None:

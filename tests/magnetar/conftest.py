@@ -1,0 +1,49 @@
+"""The real command line, in process: words in, exit code and both streams out."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from magnetar.cli import main
+from magnetar.model.bundled import bundled_release
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The one JSON object that ``--json`` prints."""
+        parsed: dict[str, Any] = json.loads(self.out)
+        return parsed
+
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def magnetar(capfd: pytest.CaptureFixture[str]) -> Run:
+    """Run a command, and return what it printed and its exit code."""
+
+    def run(*words: object) -> Outcome:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main([str(word) for word in words])
+        assert isinstance(left.value.code, int)
+        return Outcome(left.value.code, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Path:
+    """A copy of the bundled release, to damage at will."""
+    return Path(shutil.copytree(bundled_release(), tmp_path / "austen-moe"))
