@@ -1,0 +1,86 @@
+"""SentencePiece, as the releases carry it: text to piece ids and back, and how the bundled one was trained."""
+
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from magnetar.errors import BootError
+
+UNKNOWN, BEGIN, END = 0, 1, 2
+"""The ids of ``<unk>``, ``<s>`` and ``</s>`` in every Mistral tokenizer; there is no padding."""
+
+SPACE = "\u2581"
+"""What stands for a space inside a piece."""
+
+
+class Tokenizer:
+    """A ``tokenizer.model``, opened for reading."""
+
+    def __init__(self, model: bytes, name: str = "tokenizer.model") -> None:
+        from sentencepiece import SentencePieceProcessor
+
+        self._processor: Any = SentencePieceProcessor()
+        try:
+            self._processor.LoadFromSerializedProto(model)
+        except RuntimeError as error:
+            raise BootError(
+                f"{name}: this is not a SentencePiece model", hint="fetch the release's tokenizer.model again"
+            ) from error
+
+    @classmethod
+    def open(cls, path: Path) -> "Tokenizer":
+        """Read the tokenizer at ``path``. Raises ``BootError`` if it is not a SentencePiece model."""
+        return cls(path.read_bytes(), str(path))
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of pieces."""
+        return int(self._processor.GetPieceSize())
+
+    def encode(self, text: str) -> list[int]:
+        """The piece ids of ``text``, without ``<s>``."""
+        return list(self._processor.EncodeAsIds(text))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ``ids``."""
+        return str(self._processor.DecodeIds(list(ids)))
+
+    def count_bytes(self, ids: Sequence[int], *, opening: bool = True) -> int:
+        """How many bytes of UTF-8 ``ids`` stand for. Where they open a text, the dummy space before it is none."""
+        count = sum(1 if self._processor.IsByte(i) else len(self._surface(i)) for i in ids)
+        dummy = opening and bool(ids) and self._processor.IdToPiece(ids[0]).startswith(SPACE)
+        return count - dummy
+
+    def _surface(self, piece: int) -> bytes:
+        return str(self._processor.IdToPiece(piece)).replace(SPACE, " ").encode()
+
+
+def train_pieces(lines: Iterable[str], vocab_size: int) -> bytes:
+    """Train a ``tokenizer.model`` in the form of Mistral's: BPE with byte fallback, nothing normalised.
+
+    Ids: 0 ``<unk>``, 1 ``<s>``, 2 ``</s>``, 3 to 258 the bytes, then the merged pieces, then the characters.
+    A newline is no character of any line, so it is always the byte ``<0x0A>``, as in Mistral's own.
+    """
+    from sentencepiece import SentencePieceTrainer
+
+    model = io.BytesIO()
+    SentencePieceTrainer.Train(
+        sentence_iterator=iter(lines),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=vocab_size,
+        byte_fallback=True,
+        character_coverage=0.99995,
+        normalization_rule_name="identity",
+        add_dummy_prefix=True,
+        remove_extra_whitespaces=False,
+        allow_whitespace_only_pieces=True,
+        unk_id=UNKNOWN,
+        bos_id=BEGIN,
+        eos_id=END,
+        pad_id=-1,
+        num_threads=1,
+        minloglevel=2,
+    )
+    return model.getvalue()
