@@ -60,8 +60,8 @@ def seed(
     Raises ``UsageError`` for what is not a folder with files, ``WrongBytesError`` if files are no longer those of the
     torrent, ``OutsideError`` if the session cannot listen, ``FolderLocked``. A ``KeyboardInterrupt`` passes through.
     """
-    if not folder.is_dir():
-        raise UsageError(f"{folder}: is not a folder", hint="name the folder that holds the release's files")
+    if not folder.is_dir() or all(path.name == STATE_FOLDER for path in folder.iterdir()):
+        raise UsageError(f"{folder}: is not a folder with files", hint="name the folder that holds the release's files")
     began = time.monotonic()
     with _held(folder, emit) as writable:
         torrent = read_kept_torrent(folder) or create_torrent(

@@ -65,6 +65,11 @@ class Got:
     not_done: tuple[str, ...] = ()
 
     @property
+    def result(self) -> Path:
+        """The folder that the user wanted."""
+        return self.converted.destination if self.converted else self.folder
+
+    @property
     def exit_code(self) -> ExitCode:
         """The first step that was not good decides."""
         if self.report is not None and self.report.exit_code is ExitCode.WRONG_BYTES:

@@ -26,7 +26,7 @@ from magnetar.events import (
     TrackerAnswered,
     ignore,
 )
-from magnetar.render_text import amount, clean, clock
+from magnetar.render_text import amount, clean, clock, pace
 
 PLAIN_INTERVAL = 10.0
 """Seconds between two lines of one step in a log."""
@@ -68,18 +68,19 @@ class Meter:
 
     def describe(self, now: float) -> str:
         """``12.0 MB of 8.4 GB (0 %), 3.1 MB/s, 45:12 left``."""
-        rate = self.done / max(now - self.began, 1e-3)
+        speed = pace(self.done, now - self.began, self.unit)
         if not self.total:
-            return f"{amount(self.done, self.unit)}, {amount(int(rate), self.unit)}/s"
+            return f"{amount(self.done, self.unit)}, {speed}"
         share = 100 * self.done // self.total
-        left = clock((self.total - self.done) / rate) if rate and self.done < self.total else clock(0)
-        of = f"{amount(self.done, self.unit)} of {amount(self.total, self.unit)}"
-        return f"{of} ({share} %), {amount(int(rate), self.unit)}/s, {left} left"
+        of = f"{amount(self.done, self.unit)} of {amount(self.total, self.unit)} ({share} %), {speed}"
+        if not 0 < self.done < self.total:
+            return of
+        return f"{of}, {clock((self.total - self.done) * (now - self.began) / self.done)} left"
 
     def conclude(self, now: float) -> str:
         """``8.4 GB in 2:13, 63.0 MB/s``."""
-        seconds = max(now - self.began, 1e-3)
-        return f"{amount(self.done, self.unit)} in {clock(seconds)}, {amount(int(self.done / seconds), self.unit)}/s"
+        seconds = now - self.began
+        return f"{amount(self.done, self.unit)} in {clock(seconds)}, {pace(self.done, seconds, self.unit)}"
 
 
 class PlainProgress:
@@ -178,7 +179,7 @@ class _Amount(ProgressColumn):
 class _Speed(ProgressColumn):
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        words = f"{amount(int(speed), str(task.fields['unit']))}/s" if speed else ""
+        words = pace(speed, 1, str(task.fields["unit"])) if speed else ""
         left = task.time_remaining
         if left and not task.finished:
             words += f", {clock(left)} left"

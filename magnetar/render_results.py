@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from magnetar.errors import ExitCode
-from magnetar.render_text import clean, clock, count
+from magnetar.render_text import clean, clock, count, pace
 
 if TYPE_CHECKING:
     from magnetar.convert.plan import Plan
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 GOOD, BAD, UNSURE = "bold green", "bold red", "bold yellow"
 BLOCKS = " ▁▂▃▄▅▆▇█"
-SAMPLE_WIDTH = 76
 
 
 def draw_fetched(fetched: "Fetched") -> RenderableType:
@@ -34,9 +33,9 @@ def draw_fetched(fetched: "Fetched") -> RenderableType:
     files, size = len(fetched.metadata.files), decimal(fetched.metadata.total_size)
     lines = [_verdict("fetched", GOOD, f"{fetched.folder}: {files} files, {size}, every piece checked")]
     if fetched.downloaded:
-        speed = decimal(int(fetched.downloaded / max(fetched.seconds, 0.001)))
         ratio = fetched.uploaded / fetched.downloaded
-        came = f"{decimal(fetched.downloaded)} in {clock(fetched.seconds)}, {speed}/s"
+        speed = pace(fetched.downloaded, fetched.seconds, "B")
+        came = f"{decimal(fetched.downloaded)} in {clock(fetched.seconds)}, {speed}"
         lines.append(_note(f"{came}; sent {decimal(fetched.uploaded)} (ratio {ratio:.2f})"))
     else:
         lines.append(_note("nothing had to be downloaded"))
@@ -78,11 +77,11 @@ def draw_converted(converted: "Converted") -> RenderableType:
     table = _table("file", ">size", "sha256")
     for file in converted.files:
         table.add_row(Text(clean(file.path)), decimal(file.size), file.sha256)
-    speed = decimal(int(converted.bytes / max(converted.seconds, 0.001)))
     if converted.already:
         words = "had been converted before; every file is still whole"
     else:
-        words = f"{converted.tensors} tensors, {decimal(converted.bytes)} in {clock(converted.seconds)}, {speed}/s"
+        speed = pace(converted.bytes, converted.seconds, "B")
+        words = f"{converted.tensors} tensors, {decimal(converted.bytes)} in {clock(converted.seconds)}, {speed}"
         words += "; read back and compared with the source bit for bit" if converted.verified else "; not compared"
     notes = [_note(note) for note in (f"layout {converted.layout}: {converted.reason}", *converted.notes)]
     return Group(table, *notes, _verdict("converted", GOOD, f"{converted.destination}: {words}"))
@@ -105,7 +104,7 @@ def draw_boot(report: "BootReport") -> RenderableType:
     if any(report.expert_load):
         parts += [Text("experts' load, layer by layer", style="dim"), draw_expert_load(report.expert_load)]
     if report.sample:
-        parts += [Text("it says", style="dim"), Padding(Text(clean(report.sample), style="italic"), (0, 2))]
+        parts += [Text("it says", style="dim"), Padding(Text(clean(report.sample.strip()), style="italic"), (0, 2))]
     parts += [_note(note) for note in report.assumptions]
     if report.healthy:
         return Group(*parts, _verdict("healthy", GOOD, _score(report)))
@@ -147,11 +146,10 @@ def draw_got(got: "Got") -> RenderableType:
         parts.append(draw_report(got.report))
     parts.append(draw_steps(got.steps))
     parts += [_note(f"not done: {name}") for name in got.not_done]
-    where = got.converted.destination if got.converted else got.folder
     style, word = {ExitCode.GOOD: (GOOD, "done, and good"), ExitCode.NOT_ALL_CHECKED: (UNSURE, "not all checked")}.get(
         got.exit_code, (BAD, "not good")
     )
-    return Group(*parts, _verdict(word, style, str(where)))
+    return Group(*parts, _verdict(word, style, str(got.result)))
 
 
 def draw_steps(steps: Sequence["Step"]) -> Table:
@@ -165,8 +163,8 @@ def draw_steps(steps: Sequence["Step"]) -> Table:
 def draw_demo(done: "Demonstrated") -> RenderableType:
     """The whole path, from the link to the verdict."""
     link = Text.assemble(("magnet link  ", "dim"), clean(done.magnet), no_wrap=True, overflow="ellipsis")
-    kept = [_note(f"left in {done.folder}")] if done.kept else []
-    return Group(link, draw_got(done.got), *kept)
+    kept = _note(f"left in {done.folder}" if done.kept else "the folders are gone; --keep leaves them")
+    return Group(link, draw_got(done.got), kept)
 
 
 def draw_inspection(seen: "SeenTorrent | SeenWeights") -> RenderableType:

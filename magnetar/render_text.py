@@ -17,6 +17,12 @@ def amount(count: int, unit: str) -> str:
     return decimal(count) if unit == "B" else f"{count:,} {unit}"
 
 
+def pace(count: float, seconds: float, unit: str) -> str:
+    """``63.0 MB/s``; slow steps get a digit more: ``1.3 layers/s``."""
+    rate = count / max(seconds, 1e-3)
+    return f"{rate:.1f} {unit}/s" if unit != "B" and rate < 100 else f"{amount(int(rate), unit)}/s"
+
+
 def clock(seconds: float) -> str:
     """A duration: 0.4 s, 7 s, 2:13, 1:02:45."""
     if seconds < 1:

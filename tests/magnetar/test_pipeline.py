@@ -204,7 +204,7 @@ def test_transformers_gives_the_same_logits_on_what_was_converted(got: Path) -> 
     ids = torch.tensor([tokenizer(text)["input_ids"]])
     theirs = MixtralForCausalLM.from_pretrained(got / "austen-moe-hf", dtype=torch.float32)(ids).logits[0]
     with open_source(got / "austen-moe") as source:
-        ours = load_model(view_as(source, "mistral"), source.architecture)(ids[0])
+        ours = load_model(view_as(source, "mistral"), source.architecture)(ids)[0]
     assert (ours - theirs).abs().max().item() < 1e-4
 
 
