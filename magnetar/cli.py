@@ -25,7 +25,7 @@ from magnetar.cli_options import (
     option,
     parse_amount,
 )
-from magnetar.errors import ExitCode
+from magnetar.errors import ExitCode, MagnetarError
 
 if TYPE_CHECKING:
     from magnetar.events import Emit
@@ -51,7 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         code = app(args=words, prog_name="magnetar", standalone_mode=False)
     except typer.TyperException as error:
-        code = _refuse(words, error)
+        code = _refuse(words, ExitCode.USAGE, "UsageError", error.format_message())
+    except MagnetarError as error:
+        code = _refuse(words, error.exit_code, type(error).__name__, error.message, error.hint)
     sys.exit(code or 0)
 
 
@@ -61,13 +63,12 @@ def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
     raise Terminated
 
 
-def _refuse(words: Sequence[str], error: typer.TyperException) -> int:
-    """Say what is wrong with the words of the command line."""
+def _refuse(words: Sequence[str], code: ExitCode, kind: str, message: str, hint: str = "") -> int:
+    """Say what is wrong with the words of the command line, or with the configuration behind them."""
     command = next((word for word in words if not word.startswith("-")), "")
     known = command in {info.name or getattr(info.callback, "__name__", "") for info in app.registered_commands}
     screen = _screen(command, Showing(as_json="--json" in words))
-    hint = f"magnetar {command} --help" if known else "magnetar --help"
-    return screen.fail(ExitCode.USAGE, "UsageError", error.format_message(), hint)
+    return screen.fail(code, kind, message, hint or (f"magnetar {command} --help" if known else "magnetar --help"))
 
 
 def _screen(command: str, showing: Showing) -> "Screen":
@@ -89,11 +90,22 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
+    context: typer.Context,
     version: Annotated[
         bool, option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """From a magnet link to model weights that are proven to be the release, converted, and shown to work."""
+    from magnetar.cli_config import load_config
+
+    commands = getattr(context.command, "commands", {})
+    context.default_map = load_config({name: _options(command) for name, command in commands.items()})
+
+
+def _options(command: Any) -> dict[str, str]:
+    """The options of a command by their long names, with the parameters that they set."""
+    pairs = ((text, parameter.name) for parameter in command.params for text in parameter.opts)
+    return {text.removeprefix("--"): name for text, name in pairs if text.startswith("--") and text != "--help"}
 
 
 @app.command(epilog="Example: magnetar demo --keep --dir /tmp/magnetar-demo")

@@ -29,6 +29,14 @@ class Outcome:
 Run = Callable[..., Outcome]
 
 
+@pytest.fixture(autouse=True)
+def configuration(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where this test's config.toml would be; whoever runs the tests may have one of their own."""
+    path = tmp_path_factory.mktemp("configuration") / "config.toml"
+    monkeypatch.setenv("MAGNETAR_CONFIG", str(path))
+    return path
+
+
 @pytest.fixture
 def magnetar(capfd: pytest.CaptureFixture[str]) -> Run:
     """Run a command, and return what it printed and its exit code."""

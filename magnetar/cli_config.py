@@ -1,0 +1,67 @@
+"""Defaults that the user keeps: ``config.toml``, a table for each command, a key for each of its options.
+
+::
+
+    [get]
+    dir = "/data/weights"
+    upload-limit = "5M"
+
+A flag beats the environment, which beats this file.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from magnetar.errors import MalformedError
+
+CONFIG_VARIABLE = "MAGNETAR_CONFIG"
+LARGEST_CONFIG = 64 << 10
+
+Options = Mapping[str, str]
+"""The options of one command: long names without their dashes, and the parameters that they set."""
+
+
+def config_path() -> Path:
+    """Where the file is: ``$MAGNETAR_CONFIG``, else in the platform's folder for configurations."""
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named:
+        return Path(named)
+    from platformdirs import user_config_path
+
+    return user_config_path("magnetar", appauthor=False) / "config.toml"
+
+
+def load_config(commands: Mapping[str, Options]) -> dict[str, dict[str, Any]]:
+    """The user's defaults for each command's parameters; none where there is no file.
+
+    Raises ``MalformedError`` with the key that is not known, or the line that is not TOML.
+    """
+    path = config_path()
+    try:
+        content = path.read_bytes()[: LARGEST_CONFIG + 1]
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise MalformedError(f"{path}: cannot be read: {error.strerror}", hint="check its permissions") from error
+    if len(content) > LARGEST_CONFIG:
+        raise MalformedError(f"{path}: has more than {LARGEST_CONFIG} bytes", hint="it holds defaults, nothing more")
+    try:
+        tables = tomllib.loads(content.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedError(f"{path}: is not TOML: {error}", hint="mend it, or move it away") from error
+    return {command: _parameters(path, command, table, commands) for command, table in tables.items()}
+
+
+def _parameters(path: Path, command: str, table: object, commands: Mapping[str, Options]) -> dict[str, Any]:
+    options = commands.get(command)
+    if options is None or not isinstance(table, dict):
+        raise MalformedError(f"{path}: [{command}] is no command", hint=f"tables are {', '.join(sorted(commands))}")
+    for key in table:
+        if key not in options:
+            raise MalformedError(
+                f"{path}: [{command}] has no option {key}", hint=f"its options are {', '.join(sorted(options))}"
+            )
+    return {options[key]: value for key, value in table.items()}
