@@ -51,7 +51,7 @@ def demonstrate(folder: Path | None = None, *, keep: bool = False, emit: Emit = 
         except OSError as error:
             raise disk_failure(error, served) from error
         magnet = stack.enter_context(_seeder(served))
-        emit(Remarked(f"a seeder serves {served.name} on 127.0.0.1: {magnet}"))
+        emit(Remarked(f"another process serves {served.name} on 127.0.0.1"))
         wanted = resolve_target(magnet)
         got = get(wanted, place / "downloads", options=FetchOptions(loopback=True), emit=emit)
         return Demonstrated(magnet, got, place, keep or folder is not None)

@@ -102,10 +102,10 @@ def draw_boot(report: "BootReport") -> RenderableType:
         facts.add_row(Text(name, style="dim"), Text(clean(value)))
     parts: list[RenderableType] = [facts]
     if any(report.expert_load):
-        parts += [Text("experts' load, layer by layer", style="dim"), draw_expert_load(report.expert_load)]
+        parts += [Text("\nexperts' load, layer by layer", style="dim"), draw_expert_load(report.expert_load)]
     if report.sample:
-        parts += [Text("it says", style="dim"), Padding(Text(clean(report.sample.strip()), style="italic"), (0, 2))]
-    parts += [_note(note) for note in report.assumptions]
+        parts += [Text("\nit says", style="dim"), Padding(Text(clean(report.sample.strip()), style="italic"), (0, 2))]
+    parts += [Text(""), *(_note(note) for note in report.assumptions)]
     if report.healthy:
         return Group(*parts, _verdict("healthy", GOOD, _score(report)))
     return Group(*parts, *(_verdict("not healthy", BAD, reason) for reason in report.reasons))
@@ -139,17 +139,21 @@ def draw_expert_load(load: Sequence[Sequence[float]]) -> RenderableType:
 
 def draw_got(got: "Got") -> RenderableType:
     """The steps as a table, with what went wrong in full."""
-    parts: list[RenderableType] = []
-    if got.boot is not None:
-        parts.append(draw_boot(got.boot))
+    return Group(_draw_path(got), _conclude_path(got, str(got.result)))
+
+
+def _draw_path(got: "Got") -> RenderableType:
+    parts: list[RenderableType] = [] if got.boot is None else [draw_boot(got.boot), Text("")]
     if got.report is not None and got.report.exit_code:
-        parts.append(draw_report(got.report))
-    parts.append(draw_steps(got.steps))
-    parts += [_note(f"not done: {name}") for name in got.not_done]
+        parts += [draw_report(got.report), Text("")]
+    return Group(*parts, draw_steps(got.steps), *(_note(f"not done: {name}") for name in got.not_done))
+
+
+def _conclude_path(got: "Got", where: str) -> Text:
     style, word = {ExitCode.GOOD: (GOOD, "done, and good"), ExitCode.NOT_ALL_CHECKED: (UNSURE, "not all checked")}.get(
         got.exit_code, (BAD, "not good")
     )
-    return Group(*parts, _verdict(word, style, str(got.result)))
+    return _verdict(word, style, where)
 
 
 def draw_steps(steps: Sequence["Step"]) -> Table:
@@ -163,8 +167,8 @@ def draw_steps(steps: Sequence["Step"]) -> Table:
 def draw_demo(done: "Demonstrated") -> RenderableType:
     """The whole path, from the link to the verdict."""
     link = Text.assemble(("magnet link  ", "dim"), clean(done.magnet), no_wrap=True, overflow="ellipsis")
-    kept = _note(f"left in {done.folder}" if done.kept else "the folders are gone; --keep leaves them")
-    return Group(link, draw_got(done.got), kept)
+    where = f"left in {done.folder}" if done.kept else "the folders are gone again; --keep leaves them"
+    return Group(link, Text(""), _draw_path(done.got), _conclude_path(done.got, where))
 
 
 def draw_inspection(seen: "SeenTorrent | SeenWeights") -> RenderableType:
