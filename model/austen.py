@@ -47,7 +47,7 @@ def read_novels(folder: Path) -> tuple[Novel, ...]:
         places = XdrReader(_unfold(index)).read()["variables"]
         lines = {name: XdrReader(_unfold(values[at + 4 : at + size])).read() for name, (at, size) in places.items()}
         return tuple(Novel(name, "\n".join(lines[name])) for name in sorted(lines))
-    except (KeyError, TypeError, ValueError, struct.error) as error:
+    except (KeyError, TypeError, ValueError, RecursionError, struct.error) as error:
         raise MalformedError(f"{folder}: this is not the data of a package of texts") from error
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -36,7 +37,10 @@ SAMPLE_MEMORY = 2 << 30
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """What was measured; see ``BootReport`` for the units. ``not_finite`` says where a number was not."""
+    """What was measured; see ``BootReport`` for the units.
+
+    ``not_finite`` says where a number was not; ``empty`` names the tensors that hold nothing but zeros.
+    """
 
     bits_per_byte: float | None
     tokens: int
@@ -47,6 +51,7 @@ class Examination:
     sample: str | None
     scoring_seconds: float
     not_finite: str | None
+    empty: tuple[str, ...]
 
 
 def choose_tokens(ids: Sequence[int], architecture: Architecture) -> Sequence[int]:
@@ -60,33 +65,30 @@ def examine(
     """Run the model on ``ids``. Raises ``BootError`` if a tensor does not fit, or what reading one raises."""
     check_weights(view, architecture)
     began = time.monotonic()
+    model = StreamedModel(view, architecture)
     loads = [ExpertLoad() for _ in range(architecture.n_layers)]
-    bits = difference = not_finite = None
-    with torch.inference_mode():
-        emit(Began("boot", architecture.n_layers, "layers"))
-        try:
-            bits, difference = _score(StreamedModel(view, architecture), ids, loads, emit)
-        except NotFinite as error:
-            not_finite = error.message
-        emit(Ended("boot"))
-        seconds = time.monotonic() - began
-        sample = None
-        if not_finite is None and fits_in_memory(architecture):
-            model = load_model(view, architecture)
-            prompt = ids[:PROMPT]
-            sample = tokenizer.decode([*prompt, *generate_greedily(model, prompt, greedy_tokens)])
+    emit(Began("boot", architecture.n_layers, "layers"))
+    scores = _score(model, ids, loads, emit)
+    emit(Ended("boot"))
+    scoring_seconds = time.monotonic() - began
+    sample = None
+    if scores.not_finite is None and fits_in_memory(architecture):
+        prompt = ids[:PROMPT]
+        written = generate_greedily(load_model(view, architecture), prompt, greedy_tokens)
+        sample = tokenizer.decode([*prompt, *written])
     size = tokenizer.count_bytes(ids)
     shares = tuple(load.shares for load in loads if load.shares)
     return Examination(
-        bits_per_byte=None if bits is None else bits / size,
+        bits_per_byte=None if scores.bits is None else scores.bits / size,
         tokens=len(ids),
         text_bytes=size,
-        decode_difference=difference,
+        decode_difference=scores.decode_difference,
         expert_load=shares,
         routing_entropy=routing_entropy(shares) if shares else None,
         sample=sample,
-        scoring_seconds=seconds,
-        not_finite=not_finite,
+        scoring_seconds=scoring_seconds,
+        not_finite=scores.not_finite,
+        empty=tuple(sorted(set(model.empty))),
     )
 
 
@@ -95,11 +97,21 @@ def fits_in_memory(architecture: Architecture) -> bool:
     return 4 * architecture.total_parameters <= SAMPLE_MEMORY
 
 
-def _score(model: StreamedModel, ids: Sequence[int], loads: Sequence[ExpertLoad], emit: Emit) -> tuple[float, float]:
+class _Scores(NamedTuple):
+    bits: float | None
+    decode_difference: float | None
+    not_finite: str | None
+
+
+@torch.inference_mode()
+def _score(model: StreamedModel, ids: Sequence[int], loads: Sequence[ExpertLoad], emit: Emit) -> _Scores:
     """The bits that ``ids`` cost, and how far decoding their head strays from the full pass."""
     inputs, targets = zip(*cut_windows(ids, WINDOW, WINDOWS_AT_ONCE), strict=True)
-    batches = model.embed(inputs)
-    decoded = model.run(batches, batches[0][:1, :DECODED], loads, emit)
-    head, again = model.logits([batches[0][:1, :DECODED], decoded])
-    bits = sum(count_bits(logits, target) for logits, target in zip(model.logits(batches), targets, strict=True))
-    return bits, float((again - head).abs().max() / head.abs().max().clamp(min=1.0))
+    try:
+        batches = model.embed(inputs)
+        decoded = model.run(batches, batches[0][:1, :DECODED], loads, emit)
+        head, again = model.logits([batches[0][:1, :DECODED], decoded])
+        bits = sum(count_bits(logits, target) for logits, target in zip(model.logits(batches), targets, strict=True))
+    except NotFinite as error:
+        return _Scores(None, None, error.message)
+    return _Scores(bits, float((again - head).abs().max() / head.abs().max().clamp(min=1.0)), None)

@@ -5,6 +5,7 @@ torch is imported only when a test begins.
 """
 
 import math
+import os
 import time
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -51,6 +52,8 @@ def boot(
     began = time.monotonic()
     if find_spec("torch") is None:
         raise UsageError("torch is not installed, and weights cannot be run without", hint="install magnetar[boot]")
+    # Read when torch is first imported: threads that spin while they wait are tens of times slower on a busy machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from magnetar.model.examination import choose_tokens, examine
 
     with open_source(path) as source:
@@ -88,6 +91,9 @@ def find_faults(
     """Why a model that came to these numbers is not healthy; nothing if it is."""
     if found.not_finite is not None:
         yield found.not_finite
+    if found.empty:
+        more = f", and so do {len(found.empty) - 1} more" if len(found.empty) > 1 else ""
+        yield f"{found.empty[0]}: holds nothing but zeros{more}"
     if found.bits_per_byte is not None:
         guessing = math.log2(architecture.vocab_size) * found.tokens / found.text_bytes
         if found.bits_per_byte >= guessing:

@@ -27,10 +27,12 @@ class StreamedModel:
 
     def __init__(self, view: View, architecture: Architecture) -> None:
         self._view, self._architecture = view, architecture
+        self.empty: list[str] = []
+        """The tensors met so far that hold nothing but zeros, as a writer leaves them that lost their bytes."""
 
     def embed(self, batches: Sequence[Tensor]) -> list[Tensor]:
         """Piece ids [B, T] to activations [B, T, D]."""
-        table = read_tensor(self._view, "tok_embeddings.weight")
+        table = self._read("tok_embeddings.weight")
         return [functional.embedding(ids, table) for ids in batches]
 
     def run(self, batches: list[Tensor], decoded: Tensor, watches: Sequence[Watch], emit: Emit = ignore) -> Tensor:
@@ -48,16 +50,23 @@ class StreamedModel:
 
     def logits(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
         """Activations [B, T, D] to the logits [B, T, V] of each next piece. Raises ``NotFinite``."""
-        norm, output = read_tensor(self._view, "norm.weight"), read_tensor(self._view, "output.weight")
+        norm, output = self._read("norm.weight"), self._read("output.weight")
         for x in batches:
             logits = functional.rms_norm(x, norm.shape, norm, self._architecture.norm_eps) @ output.T
             if not bool(logits.isfinite().all()):
                 raise NotFinite("output: its logits are not finite")
             yield logits
 
+    def _read(self, name: str) -> Tensor:
+        weight = read_tensor(self._view, name)
+        if not weight.any():
+            self.empty.append(name)
+        return weight
+
     def _run_layer(self, layer: int, batches: list[Tensor], decoded: Tensor, watch: Watch) -> Tensor:
         # A function of its own, so that one layer is gone before the next is read.
         block = load_block(self._view, self._architecture, layer)
+        self.empty += [f"layers.{layer}.{name}" for name, weight in block.named_parameters() if not weight.any()]
         for index, x in enumerate(batches):
             batches[index] = block(x, Rotation(self._architecture, 0, x.shape[1]), watch=watch)
         cache = KeyValues(self._architecture, len(decoded), decoded.shape[1], decoded.dtype)

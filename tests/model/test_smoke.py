@@ -1,0 +1,251 @@
+import json
+import math
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+import torch
+
+from magnetar.convert.run import convert
+from magnetar.errors import BootError, ExitCode, LayoutError, UsageError
+from magnetar.events import Began, Ended, Event, Moved
+from magnetar.model.bundled import bundled_release, smoke_text
+from magnetar.model.mixtral import Mixtral
+from magnetar.model.packing import write_release
+from magnetar.model.report import BootReport
+from magnetar.model.smoke import boot
+from tests.model.conftest import WriteRelease
+from tests.model.forge import DENSE, TINY, make_model
+
+TEXT = smoke_text().text[:8000]
+
+
+@pytest.fixture(scope="module")
+def healthy() -> BootReport:
+    return boot(bundled_release(), text=TEXT)
+
+
+def test_the_bundled_release_boots(healthy: BootReport) -> None:
+    assert healthy.healthy, healthy.reasons
+    assert healthy.exit_code is ExitCode.GOOD
+    assert healthy.text_bytes == len(TEXT.encode())
+    assert healthy.bits_per_byte is not None
+    assert 1 < healthy.bits_per_byte < 1.7
+    assert healthy.decode_difference is not None
+    assert healthy.decode_difference < 1e-5
+    assert healthy.sample is not None
+    assert healthy.sample.startswith(TEXT[:20])
+    assert [len(shares) for shares in healthy.expert_load] == [8] * 4
+    assert healthy.layout == "mistral"
+    assert json.loads(json.dumps(asdict(healthy)))["healthy"] is True
+
+
+def test_a_converted_copy_comes_to_the_same_numbers(healthy: BootReport, tmp_path: Path) -> None:
+    convert(bundled_release(), tmp_path / "hf", target="hf")
+    report = boot(tmp_path / "hf", text=TEXT, expected=healthy.bits_per_byte, tolerance=1e-9)
+    assert report.healthy, report.reasons
+    assert report.layout == "hf"
+    assert report.expert_load == healthy.expert_load
+    assert report.sample == healthy.sample
+
+
+def test_without_a_text_as_much_of_the_held_out_text_is_scored_as_takes_seconds() -> None:
+    report = boot(bundled_release(), greedy_tokens=1)
+    assert report.healthy, report.reasons
+    assert report.tokens == 39936
+    assert any("39936 of" in assumption for assumption in report.assumptions)
+
+
+def test_progress_is_told_layer_by_layer() -> None:
+    events: list[Event] = []
+    boot(bundled_release(), text=TEXT[:200], greedy_tokens=1, emit=events.append)
+    assert events == [Began("boot", 4, "layers"), *[Moved("boot", 1)] * 4, Ended("boot")]
+
+
+Damage = Callable[[dict[str, torch.Tensor]], None]
+
+
+def damaged(model: Mixtral, damage: Damage) -> Mixtral:
+    weights = {name: weight.clone() for name, weight in model.state_dict().items()}
+    damage(weights)
+    model.load_state_dict(weights, strict=True, assign=True)
+    return model
+
+
+def permute_rotary_rows(weights: dict[str, torch.Tensor]) -> None:
+    for name, weight in weights.items():
+        heads = {"wq": 4, "wk": 2}.get(name.removesuffix(".weight")[-2:])
+        if heads:
+            rows, columns = weight.shape
+            weights[name] = weight.view(heads, -1, 2, columns).transpose(1, 2).reshape(rows, columns)
+
+
+def swap_gate_and_up(weights: dict[str, torch.Tensor]) -> None:
+    for name in [name for name in weights if name.endswith(".w1.weight")]:
+        other = name.replace(".w1.", ".w3.")
+        weights[name], weights[other] = weights[other], weights[name]
+
+
+def rotate_experts(weights: dict[str, torch.Tensor]) -> None:
+    moved = dict(weights)
+    for name in weights:
+        found = re.fullmatch(r"(.*\.experts\.)(\d)(\..*)", name)
+        if found:
+            moved[name] = weights[f"{found[1]}{(int(found[2]) + 1) % 8}{found[3]}"]
+    weights.update(moved)
+
+
+def empty_an_expert(weights: dict[str, torch.Tensor]) -> None:
+    weights["layers.2.feed_forward.experts.5.w2.weight"].zero_()
+
+
+def empty_a_router(weights: dict[str, torch.Tensor]) -> None:
+    weights["layers.1.feed_forward.gate.weight"].zero_()
+
+
+def spoil_a_layer(weights: dict[str, torch.Tensor]) -> None:
+    weights["layers.3.attention.wo.weight"][0, 0] = math.nan
+
+
+def spoil_the_output(weights: dict[str, torch.Tensor]) -> None:
+    weights["output.weight"][0, 0] = math.inf
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (permute_rotary_rows, "where .* was expected"),
+        (swap_gate_and_up, "where .* was expected"),
+        (rotate_experts, "where .* was expected"),
+        (empty_an_expert, r"layers\.2\.feed_forward\.experts\.5\.w2\.weight: holds nothing but zeros"),
+        (empty_a_router, "layer 1: no token went to expert"),
+        (spoil_a_layer, "layer 3: its activations are not finite"),
+        (spoil_the_output, "output: its logits are not finite"),
+    ],
+)
+def test_damage_is_found_and_named(
+    damage: Damage, reason: str, bundled: Mixtral, healthy: BootReport, release: WriteRelease
+) -> None:
+    report = boot(release(damaged(bundled, damage)), text=TEXT, expected=healthy.bits_per_byte)
+    assert not report.healthy
+    assert report.exit_code is ExitCode.UNHEALTHY
+    assert any(re.search(reason, line) for line in report.reasons), report.reasons
+    json.dumps(asdict(report), allow_nan=False)
+
+
+def test_a_wrong_theta_misses_the_expected_score(bundled: Mixtral, healthy: BootReport, release: WriteRelease) -> None:
+    folder = release(bundled)
+    params = json.loads((folder / "params.json").read_text())
+    (folder / "params.json").write_text(json.dumps({**params, "rope_theta": 1e4}))
+    report = boot(folder, text=TEXT, expected=healthy.bits_per_byte)
+    assert [reason for reason in report.reasons if "was expected" in reason]
+
+
+def test_a_score_that_is_too_good_is_not_the_expected_one_either(healthy: BootReport) -> None:
+    assert healthy.bits_per_byte is not None
+    report = boot(bundled_release(), text=TEXT, expected=healthy.bits_per_byte * 1.02, greedy_tokens=1)
+    assert not report.healthy
+
+
+def test_random_weights_are_no_better_than_guessing(release: WriteRelease) -> None:
+    report = boot(release(make_model(replace(TINY, vocab_size=1024))), text=TEXT[:2000])
+    assert any("guessing" in reason for reason in report.reasons)
+
+
+def test_a_dense_model_has_no_load(release: WriteRelease) -> None:
+    report = boot(release(make_model(replace(DENSE, vocab_size=1024))), text=TEXT[:2000])
+    assert report.expert_load == ()
+    assert report.routing_entropy is None
+    assert report.total_parameters == report.active_parameters
+
+
+def test_a_model_too_large_for_memory_gives_no_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("magnetar.model.examination.SAMPLE_MEMORY", 1000)
+    report = boot(bundled_release(), text=TEXT[:2000])
+    assert report.healthy
+    assert report.sample is None
+    assert any("no sample" in assumption for assumption in report.assumptions)
+
+
+def test_decoding_that_strays_from_the_full_pass_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    from magnetar.model.mixtral import KeyValues
+
+    extend = KeyValues.extend
+    monkeypatch.setattr(KeyValues, "extend", lambda self, start, k, v: extend(self, start, k * 1.01, v))
+    report = boot(bundled_release(), text=TEXT[:2000])
+    assert any("decoding token by token strays" in reason for reason in report.reasons)
+
+
+def test_a_missing_tensor_is_named(bundled: Mixtral, pieces: bytes, tmp_path: Path) -> None:
+    weights = bundled.state_dict()
+    del weights["layers.2.feed_forward.experts.7.w3.weight"]
+    write_release(tmp_path, weights, bundled.architecture, pieces, "notes")
+    with pytest.raises(LayoutError, match=r"layers\.2\.feed_forward\.experts\.7\.w3\.weight"):
+        boot(tmp_path)
+
+
+def test_a_missing_tokenizer_is_said_with_what_to_do(bundled: Mixtral, release: WriteRelease) -> None:
+    folder = release(bundled)
+    (folder / "tokenizer.model").unlink()
+    with pytest.raises(BootError, match=r"no tokenizer\.model") as caught:
+        boot(folder)
+    assert "tokenizer.model" in caught.value.hint
+
+
+def test_a_tokenizer_with_more_pieces_than_the_weights_is_refused(release: WriteRelease) -> None:
+    with pytest.raises(BootError, match="has 1024 pieces, and the weights know 64"):
+        boot(release(make_model(TINY)))
+
+
+def test_an_empty_text_is_refused() -> None:
+    with pytest.raises(UsageError, match="empty"):
+        boot(bundled_release(), text="")
+
+
+def test_without_torch_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("magnetar.model.smoke.find_spec", lambda _name: None)
+    with pytest.raises(UsageError) as caught:
+        boot(bundled_release())
+    assert "magnetar[boot]" in caught.value.hint
+
+
+def test_the_names_that_commands_need_come_without_torch() -> None:
+    code = """
+        import sys
+        import magnetar.model.bundled, magnetar.model.report, magnetar.model.smoke
+        magnetar.model.bundled.smoke_text(), magnetar.model.bundled.bundled_release()
+        sys.exit("torch" in sys.modules)
+    """
+    subprocess.run([sys.executable, "-c", dedent(code)], check=True)
+
+
+PEAK = """
+    import sys
+    from pathlib import Path
+    from magnetar.model import examination
+    from magnetar.model.smoke import boot
+
+    examination.SAMPLE_MEMORY = 0
+    boot(Path(sys.argv[1]), text=sys.argv[2])
+    print(next(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is read from /proc")
+def test_memory_is_that_of_a_layer_and_does_not_grow_with_their_number(pieces: bytes, tmp_path: Path) -> None:
+    peaks = {}
+    wide = replace(TINY, dim=256, hidden_dim=1024, n_experts=8, vocab_size=1024)
+    for n_layers in (2, 10):
+        architecture = replace(wide, n_layers=n_layers)
+        folder = tmp_path / str(n_layers)
+        write_release(folder, make_model(architecture).state_dict(), architecture, pieces, "notes")
+        command = [sys.executable, "-c", dedent(PEAK), str(folder), TEXT[:1500]]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        peaks[n_layers] = int(done.stdout) * 1024
+    layer = 4 * (architecture.total_parameters - replace(wide, n_layers=9).total_parameters)
+    assert peaks[10] - peaks[2] < layer
