@@ -72,7 +72,7 @@ def _draw_load(shares: Sequence[Sequence[float]]) -> list[str]:
             x, depth = LEFT + width * expert, min(1.0, share * len(row) / 2)
             box = f'x="{x:.1f}" y="{y}" width="{width - 3:.1f}" height="33"'
             marks.append(f'<rect {box} fill="#0b6e99" fill-opacity="{depth:.2f}"/>')
-            ink = "#ffffff" if depth > 0.45 else "#000000"
+            ink = "#ffffff" if depth > 0.75 else "#000000"
             marks.append(_text(x + width / 2, y + 21, f"{100 * share:.1f}", anchor="middle", fill=ink))
     return marks
 
