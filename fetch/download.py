@@ -5,7 +5,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from magnetar.errors import OutsideError, Stalled
+from magnetar.errors import OutsideError, Stalled, TorrentError
 from magnetar.events import Began, Emit, Ended, Moved, Remarked, ignore
 from magnetar.fetch.checking import check_pieces
 from magnetar.fetch.discovery import LOOK_EVERY, REACH_FURTHER_AFTER, Sightings, find_metadata, reachable
@@ -59,7 +59,7 @@ def fetch(
     with ExitStack() as stack:
         swarm = _Lazily(stack, options)
         kept = find_release(parent, magnet)
-        torrent = torrent or (read_kept_torrent(kept) if kept else b"")
+        torrent = torrent or (_kept_torrent(kept, magnet) if kept else b"")
         if not torrent:
             torrent, magnet = find_metadata(swarm.open(), magnet, parent, options, emit)
         metadata = read_torrent(torrent)
@@ -72,6 +72,16 @@ def fetch(
         download.run()
     seconds = time.monotonic() - began
     return Fetched(folder, metadata, download.downloaded, download.uploaded, seconds, True, magnet.healed)
+
+
+def _kept_torrent(folder: Path, magnet: Magnet) -> bytes:
+    """The metadata that the folder remembers, if it is still whole and of that torrent; else empty."""
+    torrent = read_kept_torrent(folder)
+    try:
+        check_same(read_torrent(torrent), magnet)
+    except TorrentError:
+        return b""
+    return torrent
 
 
 class _Lazily:
@@ -158,19 +168,19 @@ class _Download:
             )
         )
         try:
-            self._await_payload(swarm, transfer)
+            sightings = Sightings(swarm, self._emit)
+            self._await_payload(swarm, transfer, sightings)
             self._torrent = torrent_with_hashes(transfer.resume_data(), self._torrent)
+            status = sightings.look(transfer)  # the last writes may have failed
         except BaseException:
             with suppress(OutsideError):  # what is being raised matters more
                 self._stop(transfer)
             raise
-        status = transfer.status()
         self.downloaded += status.downloaded
         self.uploaded += status.uploaded
         transfer.leave()
 
-    def _await_payload(self, swarm: Swarm, transfer: Transfer) -> None:
-        sightings = Sightings(swarm, self._emit)
+    def _await_payload(self, swarm: Swarm, transfer: Transfer, sightings: Sightings) -> None:
         watch = _StallWatch(self._options.stall_timeout)
         progress = _Progress(self._emit)
         saved = time.monotonic()

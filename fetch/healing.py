@@ -90,14 +90,16 @@ def _heal_prefix(link: str, healed: list[str]) -> tuple[str, list[str]]:
 
 
 def _complete_announce(url: str) -> str:
-    """``…:1337/annou...`` is a tracker whose end was cut off; without its path the host and port are still whole."""
+    """``…:1337/annou...`` is a tracker whose end was cut off: its host and port are whole. "" if they are not.
+
+    Without an ellipsis only what nobody chooses as a path is completed: ``/ann`` is the path of a living tracker.
+    """
     cut = _ELLIPSIS.sub("", url)
-    head, slash, tail = cut.rpartition("/")
-    if slash and head.count("/") == 2 and tail and _ANNOUNCE.startswith(f"/{tail}"):
-        return head + _ANNOUNCE
-    if cut != url and slash and head.count("/") == 2:
-        return head + _ANNOUNCE if not tail else ""
-    return "" if cut != url else url
+    host, slash, path = cut.rpartition("/")
+    whole = bool(slash) and host.count("/") == 2
+    if whole and _ANNOUNCE.startswith(f"/{path}") and (cut != url or len(path) > len("ann")):
+        return host + _ANNOUNCE
+    return url if cut == url else ""
 
 
 def _is_url(url: str, schemes: frozenset[str]) -> bool:

@@ -22,6 +22,8 @@ LARGEST_TORRENT = 32 << 20
 
 lt: Any = libtorrent  # its stubs are partly wrong
 
+PIECE_LENGTHS = frozenset(1 << power for power in range(14, 28))
+
 _LIMITS = {"max_pieces": 0x200000, "max_decode_depth": 100, "max_decode_tokens": 3_000_000}
 _PAD, _SYMLINK = 1, 8  # file_flags
 _ERROR_CODE = re.compile(r"\s*\[\w+:\d+\]$")
@@ -146,6 +148,8 @@ def create_torrent(
     ``.magnetar`` and ``.git`` are left out. ``piece_length`` is a power of two from 16 KiB to 128 MiB; None leaves the
     choice to libtorrent. Raises ``UsageError`` for an empty folder or a symbolic link, ``DiskError``.
     """
+    if piece_length is not None and piece_length not in PIECE_LENGTHS:
+        raise UsageError(f"{piece_length} bytes: a piece length is a power of two from 16 KiB to 128 MiB")
     folder = folder.resolve()
     files = list(_payload(folder))
     if not files:

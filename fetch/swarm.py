@@ -25,7 +25,7 @@ lt: Any = libtorrent  # its stubs are partly wrong
 LONGEST_WAIT = 0.25  # seconds: a signal is handled only after a wait on the session
 LISTEN_PATIENCE = 5.0
 ASK_EVERY = 1.0
-RESUME_PATIENCE = 30.0
+DISK_PATIENCE = 60.0  # seconds
 
 _EVERYWHERE = "0.0.0.0:6881,[::]:6881"
 _LOOPBACK = "127.0.0.1:0"
@@ -157,6 +157,7 @@ class LibtorrentTransfer:
         self._magnet = magnet
         self._notices: list[Notice] = []
         self._resume: bytes | OutsideError | None = None
+        self._flushed = False
 
     def status(self) -> Status:
         with foreign_errors("the torrent is gone"):
@@ -192,14 +193,16 @@ class LibtorrentTransfer:
         return [(host, port) for host, port in (peer.ip for peer in self._handle.get_peer_info())]
 
     def resume_data(self) -> bytes:
-        self._resume = None
-        flags = lt.save_resume_flags_t.save_info_dict | lt.save_resume_flags_t.flush_disk_cache
-        self._handle.save_resume_data(flags)
+        # The flag flush_disk_cache of save_resume_data does not wait for the writes; flush_cache does.
+        self._flushed, self._resume = False, None
+        self._handle.flush_cache()
+        self._wait_until(lambda: self._flushed)
+        self._handle.save_resume_data(lt.save_resume_flags_t.save_info_dict)
         self._wait_until(lambda: self._resume is not None)
         answer: bytes | OutsideError | None = self._resume
         if isinstance(answer, bytes):
             return answer
-        raise answer or OutsideError("the disk did not take the last pieces in time")
+        raise answer or OutsideError("the session did not account for the download")
 
     def pause(self) -> None:
         self._handle.pause()
@@ -219,24 +222,30 @@ class LibtorrentTransfer:
                 self._notices.append(FileFailed(_disk_error(alert.filename(), alert.error)))
             case lt.hash_failed_alert():
                 self._notices.append(PieceFailed(int(alert.piece_index)))
+            case lt.cache_flushed_alert():
+                self._flushed = True
             case lt.save_resume_data_alert():
                 self._resume = bytes(lt.write_resume_data_buf(alert.params))
             case lt.save_resume_data_failed_alert():
                 self._resume = OutsideError(f"the state of the download cannot be had: {alert.error.message()}")
 
     def _wait_until(self, done: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + RESUME_PATIENCE
-        while not done() and time.monotonic() < deadline:
+        deadline = time.monotonic() + DISK_PATIENCE
+        while not done():
+            if time.monotonic() > deadline:
+                raise DiskError(f"the disk did not take what was received within {DISK_PATIENCE:.0f} s")
             self._swarm.wait(LONGEST_WAIT)
 
 
 def _settings(network: Network) -> dict[str, Any]:
     if network.offline:
         return {**_COMMON, **_OFFLINE}
+    listen: dict[str, Any] = {"listen_interfaces": network.listen or (_LOOPBACK if network.loopback else _EVERYWHERE)}
+    if network.listen:  # as asked, or not at all
+        listen |= {"listen_system_port_fallback": False, "max_retry_port_bind": 0}
     if network.loopback:
-        return {**_COMMON, **_NEARBY, "listen_interfaces": network.listen or _LOOPBACK}
-    dht = {} if network.dht else _ALONE
-    return {**_COMMON, **dht, "listen_interfaces": network.listen or _EVERYWHERE}
+        return {**_COMMON, **_NEARBY, **listen}
+    return {**_COMMON, **({} if network.dht else _ALONE), **listen}
 
 
 def _parameters(joining: Joining) -> Any:

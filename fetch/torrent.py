@@ -25,7 +25,7 @@ class TorrentFile:
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """A torrent as its metadata describes it (BEP 3, BEP 52). Sizes are in bytes; padding files (BEP 47) are left out.
+    """A torrent as its metadata describes it (BEP 3, BEP 52). Sizes are in bytes; padding (BEP 47) is left out.
 
     ``name`` is the release's folder. A torrent of one file lands in a folder of that file's name, since the state of
     the download lives beside the payload.
@@ -99,6 +99,8 @@ def _tree_paths(tree: dict[bytes, Any], above: tuple[bytes, ...]) -> Iterator[st
 
 
 def _text(parts: Sequence[bytes]) -> str:
+    if any(b"/" in part for part in parts):
+        raise TorrentError("the torrent is unsafe: a name in it holds a slash")
     return b"/".join(parts).decode("utf-8", "replace")
 
 
