@@ -52,7 +52,11 @@ WINDOWS_LOOKED_AT = 24
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What a run depends on besides its text."""
+    """What a run depends on besides its text.
+
+    A step sees ``sequences`` windows of ``context`` tokens. ``balance`` weighs the routers' imbalance, summed over the
+    layers, against the loss. The rates rise for ``warmup`` steps and fall over the last ``decay_share`` of all.
+    """
 
     steps: int = 5000
     sequences: int = 4
