@@ -31,7 +31,7 @@ def check_destination(source: Path, destination: Path, plan_digest: str) -> Conv
             f"{destination}: lies in the source, which must stay as it was published", hint="choose a folder beside it"
         )
     earlier = read_conversion(destination)
-    if earlier is None and destination.is_dir() and any(path.name != STATE_FOLDER for path in destination.iterdir()):
+    if earlier is None and destination.is_dir() and _holds_files(destination):
         raise UsageError(
             f"{destination}: is not empty, and was not made by a conversion", hint="choose a new or an empty folder"
         )
@@ -42,6 +42,13 @@ def check_destination(source: Path, destination: Path, plan_digest: str) -> Conv
             hint="choose another folder, or remove that one",
         )
     return earlier
+
+
+def _holds_files(folder: Path) -> bool:
+    try:
+        return any(path.name != STATE_FOLDER for path in folder.iterdir())
+    except OSError as error:
+        raise disk_failure(error, folder) from error
 
 
 def check_space(destination: Path, needed: int) -> None:

@@ -1,11 +1,13 @@
 """Reading a pickle without running it: a small machine that knows the few instructions that data needs.
 
-The standard library's disassembler splits the stream; nothing is ever imported or called. What a name, a persistent
-id or a call means is asked of a :class:`World`, which knows its few and refuses the others.
+Nothing is ever imported or called. What a name, a persistent id or a call means is asked of a :class:`World`, which
+knows its few and refuses the others. The encoding of instructions is that of the standard library's pickletools.py.
 """
 
+import io
 import pickletools
-from collections.abc import Callable, Iterator, Mapping
+import struct
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from magnetar.errors import CheckpointError, UnsafePickle
@@ -36,13 +38,21 @@ class World(Protocol):
         ...
 
 
-def read_pickle(content: bytes, world: World, where: str) -> Value:
-    """The value that a pickle describes, made of plain values and of what ``world`` makes.
+def read_pickle(content: bytes, world: World, where: str, *, may_go_on: bool = False) -> tuple[Value, int]:
+    """The value that a pickle describes, made of plain values and of what ``world`` makes; and the pickle's length.
 
     Raises ``UnsafePickle`` for an instruction that data does not need, ``CheckpointError`` for a damaged stream, one
-    that is too large, and one that goes on after its end.
+    that is too large, and, unless it may, one that goes on after its end.
     """
-    return _Machine(world, where).run(content)
+    if len(content) > LARGEST_PICKLE:
+        raise CheckpointError(f"{where}: a pickle of {len(content)} bytes is no checkpoint's")
+    machine = _Machine(world, where)
+    stream = io.BytesIO(content)
+    value = machine.run(stream)
+    rest = len(content) - stream.tell()
+    if rest and not may_go_on:
+        raise unsafe(where, f"goes on for {rest} bytes after its end")
+    return value, stream.tell()
 
 
 def unsafe(where: str, what: str) -> UnsafePickle:
@@ -69,37 +79,31 @@ class _Machine:
         self.stack: list[Value] = []
         self.memo: dict[int, Value] = {}
 
-    def run(self, content: bytes) -> Value:
-        """Read the whole stream; it must end with its first STOP."""
-        if len(content) > LARGEST_PICKLE:
-            raise self.damaged(f"has {len(content)} bytes; more than {LARGEST_PICKLE} is no checkpoint's")
-        end = 0
-        for name, argument, position in self._instructions(content):
-            if name == "STOP":
-                end = position + 1
-                break
-            self._step(name, argument)
-        if end != len(content):
-            raise unsafe(self.where, f"goes on for {len(content) - end} bytes after its end")
+    def run(self, stream: io.BytesIO) -> Value:
+        """Read up to the first STOP."""
+        while self._step(stream) != "STOP":
+            if len(self.stack) + len(self.memo) > MOST_VALUES:
+                raise self.damaged("holds more values than a checkpoint can")
         value = self.pop()
         if self.stack:
             raise self.damaged("leaves values behind")
         return value
 
-    def _step(self, name: str, argument: Value) -> None:
-        step = INSTRUCTIONS.get(name)
-        if step is None:
-            raise unsafe(self.where, f"uses the instruction {name}")
-        step(self, argument)
-        if len(self.stack) + len(self.memo) > MOST_VALUES:
-            raise self.damaged("holds more values than a checkpoint can")
-
-    def _instructions(self, content: bytes) -> Iterator[tuple[str, Value, int]]:
-        try:
-            for instruction, argument, position in pickletools.genops(content):
-                yield instruction.name, argument, position or 0
-        except (ValueError, EOFError, OverflowError) as error:
-            raise self.damaged(f"is not whole: {error}") from error
+    def _step(self, stream: io.BytesIO) -> str:
+        """Do one instruction; return its name. What is not known is refused before its argument is looked at."""
+        name = NAMES.get(stream.read(1), "")
+        if not name:
+            raise self.damaged("is not whole, or no pickle")
+        if name != "STOP":
+            step = INSTRUCTIONS.get(name)
+            if step is None:
+                raise unsafe(self.where, f"uses the instruction {name}")
+            try:
+                argument = ARGUMENTS[name](stream) if name in ARGUMENTS else None
+            except (struct.error, UnicodeDecodeError, EOFError) as error:
+                raise self.damaged(f"is not whole: {name} lacks its argument") from error
+            step(self, argument)
+        return name
 
     def damaged(self, what: str) -> CheckpointError:
         return CheckpointError(f"{self.where}: the pickle {what}", hint="fetch the file again")
@@ -179,13 +183,61 @@ class _Machine:
         self.set_items(run)
 
 
+NAMES: Mapping[bytes, str] = {opcode.code.encode("latin-1"): opcode.name for opcode in pickletools.opcodes}
+
+
+def _read(stream: io.BytesIO, length: int) -> bytes:
+    content = stream.read(length)
+    if len(content) != length:
+        raise EOFError
+    return content
+
+
+def _number(form: str) -> Callable[[io.BytesIO], Any]:
+    size = struct.calcsize(form)
+    return lambda stream: struct.unpack(form, _read(stream, size))[0]
+
+
+def _counted(form: str) -> Callable[[io.BytesIO], bytes]:
+    """Bytes behind their count."""
+    count = _number(form)
+    return lambda stream: _read(stream, count(stream))
+
+
+def _text(form: str) -> Callable[[io.BytesIO], str]:
+    counted = _counted(form)
+    return lambda stream: counted(stream).decode("utf-8", "surrogatepass")
+
+
+def _lines(stream: io.BytesIO) -> str:
+    """Two lines, as one text with a space between."""
+    lines = [stream.readline(), stream.readline()]
+    if not all(line.endswith(b"\n") for line in lines):
+        raise EOFError
+    return " ".join(line[:-1].decode() for line in lines)
+
+
+ARGUMENTS: Mapping[str, Callable[[io.BytesIO], Value]] = {
+    **dict.fromkeys(("PROTO", "BININT1", "BINPUT", "BINGET"), _number("<B")),
+    **dict.fromkeys(("LONG_BINPUT", "LONG_BINGET"), _number("<I")),
+    "BININT": _number("<i"),
+    "BININT2": _number("<H"),
+    "FRAME": _number("<Q"),
+    "BINFLOAT": _number(">d"),
+    "LONG1": lambda stream: int.from_bytes(_counted("<B")(stream), "little", signed=True),
+    "BINUNICODE": _text("<I"),
+    "SHORT_BINUNICODE": _text("<B"),
+    "SHORT_BINBYTES": _counted("<B"),
+    "GLOBAL": _lines,
+}
+
 INSTRUCTIONS: Mapping[str, Callable[[_Machine, Value], None]] = {
     **dict.fromkeys(("PROTO", "FRAME"), lambda machine, argument: None),
     **dict.fromkeys(
-        ("BININT", "BININT1", "BININT2", "INT", "LONG1", "BINFLOAT"), lambda machine, argument: machine.push(argument)
+        ("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"), lambda machine, argument: machine.push(argument)
     ),
     **dict.fromkeys(
-        ("BINUNICODE", "SHORT_BINUNICODE", "SHORT_BINSTRING", "SHORT_BINBYTES"),
+        ("BINUNICODE", "SHORT_BINUNICODE", "SHORT_BINBYTES"),
         lambda machine, argument: machine.push(argument),
     ),
     "NONE": lambda machine, argument: machine.push(None),

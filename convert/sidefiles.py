@@ -85,8 +85,9 @@ def _legal_files(folder: Path, provenance: Provenance) -> dict[str, bytes]:
     found = {}
     for name in LEGAL_FILES:
         path = folder / name
-        if path.is_file() and path.stat().st_size <= LARGEST_LEGAL_FILE:
-            found[name] = path.read_bytes()
+        if path.is_file() and not path.is_symlink():  # a link could bring a file of the user's into the output
+            with LocalFile(path) as opened:
+                found[name] = opened.read(0, min(opened.size, LARGEST_LEGAL_FILE))
     if provenance.licence == APACHE and not any(name.startswith("LICENSE") for name in found):
         found["LICENSE"] = files("magnetar.convert").joinpath("apache-2.0.txt").read_bytes()
     return found

@@ -10,6 +10,7 @@ from magnetar.convert.checkpoint import Checkpoint
 from magnetar.convert.containers import INDEX_SUFFIX, open_file, open_files, open_index, read_document
 from magnetar.convert.layouts import check_tensors, detect_layout, find_layout
 from magnetar.errors import CheckpointError, LayoutError, UsageError
+from magnetar.files import disk_failure
 
 PUBLISHED_SUFFIXES = (".pth", ".pt", ".safetensors")
 PARAMS, CONFIG = "params.json", "config.json"
@@ -87,6 +88,13 @@ def _hold_together(
 
 def _find_files(path: Path) -> tuple[Path, tuple[Path, ...]]:
     """The folder, and the files of weights in it that belong together."""
+    try:
+        return _look_for_files(path)
+    except OSError as error:
+        raise disk_failure(error, path) from error
+
+
+def _look_for_files(path: Path) -> tuple[Path, tuple[Path, ...]]:
     if path.is_file():
         return path.parent, (path,)
     if not path.is_dir():

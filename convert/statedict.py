@@ -67,7 +67,7 @@ def read_state_dict(content: bytes, where: str) -> tuple[dict[str, StoredTensor]
     Raises ``UnsafePickle`` for what a state dict does not need, ``CheckpointError`` for what is damaged.
     """
     world = _World(where)
-    root = read_pickle(content, world, where)
+    root, _ = read_pickle(content, world, where)
     if type(root) is not dict:
         raise CheckpointError(f"{where}: holds a {type(root).__name__}, not a dictionary of tensors")
     root = next((root[name] for name in WRAPPERS if type(root.get(name)) is dict), root)
@@ -75,6 +75,16 @@ def read_state_dict(content: bytes, where: str) -> tuple[dict[str, StoredTensor]
         if not isinstance(key, str) or not isinstance(value, StoredTensor):
             raise CheckpointError(f"{where}: {str(key)[:80]!r} is not a name with a tensor")
     return root, world.storages
+
+
+def needed_bytes(content: bytes, where: str) -> int:
+    """How many bytes a file needs at least from where a state dict's pickle begins: its own, and its storages'.
+
+    Raises what ``read_state_dict`` raises.
+    """
+    world = _World(where)
+    _, length = read_pickle(content, world, where, may_go_on=True)
+    return length + sum(storage.nbytes for storage in world.storages.values())
 
 
 class _World:

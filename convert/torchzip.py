@@ -4,13 +4,15 @@ from collections.abc import Iterator, Mapping
 
 from magnetar.convert.checkpoint import Checkpoint, Seal, TensorSpec, check_name
 from magnetar.convert.pickles import LARGEST_PICKLE
-from magnetar.convert.statedict import Storage, StoredTensor, read_state_dict
-from magnetar.convert.zips import Entry, read_entry, read_zip
-from magnetar.errors import CheckpointError
+from magnetar.convert.statedict import Storage, StoredTensor, needed_bytes, read_state_dict
+from magnetar.convert.zips import LOCAL, Entry, read_entry, read_zip
+from magnetar.errors import CheckpointError, ConversionError
 from magnetar.ranges import ByteSource
 
 SMALL_ENTRIES = frozenset({"version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id"})
 LARGEST_SMALL_ENTRY = 4096
+LARGEST_HEAD = 4 << 20
+"""How far to look for the end of the pickle in a file that is cut short."""
 
 
 def read_torch_zip(source: ByteSource) -> Checkpoint:
@@ -20,12 +22,37 @@ def read_torch_zip(source: ByteSource) -> Checkpoint:
     tensor's; the tensors' own are checked as their bytes are read.
     Raises ``CheckpointError`` or ``UnsafePickle``.
     """
-    entries = _strip_root(source, read_zip(source))
+    try:
+        entries = _strip_root(source, read_zip(source))
+    except CheckpointError as error:
+        missing = _count_missing(source)
+        if missing <= 0:
+            raise
+        raise CheckpointError(
+            f"{source.name}: at least {missing:,} bytes are missing at its end: it has {source.size:,}",
+            hint="the download did not end; fetch it again",
+        ) from error
     _check_kind(source, entries)
     pickle = read_entry(source, entries["data.pkl"], LARGEST_PICKLE)
     tensors, storages = read_state_dict(pickle, f"{source.name}: data.pkl")
     _check_storages(source, entries, storages)
     return Checkpoint("torch zip", [source], _describe(source, entries, tensors))
+
+
+def _count_missing(source: ByteSource) -> int:
+    """How many bytes more the storages need than there are, by the pickle, which ``torch.save`` writes first.
+
+    Zero or less where that cannot be told. Only for the message about a file that was refused already.
+    """
+    head = source.read(0, min(source.size, LARGEST_HEAD))
+    if len(head) < LOCAL.size:
+        return 0
+    *_, name_length, extra_length = LOCAL.unpack_from(head)
+    begin = LOCAL.size + int(name_length) + int(extra_length)
+    try:
+        return begin + needed_bytes(head[begin:], source.name) - source.size
+    except ConversionError:
+        return 0
 
 
 def _strip_root(source: ByteSource, entries: Mapping[str, Entry]) -> dict[str, Entry]:

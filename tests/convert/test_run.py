@@ -370,6 +370,15 @@ def test_what_the_source_says_of_its_licence_goes_along(release: Path, out: Path
     assert (out / "NOTICE").read_text() == "Made by us."
 
 
+def test_a_licence_that_is_a_link_does_not_bring_the_users_files_along(
+    release: Path, out: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").write_text("key")
+    (release / "NOTICE").symlink_to(tmp_path / "secret")
+    run(release, out)
+    assert not (out / "NOTICE").exists()
+
+
 def test_an_unknown_licence_is_said_to_be_unknown(release: Path, out: Path) -> None:
     converted = convert(release, out)
     assert not (out / "LICENSE").exists()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from magnetar.convert.tokenizer import Kind, read_vocabulary, tokenizer_json, why_not_exact
 from magnetar.errors import ConversionError
+from tests.convert.forge import TEXT
 
 ODD_STRINGS = (
     "",
@@ -114,3 +115,10 @@ def test_a_damaged_model_is_refused(tokenizer_model: bytes, cut: int) -> None:
 def test_arbitrary_bytes_are_read_or_refused(content: bytes) -> None:
     with contextlib.suppress(ConversionError):
         read_vocabulary(content)
+
+
+def test_the_tokenizer_of_every_bundled_release_gives_the_same_ids() -> None:
+    for model in Path(__file__).parents[2].glob("model/release/*/tokenizer.model"):
+        bundled = Pair(model.read_bytes())
+        for text in (*ODD_STRINGS, TEXT):
+            bundled.check(text)

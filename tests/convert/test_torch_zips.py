@@ -1,4 +1,5 @@
 import io
+import re
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
@@ -212,3 +213,13 @@ def test_a_file_cut_anywhere_is_refused(open_bytes: Open, length: int) -> None:
     if length < len(content):
         with pytest.raises(CheckpointError):
             open_bytes(content[:length])
+
+
+def test_a_truncated_file_is_reported_with_its_missing_bytes(open_bytes: Open) -> None:
+    content = saved({"x": torch.ones(5000), "y": torch.ones(7)})
+    with pytest.raises(
+        CheckpointError, match=r"at least ([\d,]+) bytes are missing at its end: it has 3,000$"
+    ) as caught:
+        open_bytes(content[:3000])
+    said = int(re.search(r"least ([\d,]+)", caught.value.message)[1].replace(",", ""))  # type: ignore[index]
+    assert 4 * 5007 - 3000 <= said <= len(content) - 3000
