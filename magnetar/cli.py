@@ -139,11 +139,12 @@ def get(
 ) -> None:
     """Fetch, verify, convert and boot in one go; run again, it does only what is missing."""
     from magnetar import pipeline
+    from magnetar.pipeline_fetch import resolve_target
     from magnetar.render_results import draw_got
 
     def work(emit: "Emit") -> pipeline.Got:
         return pipeline.get(
-            pipeline.resolve_target(target),
+            resolve_target(target),
             directory,
             target=None if no_convert else to,
             check=not no_verify,
@@ -160,11 +161,11 @@ def get(
 @gathers("fetching", Fetching)
 def fetch(showing: Showing, fetching: Fetching, target: TargetText, directory: Directory = Path()) -> None:
     """Get a release from the swarm. Done means that every piece was checked; stopped at any moment, it resumes."""
-    from magnetar import pipeline
+    from magnetar.pipeline_fetch import fetch_release, resolve_target
     from magnetar.render_results import draw_fetched
 
     def work(emit: "Emit") -> "Fetched":
-        return pipeline.fetch_release(pipeline.resolve_target(target), directory, fetching.options(), emit)
+        return fetch_release(resolve_target(target), directory, fetching.options(), emit)
 
     _finish("fetch", showing, work, draw_fetched)
 
@@ -178,7 +179,7 @@ def verify(
     strict: Annotated[bool, option("--strict", help="Files that the release does not have are wrong.")] = False,
 ) -> None:
     """Hold every file against the manifest's digests. Exit 5: not the release; 8: not all could be checked."""
-    from magnetar.pipeline import verify_folder
+    from magnetar.pipeline_verify import verify_folder
     from magnetar.render_results import draw_report
 
     _finish("verify", showing, lambda emit: verify_folder(folder, manifest, strict=strict, emit=emit), draw_report)

@@ -4,43 +4,30 @@ Each function here is one command without its screen. Parts never call each othe
 another is handed down from here as plain data.
 """
 
-import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
 from magnetar.convert.conversion import read_conversion
 from magnetar.convert.run import Converted, convert
-from magnetar.errors import ExitCode, MagnetError, MetadataTimeout, UsageError
+from magnetar.errors import ExitCode, UsageError
 from magnetar.events import Emit, Remarked, ignore
-from magnetar.fetch.download import Fetched, fetch
-from magnetar.fetch.magnet import Magnet, parse_magnet
+from magnetar.fetch.download import Fetched
 from magnetar.fetch.options import FetchOptions
-from magnetar.fetch.state import read_kept_torrent
-from magnetar.fetch.torrent import Metadata
-from magnetar.manifests.catalog import catalog, find_by_infohash, find_release
-from magnetar.manifests.choice import Choice, Trust, choose_manifest
-from magnetar.manifests.schema import Manifest, ReleaseFile
-from magnetar.manifests.verify import PieceCheck, Report, verify
-from magnetar.model.bundled import NAME as BUNDLED
-from magnetar.model.bundled import bundled_release, smoke_text
+from magnetar.manifests.catalog import catalog, find_release
+from magnetar.manifests.choice import choose_manifest
+from magnetar.manifests.schema import Manifest
+from magnetar.manifests.verify import Report
+from magnetar.model.bundled import smoke_text
 from magnetar.model.report import BootReport
+from magnetar.pipeline_fetch import Wanted, fetch_release
+from magnetar.pipeline_verify import verify_fetched
 
 Value = TypeVar("Value")
-
-LIKE_A_LINK = re.compile(r"magnet:|xt=|urn:|%3A|[?&=]|^[0-9A-Fa-f]{30,}$", re.IGNORECASE)
-"""What is no name of a release, and was meant as a link or an infohash."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What TARGET means: where to get it, and the release of the catalog that it is, if it is one."""
-
-    source: Magnet | Path
-    manifest: Manifest | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,112 +66,6 @@ class Got:
         if self.not_done or (self.report is not None and self.report.exit_code):
             return ExitCode.NOT_ALL_CHECKED
         return ExitCode.GOOD
-
-
-def resolve_target(text: str) -> Wanted:
-    """What the user named: a release of the catalog, a .torrent file, a magnet link, or an infohash.
-
-    Raises ``UsageError`` for a name that nothing has, ``MagnetError`` for a link beyond healing.
-    """
-    path = Path(text)
-    if text.lower() in catalog():
-        return _from_catalog(find_release(text))
-    if path.is_file():
-        return Wanted(path, None)
-    if path.suffix == ".torrent":
-        raise UsageError(f"{path}: there is no such file", hint="check the path")
-    try:
-        magnet = parse_magnet(text)
-    except MagnetError:
-        if LIKE_A_LINK.search(text):
-            raise
-        return _from_catalog(find_release(text))
-    return Wanted(magnet, find_by_infohash(magnet.infohash_v1, magnet.infohash_v2))
-
-
-def _from_catalog(manifest: Manifest) -> Wanted:
-    if manifest.magnet is None:
-        raise UsageError(f"{manifest.name}: the catalog knows no magnet link for it", hint="give a link or a .torrent")
-    return Wanted(parse_magnet(manifest.magnet), manifest)
-
-
-def fetch_release(wanted: Wanted, parent: Path, options: FetchOptions, emit: Emit = ignore) -> Fetched:
-    """Fetch what was named into ``parent/NAME``; raises as ``fetch`` does."""
-    try:
-        return fetch(wanted.source, parent, options=options, emit=emit)
-    except MetadataTimeout as error:
-        if wanted.manifest is not None and wanted.manifest.name == BUNDLED:
-            error.hint = f"{BUNDLED} ships with Magnetar, in {bundled_release()}: `magnetar demo` serves and fetches it"
-        raise
-
-
-def verify_fetched(fetched: Fetched, emit: Emit = ignore) -> Report:
-    """Hold a download that has just ended, every piece of it checked, against its manifest.
-
-    Where no manifest is known, the files are still those that the link names, and nothing more is said.
-    """
-    pinned = find_by_infohash(fetched.metadata.infohash_v1, fetched.metadata.infohash_v2)
-    choice = Choice(pinned, "the release that the link names", Trust.RELEASE) if pinned else None
-    choice = _complete(choice, fetched.metadata)
-    return verify(fetched.folder, choice, pieces=PieceCheck(frozenset()) if fetched.complete else None, emit=emit)
-
-
-def verify_folder(folder: Path, named: str | None, *, strict: bool = False, emit: Emit = ignore) -> Report:
-    """Hold a folder against the manifest that was named, or the one that fits.
-
-    A folder that was fetched remembers its torrent: its pieces decide on the files that the manifest has no digest
-    for, and on all of them where there is no manifest.
-    """
-    if not folder.is_dir():
-        raise UsageError(f"{folder}: there is no such folder", hint="name the folder that holds the release's files")
-    torrent = read_kept_torrent(folder)
-    try:
-        choice: Choice | None = choose_manifest(folder, named)
-    except UsageError:
-        if named is not None or not torrent:
-            raise
-        choice = None
-    if choice is not None and not (torrent and _leaves_gaps(choice.manifest)):
-        return verify(folder, choice, strict=strict, emit=emit)
-    choice, pieces = _check_pieces(folder, torrent, choice, emit)
-    return verify(folder, choice, pieces=pieces, strict=strict, emit=emit)
-
-
-def _leaves_gaps(manifest: Manifest) -> bool:
-    """Whether a file, or the list of them, is without a digest."""
-    return manifest.files is None or any(not file.digests for file in manifest.files)
-
-
-def _check_pieces(folder: Path, torrent: bytes, choice: Choice | None, emit: Emit) -> tuple[Choice, PieceCheck | None]:
-    """Hash the pieces, if they are of the release that was chosen."""
-    from magnetar.fetch.checking import check_pieces
-    from magnetar.fetch.metainfo import read_torrent
-
-    metadata = read_torrent(torrent)
-    pinned = find_by_infohash(metadata.infohash_v1, metadata.infohash_v2)
-    if choice is not None and (pinned is None or pinned.name != choice.manifest.name):
-        return choice, None
-    checked = check_pieces(folder, torrent, emit=emit)
-    return _complete(choice, metadata), PieceCheck(frozenset(checked.damaged))
-
-
-def _complete(choice: Choice | None, metadata: Metadata) -> Choice:
-    """The choice, with the torrent's own list of files where no manifest has one."""
-    files = tuple(ReleaseFile(path=str(file.path), size=file.size) for file in metadata.files)
-    if choice is None:
-        manifest = Manifest(
-            format=1,
-            name="unknown",
-            title=metadata.name,
-            publisher="unknown",
-            licence="unknown",
-            infohash_v2=metadata.infohash_v2 or None,
-            files=files,
-        )
-        return Choice(manifest, "the torrent that the link names; no manifest says whose it is", Trust.UNDAMAGED)
-    if choice.manifest.files is None:
-        return replace(choice, manifest=choice.manifest.model_copy(update={"files": files}))
-    return choice
 
 
 def convert_release(
@@ -276,8 +157,6 @@ def get(
 
 def torch_is_installed() -> bool:
     """Whether the extra ``boot`` is there, without importing it."""
-    from importlib.util import find_spec
-
     return find_spec("torch") is not None
 
 

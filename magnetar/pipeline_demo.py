@@ -17,7 +17,8 @@ from magnetar.fetch.magnet import parse_magnet
 from magnetar.fetch.options import FetchOptions
 from magnetar.files import disk_failure
 from magnetar.model.bundled import bundled_release
-from magnetar.pipeline import Got, get, resolve_target
+from magnetar.pipeline import Got, get
+from magnetar.pipeline_fetch import resolve_target
 
 SEEDER_PATIENCE = 60.0
 """Seconds for the seeder to start, hash 8 MB and listen. It takes one."""

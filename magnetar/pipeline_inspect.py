@@ -10,7 +10,7 @@ from magnetar.fetch.magnet import Magnet
 from magnetar.fetch.torrent import magnet_of
 from magnetar.manifests.catalog import find_by_infohash
 from magnetar.manifests.schema import Manifest
-from magnetar.pipeline import resolve_target
+from magnetar.pipeline_fetch import resolve_target
 
 LARGEST_TORRENT = 32 << 20
 """Bytes. Beyond that a file is payload, not metadata."""

@@ -5,6 +5,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 PARTS = ("fetch", "convert", "model", "manifests")
 SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
@@ -36,3 +38,26 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("words", "absent"),
+    [
+        (["verify", "{release}"], {"torch", "libtorrent", "numpy"}),
+        (["inspect", "{release}"], {"torch"}),
+        (["catalog"], {"torch", "libtorrent", "numpy"}),
+        (["fetch", "{release}/params.json"], {"torch", "numpy"}),
+        (["convert", "{release}", "{tmp}/out"], {"torch", "transformers"}),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_command_imports_only_what_it_needs(words: list[str], absent: set[str], tmp_path: Path) -> None:
+    places = {"release": str(ROOT / "model" / "release" / "austen-moe"), "tmp": str(tmp_path)}
+    script = (
+        "import sys; from magnetar.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit: print('\\n', *sys.modules)"
+    )
+    command = [sys.executable, "-c", script, *(word.format(**places) for word in words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert not absent & set(done.stdout.splitlines()[-1].split())

@@ -1,0 +1,63 @@
+"""From what the user names to a folder of bytes: targets, and fetching them."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from magnetar.errors import MagnetError, MetadataTimeout, UsageError
+from magnetar.events import Emit, ignore
+from magnetar.fetch.download import Fetched, fetch
+from magnetar.fetch.magnet import Magnet, parse_magnet
+from magnetar.fetch.options import FetchOptions
+from magnetar.manifests.catalog import catalog, find_by_infohash, find_release
+from magnetar.manifests.schema import Manifest
+from magnetar.model.bundled import NAME as BUNDLED
+from magnetar.model.bundled import bundled_release
+
+LIKE_A_LINK = re.compile(r"magnet:|xt=|urn:|%3A|[?&=]|^[0-9A-Fa-f]{30,}$", re.IGNORECASE)
+"""What is no name of a release, and was meant as a link or an infohash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What TARGET means: where to get it, and the release of the catalog that it is, if it is one."""
+
+    source: Magnet | Path
+    manifest: Manifest | None
+
+
+def resolve_target(text: str) -> Wanted:
+    """What the user named: a release of the catalog, a .torrent file, a magnet link, or an infohash.
+
+    Raises ``UsageError`` for a name that nothing has, ``MagnetError`` for a link beyond healing.
+    """
+    path = Path(text)
+    if text.lower() in catalog():
+        return _from_catalog(find_release(text))
+    if path.is_file():
+        return Wanted(path, None)
+    if path.suffix == ".torrent":
+        raise UsageError(f"{path}: there is no such file", hint="check the path")
+    try:
+        magnet = parse_magnet(text)
+    except MagnetError:
+        if LIKE_A_LINK.search(text):
+            raise
+        return _from_catalog(find_release(text))
+    return Wanted(magnet, find_by_infohash(magnet.infohash_v1, magnet.infohash_v2))
+
+
+def _from_catalog(manifest: Manifest) -> Wanted:
+    if manifest.magnet is None:
+        raise UsageError(f"{manifest.name}: the catalog knows no magnet link for it", hint="give a link or a .torrent")
+    return Wanted(parse_magnet(manifest.magnet), manifest)
+
+
+def fetch_release(wanted: Wanted, parent: Path, options: FetchOptions, emit: Emit = ignore) -> Fetched:
+    """Fetch what was named into ``parent/NAME``; raises as ``fetch`` does."""
+    try:
+        return fetch(wanted.source, parent, options=options, emit=emit)
+    except MetadataTimeout as error:
+        if wanted.manifest is not None and wanted.manifest.name == BUNDLED:
+            error.hint = f"{BUNDLED} ships with Magnetar, in {bundled_release()}: `magnetar demo` serves and fetches it"
+        raise

@@ -1,0 +1,86 @@
+"""Verification with all that is known: the manifest's digests, and the pieces of the torrent."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from magnetar.errors import UsageError
+from magnetar.events import Emit, ignore
+from magnetar.fetch.state import read_kept_torrent
+from magnetar.fetch.torrent import Metadata
+from magnetar.manifests.catalog import find_by_infohash
+from magnetar.manifests.choice import Choice, Trust, choose_manifest
+from magnetar.manifests.schema import Manifest, ReleaseFile
+from magnetar.manifests.verify import PieceCheck, Report, verify
+
+if TYPE_CHECKING:  # verifying a folder that no torrent is involved in needs no libtorrent
+    from magnetar.fetch.download import Fetched
+
+
+def verify_fetched(fetched: "Fetched", emit: Emit = ignore) -> Report:
+    """Hold a download that has just ended, every piece of it checked, against its manifest.
+
+    Where no manifest is known, the files are still those that the link names, and nothing more is said.
+    """
+    pinned = find_by_infohash(fetched.metadata.infohash_v1, fetched.metadata.infohash_v2)
+    choice = Choice(pinned, "the release that the link names", Trust.RELEASE) if pinned else None
+    choice = _complete(choice, fetched.metadata)
+    return verify(fetched.folder, choice, pieces=PieceCheck(frozenset()) if fetched.complete else None, emit=emit)
+
+
+def verify_folder(folder: Path, named: str | None, *, strict: bool = False, emit: Emit = ignore) -> Report:
+    """Hold a folder against the manifest that was named, or the one that fits.
+
+    A folder that was fetched remembers its torrent: its pieces decide on the files that the manifest has no digest
+    for, and on all of them where there is no manifest.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: there is no such folder", hint="name the folder that holds the release's files")
+    torrent = read_kept_torrent(folder)
+    try:
+        choice: Choice | None = choose_manifest(folder, named)
+    except UsageError:
+        if named is not None or not torrent:
+            raise
+        choice = None
+    if choice is not None and not (torrent and _leaves_gaps(choice.manifest)):
+        return verify(folder, choice, strict=strict, emit=emit)
+    choice, pieces = _check_pieces(folder, torrent, choice, emit)
+    return verify(folder, choice, pieces=pieces, strict=strict, emit=emit)
+
+
+def _leaves_gaps(manifest: Manifest) -> bool:
+    """Whether a file, or the list of them, is without a digest."""
+    return manifest.files is None or any(not file.digests for file in manifest.files)
+
+
+def _check_pieces(folder: Path, torrent: bytes, choice: Choice | None, emit: Emit) -> tuple[Choice, PieceCheck | None]:
+    """Hash the pieces, if they are of the release that was chosen."""
+    from magnetar.fetch.checking import check_pieces
+    from magnetar.fetch.metainfo import read_torrent
+
+    metadata = read_torrent(torrent)
+    pinned = find_by_infohash(metadata.infohash_v1, metadata.infohash_v2)
+    if choice is not None and (pinned is None or pinned.name != choice.manifest.name):
+        return choice, None
+    checked = check_pieces(folder, torrent, emit=emit)
+    return _complete(choice, metadata), PieceCheck(frozenset(checked.damaged))
+
+
+def _complete(choice: Choice | None, metadata: Metadata) -> Choice:
+    """The choice, with the torrent's own list of files where no manifest has one."""
+    files = tuple(ReleaseFile(path=str(file.path), size=file.size) for file in metadata.files)
+    if choice is None:
+        manifest = Manifest(
+            format=1,
+            name="unknown",
+            title=metadata.name,
+            publisher="unknown",
+            licence="unknown",
+            infohash_v2=metadata.infohash_v2 or None,
+            files=files,
+        )
+        return Choice(manifest, "the torrent that the link names; no manifest says whose it is", Trust.UNDAMAGED)
+    if choice.manifest.files is None:
+        return replace(choice, manifest=choice.manifest.model_copy(update={"files": files}))
+    return choice
