@@ -40,15 +40,17 @@ def check_pieces(folder: Path, torrent: bytes, *, resume: bytes = b"", emit: Emi
         transfer = swarm.join(Joining(folder, magnet, torrent, resume, check_only=True))
         status = transfer.status()
         emit(Began("check", status.total))
-        moved = 0
+        looked_at = 0
         while (status := transfer.status()).phase == "checking":
             for notice in transfer.notices():
                 if isinstance(notice, FileFailed):
                     raise notice.error
-            emit(Moved("check", max(0, status.done - moved)))
-            moved = max(moved, status.done)
+            if status.done > looked_at:
+                emit(Moved("check", status.done - looked_at))
+                looked_at = status.done
             swarm.wait(LOOK_EVERY)
-        emit(Moved("check", max(0, status.total - moved)))
+        if status.total > looked_at:
+            emit(Moved("check", status.total - looked_at))
         emit(Ended("check"))
         damaged = damaged_paths(load(torrent).ti, transfer.pieces())
         return Checked(status.total, status.done, tuple(damaged), transfer.resume_data())

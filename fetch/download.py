@@ -5,16 +5,17 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from magnetar.errors import OutsideError, Stalled, TorrentError
-from magnetar.events import Began, Emit, Ended, Moved, Remarked, ignore
+from magnetar.errors import DiskError, NoSpace, OutsideError, TorrentError
+from magnetar.events import Emit, Remarked, ignore
+from magnetar.fetch.arrival import Progress, StallWatch, stalled
 from magnetar.fetch.checking import check_pieces
 from magnetar.fetch.discovery import LOOK_EVERY, REACH_FURTHER_AFTER, Sightings, find_metadata, reachable
 from magnetar.fetch.disk import any_payload, check_destination, check_folder, check_space, part_hard_links, settle_sizes
 from magnetar.fetch.magnet import Magnet
-from magnetar.fetch.metainfo import read_torrent, read_torrent_file, torrent_with_hashes
+from magnetar.fetch.metainfo import read_torrent, read_torrent_file
 from magnetar.fetch.options import DEFAULT_FETCH
 from magnetar.fetch.options import FetchOptions as FetchOptions
-from magnetar.fetch.protocol import Joining, Status, Swarm, Transfer
+from magnetar.fetch.protocol import Joining, Swarm, Transfer
 from magnetar.fetch.state import State, check_unclaimed, find_release, read_kept_torrent
 from magnetar.fetch.swarm import open_swarm
 from magnetar.fetch.torrent import Metadata, check_same, magnet_of
@@ -121,6 +122,9 @@ class _Download:
         self._emit = emit
         self.downloaded = 0
         self.uploaded = 0
+        # A link brings no piece hashes of version 2; peers send them with the payload. Without them, and without
+        # those of version 1, only whole files could be checked, and a file that is not whole would be lost.
+        self._needs_hashes = not state.metadata.infohash_v1
 
     def run(self) -> None:
         folder, metadata = self._state.folder, self._state.metadata
@@ -133,7 +137,9 @@ class _Download:
             claims = _Claims(complete=True) if claims.proven else self._check()
         settle_sizes(folder, metadata)
         self._state.keep_torrent(self._torrent, complete=True)
-        self._state.forget_progress()
+        self._state.withdraw()
+        if not self._needs_hashes:
+            self._state.forget_resume()
 
     def _survey(self) -> _Claims:
         """What a clean stop vouched for, else what hashing finds."""
@@ -170,87 +176,48 @@ class _Download:
         try:
             sightings = Sightings(swarm, self._emit)
             self._await_payload(swarm, transfer, sightings)
-            self._torrent = torrent_with_hashes(transfer.resume_data(), self._torrent)
+            self._keep_account(transfer)
             status = sightings.look(transfer)  # the last writes may have failed
-        except BaseException:
+        except BaseException as error:
             with suppress(OutsideError):  # what is being raised matters more
-                self._stop(transfer)
+                self._stop(transfer, disk_failed=isinstance(error, NoSpace | DiskError))
             raise
         self.downloaded += status.downloaded
         self.uploaded += status.uploaded
         transfer.leave()
 
     def _await_payload(self, swarm: Swarm, transfer: Transfer, sightings: Sightings) -> None:
-        watch = _StallWatch(self._options.stall_timeout)
-        progress = _Progress(self._emit)
-        saved = time.monotonic()
+        watch = StallWatch(self._options.stall_timeout)
+        progress = Progress(self._emit)
+        save_at = time.monotonic() + SAVE_EVERY
         while (status := sightings.look(transfer)).phase != "complete":
             progress.tell(status)
             if watch.waited(status) > REACH_FURTHER_AFTER:
                 swarm.reach_further()
             if watch.is_stalled(status):
-                raise _stalled(self._state.metadata, status, watch, sightings)
-            if time.monotonic() - saved > SAVE_EVERY:
-                self._state.keep_resume(transfer.resume_data())
-                saved = time.monotonic()
+                raise stalled(self._state.metadata, status, watch, sightings)
+            if self._needs_hashes and time.monotonic() > save_at:
+                took = self._keep_account(transfer)
+                save_at = time.monotonic() + max(SAVE_EVERY, 50 * took)
             swarm.wait(LOOK_EVERY)
         progress.end(status)
 
-    def _stop(self, transfer: Transfer) -> None:
-        """Leave an account of what is on disk, and vouch for it, since nothing writes any more."""
+    def _stop(self, transfer: Transfer, *, disk_failed: bool) -> None:
+        """Leave an account of what is on disk, and vouch for it, since nothing writes any more.
+
+        A disk that failed is not vouched for: the session may count pieces that it could not write.
+        """
         transfer.pause()
-        self._state.keep_resume(transfer.resume_data())
+        self._keep_account(transfer)
         transfer.leave()
-        self._state.vouch()
+        if not disk_failed:
+            self._state.vouch()
 
-
-class _Progress:
-    """Tells how many bytes became good. A piece that fails takes bytes back; they are told only once."""
-
-    def __init__(self, emit: Emit) -> None:
-        self._emit = emit
-        self._most: int | None = None
-
-    def tell(self, status: Status) -> None:
-        if status.phase == "checking":
-            return
-        if self._most is None:
-            self._most = status.done
-            self._emit(Began("download", status.total - status.done))
-        if status.done > self._most:
-            self._emit(Moved("download", status.done - self._most))
-            self._most = status.done
-
-    def end(self, status: Status) -> None:
-        self.tell(status)
-        self._emit(Ended("download"))
-
-
-class _StallWatch:
-    """How long no payload has come."""
-
-    def __init__(self, timeout: float) -> None:
-        self._timeout = timeout
-        self._downloaded = -1
-        self._since = time.monotonic()
-
-    def waited(self, status: Status) -> float:
-        if status.downloaded != self._downloaded or status.phase == "checking":
-            self._downloaded = status.downloaded
-            self._since = time.monotonic()
-        return time.monotonic() - self._since
-
-    def is_stalled(self, status: Status) -> bool:
-        return self.waited(status) > self._timeout
-
-
-def _stalled(metadata: Metadata, status: Status, watch: _StallWatch, sightings: Sightings) -> Stalled:
-    missing = status.total - status.done
-    return Stalled(
-        f"{metadata.name}: no payload for {watch.waited(status):.0f} s, with {missing:,} of {status.total:,} bytes "
-        f"still to come. Seen: {sightings.summary()}",
-        hint="run the same command again to go on from here; name another peer with --peer if you know one",
-    )
+    def _keep_account(self, transfer: Transfer) -> float:
+        """Keep what the session knows, after all that it received is on disk. Returns the seconds that it took."""
+        began = time.monotonic()
+        self._state.keep_resume(transfer.resume_data())
+        return time.monotonic() - began
 
 
 def _read_target(target: Magnet | Path | bytes) -> tuple[Magnet, bytes]:

@@ -125,21 +125,6 @@ def bare_torrent(info_section: bytes, trackers: Sequence[str]) -> bytes:
     return b"d" + announce + b"4:info" + info_section + b"e"
 
 
-def torrent_with_hashes(resume: bytes, torrent: bytes) -> bytes:
-    """``torrent`` with the piece layers that a session gathered (BEP 52), so that each piece can be checked alone.
-
-    A link brings only the info dictionary. The torrent comes back as it is where libtorrent cannot write it: with two
-    identical files it keeps the layers of one.
-    """
-    info = load(torrent).ti
-    try:
-        written = lt.bencode(lt.write_torrent_file(lt.read_resume_data(resume)))
-        same = bool(load(written).ti.info_hashes() == info.info_hashes())
-    except (RuntimeError, UnicodeError, TorrentError):
-        return torrent
-    return bytes(written) if same else torrent
-
-
 def create_torrent(
     folder: Path, *, trackers: Sequence[str] = (), piece_length: int | None = None, emit: Emit = ignore
 ) -> bytes:

@@ -19,7 +19,7 @@ from magnetar.manifests.origin import Origin, read_origin, record_origin
 TORRENT_FILE = "release.torrent"
 RESUME_FILE = "resume"
 STAMPS_FILE = "stamps.json"
-LARGEST_STATE = 256 << 20
+LARGEST_STATE = 4 << 30  # bytes: the account of a version 2 torrent holds 2 MB of hashes for each GB
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +66,12 @@ class State:
         except (ValueError, RecursionError):
             return False
 
-    def forget_progress(self) -> None:
-        """Drop what only a download under way needs."""
-        self.withdraw()
-        (self.path / RESUME_FILE).unlink(missing_ok=True)
+    def forget_resume(self) -> None:
+        """Drop the session's account, which a complete download needs no more."""
+        try:
+            (self.path / RESUME_FILE).unlink(missing_ok=True)
+        except OSError as error:
+            raise disk_failure(error, self.path) from error
 
     def _stamps(self) -> dict[str, list[int]]:
         stamps = {}

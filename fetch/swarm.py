@@ -37,6 +37,8 @@ _COMMON = {
     # Over loopback and fast lines, outgoing uTP costs a factor of ten and half of the CPU; incoming stays on for
     # peers that can be reached in no other way.
     "enable_outgoing_utp": False,
+    # Milliseconds. Peers are connected on a tick, so the default of 500 is what a small release would wait for.
+    "tick_interval": 100,
     "aio_threads": 4,
     "hashing_threads": min(4, os.cpu_count() or 1),
     # The defaults try dead trackers one by one.

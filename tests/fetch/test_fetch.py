@@ -32,7 +32,6 @@ def test_a_link_brings_every_byte_and_says_how_many(
     assert Began("download", TOTAL) in events
     assert sum(event.amount for event in events if isinstance(event, Moved)) == TOTAL
     assert [event.step for event in events if isinstance(event, Ended)] == ["metadata", "download"]
-    assert any(isinstance(event, SwarmSeen) and event.peers for event in events)
     origin = Origin("mixtral-tiny", fetched.metadata.infohash_v1, fetched.metadata.infohash_v2, complete=True)
     assert read_origin(fetched.folder) == origin
 
@@ -192,7 +191,7 @@ def test_a_file_in_the_place_of_the_folder_is_left_alone(tmp_path: Path, publish
 
 def test_three_seeders_serve_one_fetch(tmp_path: Path, release: Path) -> None:
     copies = [release, *(write_release(tmp_path / f"copy{n}" / "mixtral-tiny") for n in range(2))]
-    limit = 600_000
+    limit = 900_000
     with (
         serve(copies[0], upload_limit=limit) as a,
         serve(copies[1], upload_limit=limit) as b,
