@@ -5,7 +5,7 @@ from pathlib import Path
 
 from magnetar.events import Began, Emit, Ended, Moved, ignore
 from magnetar.fetch.discovery import LOOK_EVERY
-from magnetar.fetch.magnet import Magnet
+from magnetar.fetch.disk import check_destination
 from magnetar.fetch.metainfo import damaged_paths, load, read_torrent
 from magnetar.fetch.protocol import FileFailed, Joining, Network
 from magnetar.fetch.swarm import open_swarm
@@ -33,9 +33,12 @@ def check_pieces(folder: Path, torrent: bytes, *, resume: bytes = b"", emit: Emi
     """Hash what ``folder`` holds of a torrent (``.torrent`` bytes). Missing and short files are merely not good.
 
     ``resume`` adds the hashes that a version 2 torrent leaves to its peers; none of its claims are believed.
-    Raises ``TorrentError``, or ``DiskError`` if a file cannot be read.
+    Raises ``TorrentError``; ``UsageError`` or ``DiskError`` if a path leads through a link, is no plain file, or cannot
+    be read.
     """
-    magnet: Magnet = magnet_of(read_torrent(torrent))
+    metadata = read_torrent(torrent)
+    check_destination(folder, metadata)  # a pipe in a file's place would be waited for without end
+    magnet = magnet_of(metadata)
     with open_swarm(Network(offline=True)) as swarm:
         transfer = swarm.join(Joining(folder, magnet, torrent, resume, check_only=True))
         status = transfer.status()

@@ -115,8 +115,8 @@ def _check_kind(path: Path, is_right: Callable[[int], bool]) -> None:
         raise disk_failure(error, path) from error
     if stat.S_ISLNK(mode):
         raise DiskError(
-            f"{path}: is a symbolic link, and the download would be written through it",
-            hint="remove the link, or fetch into another folder with --dir",
+            f"{path}: is a symbolic link, and what it leads to is not ours to write",
+            hint="put a file in its place, or work in another folder",
         )
     if not is_right(mode):
         raise UsageError(f"{path}: is in the way of a file of the release", hint="move it away, or use --dir")

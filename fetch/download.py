@@ -13,8 +13,7 @@ from magnetar.fetch.discovery import LOOK_EVERY, REACH_FURTHER_AFTER, Sightings,
 from magnetar.fetch.disk import any_payload, check_destination, check_folder, check_space, part_hard_links, settle_sizes
 from magnetar.fetch.magnet import Magnet
 from magnetar.fetch.metainfo import read_torrent, read_torrent_file
-from magnetar.fetch.options import DEFAULT_FETCH
-from magnetar.fetch.options import FetchOptions as FetchOptions
+from magnetar.fetch.options import DEFAULT_FETCH, FetchOptions
 from magnetar.fetch.protocol import Joining, Swarm, Transfer
 from magnetar.fetch.state import State, check_unclaimed, find_release, read_kept_torrent
 from magnetar.fetch.swarm import open_swarm

