@@ -1,13 +1,14 @@
 """Whether two checkpoints hold the same tensors, bit for bit, whatever their layouts and files."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from magnetar.convert.blocks import BLOCK_FORMATS
 from magnetar.convert.checkpoint import Checkpoint
 from magnetar.convert.pieces import Move
-from magnetar.convert.source import Source
-from magnetar.convert.stream import stream_pieces
+from magnetar.convert.source import AS_IS, Source
+from magnetar.convert.stream import stream_move
 from magnetar.convert.view import map_source
 from magnetar.errors import WrongBytesError
 from magnetar.events import Began, Emit, Ended, Moved, ignore
@@ -19,8 +20,29 @@ def compare(source: Source, output: Source, emit: Emit = ignore) -> int:
     Raises ``WrongBytesError`` naming the first tensor that differs, ``LayoutError`` if the layouts do not fit,
     ``CheckpointError`` or ``DiskError``.
     """
-    ours = {move.name: move for move in map_source(source, source.layout)}
-    theirs = {move.name: move for move in map_source(output, source.layout)}
+    return _compare_all(source, output, _moves(source, source.layout), _moves(output, source.layout), emit)
+
+
+def compare_recoded(source: Source, output: Source, emit: Emit = ignore) -> int:
+    """As ``compare``, where ``output`` is in other number formats: the source's numbers are written in those first.
+
+    Blocks run along rows as the publisher has them, so where there are any, that is the layout to compare in.
+    """
+    packed = any(spec.dtype in BLOCK_FORMATS for spec in output.checkpoint.specs.values())
+    layout = "mistral" if packed and source.layout != AS_IS else source.layout
+    ours, theirs = _moves(source, layout), _moves(output, layout)
+    for name in ours.keys() & theirs.keys():
+        ours[name] = ours[name].to_dtype(theirs[name].dtype)
+    return _compare_all(source, output, ours, theirs, emit)
+
+
+def _moves(source: Source, layout: str) -> dict[str, Move]:
+    return {move.name: move for move in map_source(source, layout)}
+
+
+def _compare_all(
+    source: Source, output: Source, ours: Mapping[str, Move], theirs: Mapping[str, Move], emit: Emit
+) -> int:
     emit(Began("compare", sum(move.nbytes for move in ours.values())))
     for name in sorted(ours.keys() | theirs.keys()):
         if name not in ours or name not in theirs:
@@ -35,7 +57,7 @@ def _compare(source: Checkpoint, ours: Move, output: Checkpoint, theirs: Move) -
     if (ours.dtype, ours.shape) != (theirs.dtype, theirs.shape):
         raise WrongBytesError(f"{ours.name}: {ours.dtype} {ours.shape} is not {theirs.dtype} {theirs.shape}")
     for position, left, right in _side_by_side(
-        stream_pieces(source, ours.pieces), stream_pieces(output, theirs.pieces)
+        stream_move(source, ours, allow_overflow=True), stream_move(output, theirs)
     ):
         if not np.array_equal(np.frombuffer(left, np.uint8), np.frombuffer(right, np.uint8)):
             raise WrongBytesError(

@@ -1,15 +1,16 @@
 """From one layout to another, part by part: which bytes of which tensor go where, and how they are turned. Pure."""
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
 
 from magnetar.convert.architecture import Architecture
-from magnetar.convert.checkpoint import DTYPES, TensorSpec
-from magnetar.convert.layouts import Arrangement, LaidTensor, Layout, Part, Place, part_shape
+from magnetar.convert.blocks import BLOCK_FORMATS, fits_blocks, packed_bytes
+from magnetar.convert.checkpoint import TensorSpec
+from magnetar.convert.numbers import can_recode
+from magnetar.convert.parts import Arrangement, LaidTensor, Layout, Part, Place, arranged_shape, part_shape
 from magnetar.errors import LayoutError
 
 
@@ -47,16 +48,33 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A tensor of the target, and the pieces that it is made of, first byte to last."""
+    """A tensor of the target, and the pieces that it is made of, first byte to last.
+
+    The pieces hold numbers of ``stored_as``, if that is not empty, to be written as ``dtype``.
+    """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     pieces: tuple[Piece, ...]
+    stored_as: str = ""
 
     @property
     def nbytes(self) -> int:
-        return sum(piece.nbytes for piece in self.pieces)
+        """The bytes of the tensor as it will be written."""
+        return packed_bytes(self.dtype, self.shape)
+
+    @property
+    def recoded(self) -> bool:
+        """Whether its numbers are written in another format."""
+        return self.stored_as not in ("", self.dtype)
+
+    def to_dtype(self, dtype: str) -> "Move":
+        """The same tensor, written as ``dtype``. Raises ``LayoutError`` for a pair that is not known."""
+        stored_as = self.stored_as or self.dtype
+        if not can_recode(stored_as, dtype) or not fits_blocks(dtype, self.shape):
+            raise LayoutError(f"{self.name}: {stored_as} {list(self.shape)} cannot be written as {dtype}")
+        return replace(self, dtype=dtype, stored_as=stored_as)
 
 
 def map_tensors(
@@ -102,22 +120,20 @@ def _make(
     if len(dtypes) != 1:
         raise LayoutError(f"{tensor.name} would be made of tensors of several dtypes: {', '.join(sorted(dtypes))}")
     dtype = dtypes.pop()
-    pieces = tuple(
-        _piece(part, places[part], tensor.arrangement, architecture, DTYPES[dtype].itemsize) for part in tensor.parts
-    )
+    pieces = tuple(_piece(part, places[part], tensor.arrangement, architecture, dtype) for part in tensor.parts)
     return Move(tensor.name, dtype, tensor.shape, pieces)
 
 
-def _piece(part: Part, place: Place, wanted: Arrangement, architecture: Architecture, itemsize: int) -> Piece:
-    shape = part_shape(part.role, architecture)
-    nbytes = math.prod(shape) * itemsize
+def _piece(part: Part, place: Place, wanted: Arrangement, architecture: Architecture, dtype: str) -> Piece:
+    shape = arranged_shape(part_shape(part.role, architecture), place.arrangement)
+    nbytes = packed_bytes(dtype, shape)
     turn = _turn(place.arrangement, wanted)
     if turn is Turn.COPY:
         return Piece(place.tensor, place.number * nbytes, nbytes)
+    if turn is Turn.TRANSPOSE and dtype in BLOCK_FORMATS:
+        raise LayoutError(f"{place.tensor}: blocks of {dtype} cannot be transposed")
     rows, columns = shape
-    if turn is Turn.TRANSPOSE and place.arrangement is Arrangement.TRANSPOSED:
-        rows, columns = columns, rows
-    block = nbytes if turn is Turn.TRANSPOSE else architecture.head_dim * columns * itemsize
+    block = nbytes if turn is Turn.TRANSPOSE else nbytes // rows * architecture.head_dim
     return Piece(place.tensor, place.number * nbytes, nbytes, turn, rows, columns, block)
 
 

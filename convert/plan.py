@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from magnetar.convert.checkpoint import CHUNK, TensorSpec
 from magnetar.convert.pieces import Move, Turn
@@ -13,22 +13,30 @@ from magnetar.errors import UsageError
 DEFAULT_SHARD_SIZE = 5_000_000_000
 """Bytes. What transformers 4 and the Hub's tools take."""
 
+RECODING = 8 * CHUNK
+"""What writing a chunk in another format takes beside it."""
+
 INTERPRETER = 40 << 20
 """Roughly what Python and numpy take before a byte is moved."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One file to be written: its header, then the tensors of ``moves`` back to back."""
+    """One file to be written: its header, then the tensors of ``moves``, each padded to ``alignment`` bytes."""
 
     file: str
     header: bytes
     moves: tuple[Move, ...]
+    alignment: int = 1
 
     @property
     def nbytes(self) -> int:
         """The size of the file."""
-        return len(self.header) + self.payload
+        return len(self.header) + sum(move.nbytes + self.padding(move) for move in self.moves)
+
+    def padding(self, move: Move) -> int:
+        """How many zeros follow a tensor."""
+        return -move.nbytes % self.alignment
 
     @property
     def payload(self) -> int:
@@ -66,21 +74,30 @@ class Plan:
     @property
     def peak_memory(self) -> int:
         """About how many bytes of memory the conversion will take, however large the model is."""
-        return (
-            INTERPRETER + CHUNK + 2 * max((piece.block for move in self._moves() for piece in move.pieces), default=0)
-        )
+        block = max((piece.block for move in self._moves() for piece in move.pieces), default=0)
+        return INTERPRETER + CHUNK + 2 * block + (RECODING if self.casts else 0)
 
     @property
     def turned(self) -> int:
         """How many tensors do not go over as they are."""
         return sum(any(piece.turn is not Turn.COPY for piece in move.pieces) for move in self._moves())
 
+    @property
+    def casts(self) -> dict[tuple[str, str], int]:
+        """How many tensors are written in another format: by the dtype before and after."""
+        found: dict[tuple[str, str], int] = {}
+        for move in self._moves():
+            if move.recoded:
+                key = (move.stored_as, move.dtype)
+                found[key] = found.get(key, 0) + 1
+        return found
+
     def lines(self) -> Iterator[str]:
         """The plan in words, a line for each file and each tensor. Names are foreign text."""
         for shard in self.shards:
             yield f"{shard.file}: {shard.nbytes:,} bytes, {len(shard.moves)} tensors"
             for move in shard.moves:
-                yield f"  {move.name} {move.dtype} {list(move.shape)} = {' + '.join(p.label for p in move.pieces)}"
+                yield f"  {move.name} {move.dtype} {list(move.shape)} = {_label(move)}"
 
     def digest(self, specs: Mapping[str, TensorSpec], target: str) -> str:
         """SHA-256 that tells the weights that this conversion of that source writes from any others.
@@ -90,7 +107,7 @@ class Plan:
         document = {
             "target": target,
             "source": [(spec.name, spec.dtype, spec.shape, spec.offset, spec.seal) for spec in specs.values()],
-            "shards": [(shard.file, shard.header[8:].decode(), _steps(shard.moves)) for shard in self.shards],
+            "shards": [(shard.file, shard.header.hex(), list_steps(shard.moves)) for shard in self.shards],
         }
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
@@ -102,20 +119,46 @@ class Plan:
 def plan_shards(
     moves: Sequence[Move], *, stem: str, shard_size: int | None, metadata: Mapping[str, str]
 ) -> tuple[Shard, ...]:
-    """Pack tensors, in the given order, into files of at most ``shard_size`` bytes of tensors; None means one file.
+    """Pack tensors, in the given order, into safetensors files as ``pack_moves`` does.
 
-    A larger tensor gets a file of its own. Within a file tensors stand as the safetensors library orders them.
-    Files are named as transformers names them. Raises ``UsageError`` for a size below one.
+    Within a file tensors stand as the safetensors library orders them. Raises ``UsageError`` for a size below one.
+    """
+    packs = pack_moves(moves, shard_size)
+    shards = []
+    for number, pack in enumerate(packs):
+        placed = sorted(pack, key=lambda move: file_order(spec_of(move)))
+        name = f"{shard_stem(stem, number, len(packs))}.safetensors"
+        shards.append(Shard(name, encode_header(map(spec_of, placed), metadata), tuple(placed)))
+    return tuple(shards)
+
+
+def pack_moves(moves: Iterable[Move], shard_size: int | None) -> list[list[Move]]:
+    """Packs of at most ``shard_size`` bytes of tensors, in order; None means one. A larger tensor is a pack of its own.
+
+    Raises ``UsageError`` for a size below one.
     """
     if shard_size is not None and shard_size < 1:
         raise UsageError(f"a shard of {shard_size} bytes holds nothing", hint="give a size such as 5GB")
-    packs = list(_pack(moves, shard_size))
-    shards = []
-    for number, pack in enumerate(packs, start=1):
-        name = f"{stem}.safetensors" if len(packs) == 1 else f"{stem}-{number:05}-of-{len(packs):05}.safetensors"
-        placed = sorted(pack, key=lambda move: file_order(_spec(move)))
-        shards.append(Shard(name, encode_header(map(_spec, placed), metadata), tuple(placed)))
-    return tuple(shards)
+    return list(_pack(moves, shard_size))
+
+
+def shard_stem(stem: str, number: int, count: int) -> str:
+    """The name of shard ``number``, counted from 0, as transformers and llama.cpp spell it; without its suffix."""
+    return stem if count == 1 else f"{stem}-{number + 1:05}-of-{count:05}"
+
+
+def spec_of(move: Move) -> TensorSpec:
+    """Name, dtype, shape and size of what a move makes, for a header."""
+    return TensorSpec(move.name, move.dtype, move.shape, -1, 0, move.nbytes)
+
+
+def list_steps(moves: Iterable[Move]) -> list[tuple[object, ...]]:
+    """Every step as plain values, for a digest."""
+    return [
+        (move.name, move.dtype, move.stored_as, *astuple(piece)[:3], piece.turn.value, *astuple(piece)[4:])
+        for move in moves
+        for piece in move.pieces
+    ]
 
 
 def _pack(moves: Iterable[Move], shard_size: int | None) -> Iterator[list[Move]]:
@@ -131,13 +174,6 @@ def _pack(moves: Iterable[Move], shard_size: int | None) -> Iterator[list[Move]]
         yield pack
 
 
-def _spec(move: Move) -> TensorSpec:
-    return TensorSpec(move.name, move.dtype, move.shape, -1, 0, move.nbytes)
-
-
-def _steps(moves: Iterable[Move]) -> list[tuple[object, ...]]:
-    return [
-        (piece.tensor, piece.offset, piece.nbytes, piece.turn.value, piece.rows, piece.columns, piece.block)
-        for move in moves
-        for piece in move.pieces
-    ]
+def _label(move: Move) -> str:
+    pieces = " + ".join(piece.label for piece in move.pieces)
+    return f"{pieces}, {move.stored_as} to {move.dtype}" if move.recoded else pieces

@@ -15,6 +15,8 @@ from magnetar.files import disk_failure
 PUBLISHED_SUFFIXES = (".pth", ".pt", ".safetensors")
 PARAMS, CONFIG = "params.json", "config.json"
 TOKENIZER = "tokenizer.model"
+AS_IS = "as it is"
+"""In the place of a layout: names and arrangement are not asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +24,23 @@ class Source:
     """An opened checkpoint whose names and shapes are those of its architecture in its layout.
 
     ``reason`` says why that layout; ``files`` are the weights; ``tokenizer`` is the SentencePiece model beside them.
+    ``stated`` is the architecture; None only where the layout is ``AS_IS``.
     """
 
     folder: Path
     files: tuple[Path, ...]
     checkpoint: Checkpoint
-    architecture: Architecture
+    stated: Architecture | None
     layout: str
     reason: str
     tokenizer: Path | None
+
+    @property
+    def architecture(self) -> Architecture:
+        """The sizes of the model. Raises ``LayoutError`` if they were not asked for."""
+        if self.stated is None:
+            raise LayoutError(f"{self.folder}: was opened without its configuration")
+        return self.stated
 
     def close(self) -> None:
         self.checkpoint.close()
@@ -58,6 +68,12 @@ def open_source(path: Path, *, from_layout: str | None = None) -> Source:
         raise
 
 
+def open_as_it_is(path: Path) -> Source:
+    """Open any weights, of any model, to be kept as they are. Raises what ``open_checkpoint`` raises."""
+    folder, files = _find_files(path)
+    return Source(folder, files, _open(files), None, AS_IS, "its names are kept", _find_tokenizer(folder))
+
+
 def open_checkpoint(path: Path) -> Checkpoint:
     """Open the weights at ``path``, a folder or a file, with no configuration: to list them.
 
@@ -80,10 +96,12 @@ def _hold_together(
         layout, reason = find_layout(from_layout), "it was asked for"
     shapes = {spec.name: spec.shape for spec in checkpoint.specs.values()}
     check_tensors(layout, architecture, shapes, stated_in.name)
+    return Source(folder, files, checkpoint, architecture, layout.name, reason, _find_tokenizer(folder))
+
+
+def _find_tokenizer(folder: Path) -> Path | None:
     tokenizer = folder / TOKENIZER
-    return Source(
-        folder, files, checkpoint, architecture, layout.name, reason, tokenizer if tokenizer.is_file() else None
-    )
+    return tokenizer if tokenizer.is_file() else None
 
 
 def _find_files(path: Path) -> tuple[Path, tuple[Path, ...]]:

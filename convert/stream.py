@@ -1,30 +1,69 @@
-"""The bytes of a piece in their new order, a few megabytes at a time, checked on the way."""
+"""The bytes of a tensor as it will be written, a few megabytes at a time, checked on the way."""
 
+import math
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
+from magnetar.convert.blocks import packed_unit
 from magnetar.convert.checkpoint import CHUNK, Checkpoint
-from magnetar.convert.pieces import Piece, Turn, turn_block
+from magnetar.convert.numbers import recode
+from magnetar.convert.pieces import Move, Piece, Turn, turn_block
+from magnetar.errors import ConversionError
+from magnetar.events import Emit, Remarked, ignore
 
 
-def stream_pieces(checkpoint: Checkpoint, pieces: Iterable[Piece]) -> Iterator[memoryview]:
-    """The pieces' bytes, one after another. A view is good until the next is asked for.
+def stream_move(
+    checkpoint: Checkpoint, move: Move, *, allow_overflow: bool = False, emit: Emit = ignore
+) -> Iterator[memoryview]:
+    """A tensor's bytes, first to last. A view is good until the next is asked for.
 
     Where the container has a checksum over them, it is checked: before the first view, or, if it is over exactly
     these bytes, along with them; then the error comes after the last view, so use nothing before the iterator ends.
-    Raises ``CheckpointError`` or ``DiskError``.
+    Raises ``CheckpointError``, ``DiskError``, and ``ConversionError`` at the end if numbers became infinite and that
+    is not allowed.
     """
-    for piece in pieces:
-        yield from _stream(checkpoint, piece)
+    unit = _unit(move)
+    too_large = 0
+    for piece in move.pieces:
+        for block in _stream(checkpoint, piece, unit):
+            if not move.recoded:
+                yield block
+                continue
+            for start in range(0, len(block), _step(unit)):
+                recoded, lost = recode(block[start : start + _step(unit)], move.stored_as, move.dtype)
+                too_large += lost
+                yield recoded
+    if too_large:
+        _report_overflow(move, too_large, allow_overflow, emit)
 
 
-def _stream(checkpoint: Checkpoint, piece: Piece) -> Iterator[memoryview]:
+def _report_overflow(move: Move, count: int, allow_overflow: bool, emit: Emit) -> None:
+    what = f"{count:,} of the {math.prod(move.shape):,} numbers of {move.name} are too large for {move.dtype}"
+    if not allow_overflow:
+        raise ConversionError(what, hint="choose a wider dtype, such as bf16, or allow overflow")
+    emit(Remarked(what))
+
+
+def _unit(move: Move) -> int:
+    """The fewest bytes of the source that are whole units of both dtypes."""
+    if not move.recoded:
+        return 1
+    elements, nbytes = packed_unit(move.stored_as)
+    wanted, _ = packed_unit(move.dtype)
+    return math.lcm(elements, wanted) // elements * nbytes
+
+
+def _step(unit: int) -> int:
+    return max(CHUNK // unit, 1) * unit
+
+
+def _stream(checkpoint: Checkpoint, piece: Piece, unit: int) -> Iterator[memoryview]:
     spec = checkpoint.specs[piece.tensor]
     alone = spec.sealed_alone and piece.nbytes == spec.nbytes
     if not alone:
         checkpoint.check(spec)
     crc = 0
-    step = _block_size(piece)
+    step = _step(unit if piece.turn is Turn.COPY else piece.block)
     buffer = memoryview(bytearray(min(step, piece.nbytes)))
     for start in range(0, piece.nbytes, step):
         block = buffer[: min(step, piece.nbytes - start)]
@@ -34,11 +73,6 @@ def _stream(checkpoint: Checkpoint, piece: Piece) -> Iterator[memoryview]:
         yield from _turn(piece, block)
     if alone:
         checkpoint.settle(spec, crc)
-
-
-def _block_size(piece: Piece) -> int:
-    """As many whole blocks as fit in a chunk; at least one."""
-    return CHUNK if piece.turn is Turn.COPY else max(CHUNK // piece.block, 1) * piece.block
 
 
 def _turn(piece: Piece, blocks: memoryview) -> Iterator[memoryview]:

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from magnetar.convert.blocks import BLOCK_FORMATS
 from magnetar.convert.checkpoint import Checkpoint, TensorSpec
 from magnetar.convert.layouts import find_layout
-from magnetar.convert.pieces import Move, map_tensors
-from magnetar.convert.source import Source
-from magnetar.convert.stream import stream_pieces
+from magnetar.convert.pieces import Move, keep_tensors, map_tensors
+from magnetar.convert.source import AS_IS, Source
+from magnetar.convert.stream import stream_move
 
 
 class View:
@@ -30,17 +31,27 @@ class View:
         """
         content = bytearray(self.specs[name].nbytes)
         position = 0
-        for block in stream_pieces(self._checkpoint, self._moves[name].pieces):
+        for block in stream_move(self._checkpoint, self._moves[name]):
             content[position : position + len(block)] = block
             position += len(block)
         return content
 
 
 def view_as(source: Source, layout: str) -> View:
-    """``source`` as if it were in ``layout``. Raises ``LayoutError`` for an unknown layout or one with no room."""
-    return View(source.checkpoint, {move.name: move for move in map_source(source, layout)})
+    """``source`` as if it were in ``layout``, its quantised numbers as 32-bit floats.
+
+    Raises ``LayoutError`` for an unknown layout or one with no room.
+    """
+    return View(source.checkpoint, {move.name: unpack_blocks(move) for move in map_source(source, layout)})
 
 
 def map_source(source: Source, layout: str) -> tuple[Move, ...]:
-    """How each tensor of ``layout`` is made of the source's. Raises ``LayoutError``."""
+    """How each tensor of ``layout`` is made of the source's; of ``AS_IS``, as it is. Raises ``LayoutError``."""
+    if layout == AS_IS:
+        return keep_tensors(source.checkpoint.specs)
     return map_tensors(source.checkpoint.specs, find_layout(source.layout), find_layout(layout), source.architecture)
+
+
+def unpack_blocks(move: Move) -> Move:
+    """A tensor of quantised blocks as 32-bit floats, exactly; any other as it is."""
+    return move.to_dtype("F32") if move.dtype in BLOCK_FORMATS else move

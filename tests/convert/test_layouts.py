@@ -61,11 +61,11 @@ def test_every_layout_holds_every_part_once(architecture: Architecture) -> None:
 @pytest.mark.parametrize("architecture", [MOE, DENSE], ids=["moe", "dense"])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_layout_is_told_by_its_names(layout: str, architecture: Architecture) -> None:
-    if architecture is DENSE and layout.endswith("-fused"):
-        return
+    if architecture is DENSE and (layout.endswith("-fused") or layout == "mlx"):
+        return  # without experts, MLX-LM's names are those of transformers
     found, reason = detect_layout(LAYOUTS[layout].tensors(architecture))
     assert found.name == layout
-    assert "layers.0" in reason
+    assert any(word in reason for word in ("layers.0", "blk.0"))
 
 
 def test_names_of_no_layout_and_of_two_are_refused() -> None:
