@@ -21,8 +21,8 @@ from magnetar.render_text import clean
 
 Result = TypeVar("Result")
 
-PIPE_WIDTH = 160
-"""Columns where no terminal says how many: tables in a log or a pipe should not fold."""
+PIPE_WIDTH = 4000
+"""Columns where no terminal says how many: what goes into a log or a pipe should not fold."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -77,7 +77,7 @@ class Screen:
         if self.as_json:
             self._write_json({"ok": code == ExitCode.GOOD, "exit": int(code), "result": plain(result)})
         else:
-            self.out.print(draw(result))
+            self._print(draw(result))
 
     def fail(self, code: ExitCode, kind: str, message: str, hint: str) -> ExitCode:
         """Write an error: for a person to stderr, for a program to stdout."""
@@ -89,6 +89,15 @@ class Screen:
             lines += [Text.assemble(("hint:  ", "cyan"), clean(hint))] if hint else []
             self.err.print(Group(*lines), soft_wrap=True)
         return code
+
+    def _print(self, drawing: RenderableType) -> None:
+        if self.out.is_terminal:
+            self.out.print(drawing)
+            return
+        with self.out.capture() as captured:
+            self.out.print(drawing)
+        # Columns are padded to their width, which is of no use to whoever reads a pipe.
+        self.out.out("\n".join(line.rstrip() for line in captured.get().splitlines()), highlight=False)
 
     def _write_json(self, rest: dict[str, Any]) -> None:
         self.out.out(json.dumps({"command": self.command, **rest}), highlight=False)
