@@ -22,7 +22,7 @@ WINDOW = 512
 WINDOWS_AT_ONCE = 4
 """Run together, so that every expert has enough tokens to be worth a call."""
 
-WORK = 50_000_000_000
+WORK = 30_000_000_000
 """Weights times tokens that a test may cost: seconds on two cores. A model too big for that is scored on one window."""
 
 DECODED = 64
