@@ -4,7 +4,7 @@ import math
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from magnetar.errors import CheckpointError
 from magnetar.ranges import ByteSource, LocalFile
@@ -83,12 +83,20 @@ class TensorSpec:
 class Checkpoint:
     """Tensors by name, and the sources that their bytes lie in. ``container`` says of what kind their files are.
 
+    ``metadata`` is what the container says beside them: foreign, and read from GGUF only.
     A tensor's bytes are only handed out as good after the container's checksum over them, where it has one, was
     found right.
     """
 
-    def __init__(self, container: str, sources: Iterable[ByteSource], specs: Iterable[TensorSpec]) -> None:
+    def __init__(
+        self,
+        container: str,
+        sources: Iterable[ByteSource],
+        specs: Iterable[TensorSpec],
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
         self.container = container
+        self.metadata: Mapping[str, Any] = metadata or {}
         self.sources = tuple(sources)
         self.specs: Mapping[str, TensorSpec] = {spec.name: spec for spec in specs}
         self._checked: set[tuple[int, Seal]] = set()
@@ -160,8 +168,9 @@ def unite(checkpoints: Iterable[Checkpoint]) -> Checkpoint:
     """One checkpoint of several whose names do not meet. Raises ``CheckpointError``, naming a tensor met twice."""
     sources: list[ByteSource] = []
     specs: dict[str, TensorSpec] = {}
-    containers = []
+    first: Checkpoint | None = None
     for checkpoint in checkpoints:
+        first = first or checkpoint
         for spec in checkpoint.specs.values():
             if spec.name in specs:
                 raise CheckpointError(
@@ -171,8 +180,7 @@ def unite(checkpoints: Iterable[Checkpoint]) -> Checkpoint:
                 )
             specs[spec.name] = _shifted(spec, len(sources))
         sources += checkpoint.sources
-        containers.append(checkpoint.container)
-    return Checkpoint(containers[0] if containers else "", sources, specs.values())
+    return Checkpoint(first.container if first else "", sources, specs.values(), first.metadata if first else None)
 
 
 def tensor_bytes(dtype: str, shape: tuple[int, ...], where: str) -> int:

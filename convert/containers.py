@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from magnetar.convert.checkpoint import Checkpoint, unite
+from magnetar.convert.gguf import MAGIC, read_gguf
 from magnetar.convert.safetensors import read_safetensors
 from magnetar.convert.torchzip import read_torch_zip
 from magnetar.errors import CheckpointError, LayoutError, UsageError
@@ -88,6 +89,8 @@ def _read(source: ByteSource) -> Checkpoint:
     head = source.read(0, min(HEAD, source.size))
     if head.startswith(b"PK"):
         return read_torch_zip(source)
+    if head.startswith(MAGIC):
+        return read_gguf(source)
     if head[8:9] == b"{":
         return read_safetensors(source)
     raise _foreign(source, head)
@@ -102,8 +105,6 @@ def _foreign(source: ByteSource, head: bytes) -> CheckpointError:
         what = "is a web page: a server sent an error instead of the file"
     elif text.startswith(b"version https://git-lfs"):
         what = "is a pointer of git-lfs, not the file itself"
-    elif head.startswith(b"GGUF"):
-        what = "is a GGUF file, which is not read yet"
     elif LEGACY_PICKLE in head[:32]:
         what = "is a checkpoint in the form before torch 1.6, which is not read yet"
     elif head.startswith(b"\x80"):

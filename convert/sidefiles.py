@@ -42,7 +42,7 @@ def for_transformers(source: Source, plan: Plan, provenance: Provenance) -> Side
     config = source.architecture.to_config(DTYPES[plan.dtype].torch_name)
     generation = {"_from_model_config": True, "bos_token_id": 1, "eos_token_id": 2}
     tokenizer, notes = tokenizer_files(source.tokenizer, source.architecture.context_length or DEFAULT_CONTEXT)
-    legal, legal_notes = _legal_files(source.folder, provenance)
+    legal, legal_notes = legal_files(source.folder, provenance)
     contents = legal | _index(plan) | tokenizer
     contents |= {"generation_config.json": _json(generation), "config.json": _json(config)}
     return SideFiles(contents, (*notes, *legal_notes))
@@ -54,7 +54,7 @@ def for_the_publishers_code(source: Source, plan: Plan, provenance: Provenance) 
     It takes theta for 1e6 where params.json is silent, and others for 1e4, so it is always stated.
     Raises ``DiskError``.
     """
-    legal, notes = _legal_files(source.folder, provenance)
+    legal, notes = legal_files(source.folder, provenance)
     tokenizer = _copies(source.folder, (TOKENIZER,))
     if not tokenizer:
         notes.append(NO_TOKENIZER)
@@ -64,11 +64,11 @@ def for_the_publishers_code(source: Source, plan: Plan, provenance: Provenance) 
 
 def for_any_tool(source: Source, plan: Plan, provenance: Provenance) -> SideFiles:
     """Tensors under their own names keep the small files that they came with. Raises ``DiskError``."""
-    legal, notes = _legal_files(source.folder, provenance)
+    legal, notes = legal_files(source.folder, provenance)
     return SideFiles(legal | _index(plan) | _copies(source.folder, KEPT), tuple(notes))
 
 
-def _legal_files(folder: Path, provenance: Provenance) -> tuple[dict[str, bytes], list[str]]:
+def legal_files(folder: Path, provenance: Provenance) -> tuple[dict[str, bytes], list[str]]:
     """The source's own licence and notice; if it has no licence, the text that its name stands for."""
     found = _copies(folder, LEGAL_FILES)
     if any(name.startswith("LICENSE") for name in found):
@@ -107,11 +107,7 @@ def tokenizer_files(path: Path | None, context_length: int) -> tuple[dict[str, b
     """
     if path is None:
         return {}, [NO_TOKENIZER]
-    with LocalFile(path) as opened:
-        if opened.size > LARGEST_MODEL:
-            raise ConversionError(f"{path.name}: {opened.size:,} bytes are too many for a SentencePiece model")
-        content = opened.read(0, opened.size)
-    vocabulary = read_vocabulary(content)
+    content, vocabulary = read_tokenizer(path)
     reason = why_not_exact(vocabulary)
     if reason:
         return {path.name: content}, [f"no tokenizer.json was written: of {path.name}, {reason}"]
@@ -120,6 +116,15 @@ def tokenizer_files(path: Path | None, context_length: int) -> tuple[dict[str, b
         "tokenizer.json": _json(tokenizer_json(vocabulary)),
         "tokenizer_config.json": _json(_tokenizer_config(vocabulary, context_length)),
     }, []
+
+
+def read_tokenizer(path: Path) -> tuple[bytes, Vocabulary]:
+    """A ``tokenizer.model``, and what it holds. Raises ``ConversionError`` if it is damaged, ``DiskError``."""
+    with LocalFile(path) as opened:
+        if opened.size > LARGEST_MODEL:
+            raise ConversionError(f"{path.name}: {opened.size:,} bytes are too many for a SentencePiece model")
+        content = opened.read(0, opened.size)
+    return content, read_vocabulary(content)
 
 
 def _tokenizer_config(vocabulary: Vocabulary, context_length: int) -> dict[str, Any]:

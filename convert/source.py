@@ -1,6 +1,5 @@
 """What to convert or boot: a folder or a file, with its weights, its architecture and its layout, held together."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -8,11 +7,11 @@ from typing import Self
 from magnetar.convert.architecture import Architecture
 from magnetar.convert.checkpoint import Checkpoint
 from magnetar.convert.containers import INDEX_SUFFIX, open_file, open_files, open_index, read_document
+from magnetar.convert.ggufmodel import read_architecture
 from magnetar.convert.layouts import check_tensors, detect_layout, find_layout
-from magnetar.errors import CheckpointError, LayoutError, UsageError
-from magnetar.files import disk_failure
+from magnetar.convert.search import find_files, is_gguf, is_published
+from magnetar.errors import LayoutError
 
-PUBLISHED_SUFFIXES = (".pth", ".pt", ".safetensors")
 PARAMS, CONFIG = "params.json", "config.json"
 TOKENIZER = "tokenizer.model"
 AS_IS = "as it is"
@@ -58,10 +57,12 @@ def open_source(path: Path, *, from_layout: str | None = None) -> Source:
     Every name and shape is held against the configuration before this returns; no tensor is read.
     Raises ``UsageError`` (no such path), ``CheckpointError``, ``UnsafePickle``, ``LayoutError`` or ``DiskError``.
     """
-    folder, files = _find_files(path)
-    architecture, stated_in = _read_architecture(folder, files)
+    folder, files = find_files(path)
+    if not is_gguf(files):
+        _find_configuration(folder, files)  # said before a large file is looked at
     checkpoint = _open(files)
     try:
+        architecture, stated_in = _read_architecture(folder, files, checkpoint)
         return _hold_together(folder, files, checkpoint, architecture, stated_in, from_layout)
     except BaseException:
         checkpoint.close()
@@ -70,7 +71,7 @@ def open_source(path: Path, *, from_layout: str | None = None) -> Source:
 
 def open_as_it_is(path: Path) -> Source:
     """Open any weights, of any model, to be kept as they are. Raises what ``open_checkpoint`` raises."""
-    folder, files = _find_files(path)
+    folder, files = find_files(path)
     return Source(folder, files, _open(files), None, AS_IS, "its names are kept", _find_tokenizer(folder))
 
 
@@ -79,7 +80,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
     Raises what ``open_source`` raises, but not ``LayoutError``.
     """
-    return _open(_find_files(path)[1])
+    return _open(find_files(path)[1])
 
 
 def _hold_together(
@@ -87,7 +88,7 @@ def _hold_together(
     files: tuple[Path, ...],
     checkpoint: Checkpoint,
     architecture: Architecture,
-    stated_in: Path,
+    stated_in: str,
     from_layout: str | None,
 ) -> Source:
     if from_layout is None:
@@ -95,7 +96,7 @@ def _hold_together(
     else:
         layout, reason = find_layout(from_layout), "it was asked for"
     shapes = {spec.name: spec.shape for spec in checkpoint.specs.values()}
-    check_tensors(layout, architecture, shapes, stated_in.name)
+    check_tensors(layout, architecture, shapes, stated_in)
     return Source(folder, files, checkpoint, architecture, layout.name, reason, _find_tokenizer(folder))
 
 
@@ -104,66 +105,27 @@ def _find_tokenizer(folder: Path) -> Path | None:
     return tokenizer if tokenizer.is_file() else None
 
 
-def _find_files(path: Path) -> tuple[Path, tuple[Path, ...]]:
-    """The folder, and the files of weights in it that belong together."""
-    try:
-        return _look_for_files(path)
-    except OSError as error:
-        raise disk_failure(error, path) from error
-
-
-def _look_for_files(path: Path) -> tuple[Path, tuple[Path, ...]]:
-    if path.is_file():
-        return path.parent, (path,)
-    if not path.is_dir():
-        raise UsageError(f"{path}: there is no such file or folder", hint="check the path")
-    names = sorted(entry.name for entry in path.iterdir() if entry.is_file())
-    chosen = _published(names) or _for_transformers(names)
-    if not chosen:
-        raise CheckpointError(
-            f"{path}: holds no weights{'; it is empty' if not any(path.iterdir()) else ''}",
-            hint="looked for consolidated.*.pth, consolidated.safetensors, model.safetensors and an index of shards"
-            + _point_below(path),
-        )
-    return path, tuple(path / name for name in chosen)
-
-
-def _published(names: Iterable[str]) -> list[str]:
-    """The publisher's files. Of two containers with the same tensors, the one that cannot hold code."""
-    found = [name for name in names if name.startswith("consolidated") and name.endswith(PUBLISHED_SUFFIXES)]
-    return [name for name in found if name.endswith(".safetensors")] or found
-
-
-def _for_transformers(names: Iterable[str]) -> list[str]:
-    found = list(names)
-    for chosen in ("model" + INDEX_SUFFIX, "model.safetensors", "pytorch_model.bin"):
-        if chosen in found:
-            return [chosen]
-    return []
-
-
-def _point_below(path: Path) -> str:
-    """Where there is a checkpoint one folder down, say so."""
-    for below in sorted(entry for entry in path.iterdir() if entry.is_dir()):
-        names = sorted(entry.name for entry in below.iterdir())
-        if _published(names) or _for_transformers(names):
-            return f"; {below.name}/ holds some"
-    return ""
-
-
 def _open(files: tuple[Path, ...]) -> Checkpoint:
     if len(files) > 1:
         return open_files(files)
     return open_index(files[0]) if files[0].name.endswith(INDEX_SUFFIX) else open_file(files[0])
 
 
-def _read_architecture(folder: Path, files: tuple[Path, ...]) -> tuple[Architecture, Path]:
-    """The architecture, and the file that states it: the one that goes with such weights first."""
-    published = bool(_published(path.name for path in files)) or files[0].suffix in (".pth", ".pt")
-    readers = [(PARAMS, Architecture.from_params), (CONFIG, Architecture.from_config)]
-    for name, read in readers if published else reversed(readers):
+def _read_architecture(folder: Path, files: tuple[Path, ...], checkpoint: Checkpoint) -> tuple[Architecture, str]:
+    """The architecture, and what states it: a GGUF file itself, or the configuration beside other weights."""
+    if is_gguf(files):
+        return read_architecture(checkpoint.metadata, files[0].name), files[0].name
+    path = _find_configuration(folder, files)
+    read = Architecture.from_params if path.name == PARAMS else Architecture.from_config
+    return read(read_document(path)), path.name
+
+
+def _find_configuration(folder: Path, files: tuple[Path, ...]) -> Path:
+    """The configuration beside the weights: of two, the one that goes with such files."""
+    names = (PARAMS, CONFIG) if is_published(files) else (CONFIG, PARAMS)
+    for name in names:
         if (folder / name).is_file():
-            return read(read_document(folder / name)), folder / name
+            return folder / name
     raise LayoutError(
         f"{folder}: neither params.json nor config.json is beside the weights, so their shapes cannot be checked",
         hint="put the release's params.json beside them",

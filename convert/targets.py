@@ -6,6 +6,7 @@ from functools import partial
 from typing import Protocol
 
 from magnetar.convert.blocks import BLOCK_FORMATS
+from magnetar.convert.gguftarget import cast_for_llama, for_llama_cpp, pack_gguf
 from magnetar.convert.numbers import DECODERS, FLOATS
 from magnetar.convert.pieces import Move
 from magnetar.convert.plan import DEFAULT_SHARD_SIZE, Plan, Shard, plan_shards
@@ -87,11 +88,17 @@ def _pack_one_file(source: Source, moves: tuple[Move, ...], wish: Wish, record: 
     return plan_shards(moves, stem="consolidated", shard_size=None, metadata={"format": "pt", **record})
 
 
+def _pack_gguf(source: Source, moves: tuple[Move, ...], wish: Wish, record: Mapping[str, str]) -> tuple[Shard, ...]:
+    return pack_gguf(source, moves, wish.shard_size, record)
+
+
 TARGETS: Mapping[str, Target] = {
     target.name: target
     for target in (
         Target("hf", "hf", _cast_floats, partial(_pack_shards, {"format": "pt"}), for_transformers),
         Target("mistral", "mistral", _cast_floats, _pack_one_file, for_the_publishers_code),
+        Target("gguf", "gguf", cast_for_llama, _pack_gguf, for_llama_cpp),
+        Target("mlx", "mlx", _cast_floats, partial(_pack_shards, {"format": "mlx"}), for_transformers),
         Target("safetensors", AS_IS, _cast_floats, _pack_as_the_library, for_any_tool),
     )
 }
