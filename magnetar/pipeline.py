@@ -170,7 +170,7 @@ def _timed(steps: list[Step], name: str, work: Callable[[], Value], say: Callabl
 def _say_fetched(fetched: Fetched) -> str:
     if not fetched.downloaded:
         return "nothing was missing; every piece checked"
-    return f"{fetched.downloaded:,} bytes; every piece checked"
+    return f"{fetched.downloaded / 1e6:,.1f} MB; every piece checked"
 
 
 def _say_verified(report: Report) -> str:
