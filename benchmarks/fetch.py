@@ -2,9 +2,10 @@
 
     python benchmarks/fetch.py [--bytes N] [--runs N] [--folder DIR]
 
-Each run is a process of its own, start-up included; the four take turns, and the best run of each counts, since the
-same program varies twofold from run to run. CPU seconds are those of the best run, user and system; peak memory is
-the largest resident set of any run. aria2c (Debian: ``aria2``) is left out, and said to be, where it is not installed.
+Each run is a process of its own, start-up included; the four take turns, in another order each round, and the best
+run of each counts, since the same program varies twofold from run to run. CPU seconds are those of the best run, user
+and system; peak memory is the largest resident set of any run. aria2c (Debian: ``aria2``) is left out, and said to be,
+where it is not installed.
 """
 
 import argparse
@@ -60,7 +61,9 @@ class Run:
 
 def measure(command: list[str]) -> Run:
     began = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    # An installed program has its bytecode; some environments forbid writing it.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     watchdog = threading.Timer(PATIENCE, process.kill)
     watchdog.start()
     _, status, used = os.wait4(process.pid, 0)
@@ -148,10 +151,13 @@ def contestants(scratch: Path, release: Path, link: str, port: int, announce: st
 
 def compare(commands: dict[str, list[str]], scratch: Path, runs: int) -> dict[str, list[Run]]:
     taken: dict[str, list[Run]] = {name: [] for name in commands}
+    names = list(commands)
     for number in range(runs):
-        for name, command in commands.items():
+        # Whoever comes first finds cold memory and pays for those after it, so everyone does in turn.
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
             (scratch / "down").mkdir()
-            taken[name].append(measure(command))
+            taken[name].append(measure(commands[name]))
             shutil.rmtree(scratch / "down")
             print(f"\r  round {number + 1} of {runs}: {name:<12}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
