@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from magnetar.events import Emit
     from magnetar.fetch.download import Fetched
     from magnetar.fetch.seed import Seeding
+    from magnetar.manifests.report import Report
     from magnetar.render import Screen
 
 app = typer.Typer(
@@ -177,12 +178,16 @@ def verify(
     folder: Annotated[Path, typer.Argument(metavar="PATH", help="The folder that holds the release's files.")],
     manifest: ManifestChoice = None,
     strict: Annotated[bool, option("--strict", help="Files that the release does not have are wrong.")] = False,
+    fail_fast: Annotated[bool, option("--fail-fast", help="Stop at the first thing that is wrong.")] = False,
 ) -> None:
     """Hold every file against the manifest's digests. Exit 5: not the release; 8: not all could be checked."""
     from magnetar.pipeline_verify import verify_folder
     from magnetar.render_results import draw_report
 
-    _finish("verify", showing, lambda emit: verify_folder(folder, manifest, strict=strict, emit=emit), draw_report)
+    def work(emit: "Emit") -> "Report":
+        return verify_folder(folder, manifest, strict=strict, fail_fast=fail_fast, emit=emit)
+
+    _finish("verify", showing, work, draw_report)
 
 
 @app.command(epilog="Example: magnetar convert mixtral-8x7b-32kseqlen mixtral-hf --to hf --shard-size 5G")

@@ -20,8 +20,8 @@ from magnetar.fetch.download import Fetched
 from magnetar.fetch.options import FetchOptions
 from magnetar.manifests.catalog import catalog, find_release
 from magnetar.manifests.choice import choose_manifest
+from magnetar.manifests.report import Report
 from magnetar.manifests.schema import Manifest
-from magnetar.manifests.verify import Report
 from magnetar.model.bundled import smoke_text
 from magnetar.model.report import BootReport
 from magnetar.pipeline_fetch import Wanted, fetch_release

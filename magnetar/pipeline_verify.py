@@ -10,8 +10,9 @@ from magnetar.fetch.state import read_kept_torrent
 from magnetar.fetch.torrent import Metadata
 from magnetar.manifests.catalog import find_by_infohash
 from magnetar.manifests.choice import Choice, Trust, choose_manifest
+from magnetar.manifests.report import PieceCheck, Report
 from magnetar.manifests.schema import Manifest, ReleaseFile
-from magnetar.manifests.verify import PieceCheck, Report, verify
+from magnetar.manifests.verify import verify
 
 if TYPE_CHECKING:  # verifying a folder that no torrent is involved in needs no libtorrent
     from magnetar.fetch.download import Fetched
@@ -28,7 +29,9 @@ def verify_fetched(fetched: "Fetched", emit: Emit = ignore) -> Report:
     return verify(fetched.folder, choice, pieces=PieceCheck(frozenset()) if fetched.complete else None, emit=emit)
 
 
-def verify_folder(folder: Path, named: str | None, *, strict: bool = False, emit: Emit = ignore) -> Report:
+def verify_folder(
+    folder: Path, named: str | None, *, strict: bool = False, fail_fast: bool = False, emit: Emit = ignore
+) -> Report:
     """Hold a folder against the manifest that was named, or the one that fits.
 
     A folder that was fetched remembers its torrent: its pieces decide on the files that the manifest has no digest
@@ -44,9 +47,9 @@ def verify_folder(folder: Path, named: str | None, *, strict: bool = False, emit
             raise
         choice = None
     if choice is not None and not (torrent and _leaves_gaps(choice.manifest)):
-        return verify(folder, choice, strict=strict, emit=emit)
+        return verify(folder, choice, strict=strict, fail_fast=fail_fast, emit=emit)
     choice, pieces = _check_pieces(folder, torrent, choice, emit)
-    return verify(folder, choice, pieces=pieces, strict=strict, emit=emit)
+    return verify(folder, choice, pieces=pieces, strict=strict, fail_fast=fail_fast, emit=emit)
 
 
 def _leaves_gaps(manifest: Manifest) -> bool:

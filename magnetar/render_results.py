@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from magnetar.convert.run import Converted
     from magnetar.fetch.download import Fetched
     from magnetar.fetch.seed import Seeding
+    from magnetar.manifests.report import Report
     from magnetar.manifests.schema import Manifest
-    from magnetar.manifests.verify import Report
     from magnetar.model.report import BootReport
     from magnetar.pipeline import Got, Step
     from magnetar.pipeline_demo import Demonstrated

@@ -1,92 +1,23 @@
 """Hold a folder against a manifest. Read-only; everything that is wrong is found in one go."""
 
 import os
-from collections.abc import Collection, Iterator
+import threading
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from stat import S_ISREG
+from typing import NamedTuple
 
-from magnetar.errors import DiskError, ExitCode, UsageError
+from magnetar.errors import DiskError, UsageError
 from magnetar.events import Began, Emit, Ended, FoundWrong, Moved, ignore
 from magnetar.files import STATE_FOLDER
 from magnetar.manifests.choice import OWN_MANIFEST, Choice, Trust
-from magnetar.manifests.digests import digest_file
+from magnetar.manifests.diagnosis import name_precisely
+from magnetar.manifests.digests import Digest, digest_file
+from magnetar.manifests.report import PIECES, FileResult, Finding, Kind, PieceCheck, Report, Verdict
 from magnetar.manifests.schema import ReleaseFile
 
 STEP = "verify"
-PIECES = "pieces"
-"""What stands in for a digest's name where every piece was checked against a pinned infohash."""
-
-
-class Verdict(StrEnum):
-    """What is known of one file. There is no fourth: what was not checked is not good."""
-
-    GOOD = "good"
-    BAD = "bad"
-    NOT_CHECKED = "not checked"
-
-
-class Kind(StrEnum):
-    """Everything that can be wrong with one file."""
-
-    MISSING = "missing"
-    NOT_A_FILE = "not-a-file"
-    WRONG_SIZE = "wrong-size"
-    WRONG_DIGEST = "wrong-digest"
-    UNREADABLE = "unreadable"
-    UNEXPECTED = "unexpected"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing wrong with one file, in words that name the numbers."""
-
-    kind: Kind
-    path: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class FileResult:
-    """One file of the release: the verdict, and the algorithms (or ``pieces``) that it rests on."""
-
-    path: str
-    size: int | None
-    verdict: Verdict
-    checked_by: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class PieceCheck:
-    """Every piece of the torrent was just hashed: the paths of the files that a bad or absent piece touches.
-
-    In a version 1 torrent a piece spans files, so that a good file may be named for its neighbour's sake.
-    """
-
-    damaged: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What verification found. ``unexpected`` files are told, but not held against the folder."""
-
-    folder: str
-    release: str
-    reason: str
-    trust: Trust
-    files: tuple[FileResult, ...]
-    findings: tuple[Finding, ...]
-    unexpected: tuple[str, ...]
-
-    @property
-    def exit_code(self) -> ExitCode:
-        """0 where all is good, 5 where something is wrong, 8 where not all could be checked."""
-        if self.findings:
-            return ExitCode.WRONG_BYTES
-        complete = self.files and all(file.verdict is Verdict.GOOD for file in self.files)
-        return ExitCode.GOOD if complete else ExitCode.NOT_ALL_CHECKED
 
 
 def verify(
@@ -95,26 +26,28 @@ def verify(
     *,
     pieces: PieceCheck | None = None,
     strict: bool = False,
+    fail_fast: bool = False,
     emit: Emit = ignore,
 ) -> Report:
     """Hold every file of ``folder`` against the chosen manifest: sizes first, then digests, on all cores.
 
     ``pieces`` is given where the pieces were just checked against the manifest's own infohash: it decides on the
-    files that have no digest. ``strict`` makes a finding of each file that the release does not have.
-    Raises ``UsageError`` if there is no such folder; whatever is wrong inside it is in the report.
+    files that have no digest. ``strict`` makes a finding of each file that the release does not have; ``fail_fast``
+    stops at the first finding. Raises ``UsageError`` if there is no such folder; whatever is wrong inside it is in
+    the report.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: there is no such folder", hint="name the folder that holds the release's files")
     expected = choice.manifest.files or ()
     emit(Began(STEP, sum(_size_on_disk(folder / file.path) for file in expected if file.digests)))
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        checks = list(pool.map(lambda file: _check(folder, file, pieces, emit), expected))
+    checked = _check_all(folder, expected, pieces, fail_fast, emit)
+    emit(Ended(STEP))
     unexpected = tuple(_unexpected(folder, {file.path for file in expected})) if expected else ()
-    findings = [finding for _, finding in checks if finding]
+    found = {one.finding.path: one.digests for one in checked if one.finding}
+    findings = name_precisely(folder, [one.finding for one in checked if one.finding], found, expected, unexpected)
     if strict:
         findings += [Finding(Kind.UNEXPECTED, path, "the release has no such file") for path in unexpected]
-    emit(Ended(STEP))
-    results = tuple(result for result, _ in checks)
+    results = tuple(one.result for one in checked)
     return Report(
         folder=str(folder),
         release=choice.manifest.name,
@@ -126,65 +59,105 @@ def verify(
     )
 
 
-def _check(folder: Path, file: ReleaseFile, pieces: PieceCheck | None, emit: Emit) -> tuple[FileResult, Finding | None]:
-    """One file: what is known of it, and what is wrong with it."""
+class _Checked(NamedTuple):
+    """One file: what is known of it, what is wrong with it, and the digests that were found."""
+
+    result: FileResult
+    finding: Finding | None = None
+    digests: tuple[Digest, ...] = ()
+
+
+class _Stopped(Exception):
+    """Nobody waits for the digest of this file any more."""
+
+
+def _check_all(
+    folder: Path, files: Collection[ReleaseFile], pieces: PieceCheck | None, fail_fast: bool, emit: Emit
+) -> list[_Checked]:
+    stop = threading.Event()
+
+    def moved(count: int) -> None:
+        if stop.is_set():
+            raise _Stopped
+        emit(Moved(STEP, count))
+
+    def check(file: ReleaseFile) -> _Checked:
+        if stop.is_set():
+            return _not_checked(file)
+        checked = _check(folder, file, pieces, moved)
+        if checked.finding and checked.digests:  # what took reading to find is told at once
+            emit(FoundWrong(checked.finding.kind, checked.finding.path, checked.finding.detail))
+        if checked.finding and fail_fast:
+            stop.set()
+        return checked
+
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        try:
+            return list(pool.map(check, files))
+        except BaseException:
+            stop.set()  # the pool waits for its threads, and Ctrl-C should not wait for 87 GB
+            raise
+
+
+def _check(folder: Path, file: ReleaseFile, pieces: PieceCheck | None, moved: Callable[[int], None]) -> _Checked:
     path = folder / file.path
     checked_by = tuple(digest.algorithm for digest in file.digests)
     if pieces is not None and file.path not in pieces.damaged:
         checked_by += (PIECES,)
+    digests: tuple[Digest, ...] = ()
     try:
         finding = _wrong_at_a_glance(path, file)
         if finding is None and file.digests:
-            finding = _wrong_digest(path, file, emit)
+            digests, finding = _wrong_inside(path, file, moved)
+    except _Stopped:
+        return _not_checked(file)
     except DiskError as error:
         finding = Finding(Kind.UNREADABLE, file.path, error.message)
     if finding is None and not checked_by and pieces is not None:
         finding = Finding(Kind.WRONG_DIGEST, file.path, "has pieces that are not those of the torrent")
     if finding is not None:
-        return FileResult(file.path, file.size, Verdict.BAD), finding
+        return _Checked(FileResult(file.path, file.size, Verdict.BAD), finding, digests)
     verdict = Verdict.GOOD if checked_by else Verdict.NOT_CHECKED
-    return FileResult(file.path, _size_on_disk(path), verdict, checked_by), None
+    return _Checked(FileResult(file.path, _size_on_disk(path), verdict, checked_by))
+
+
+def _not_checked(file: ReleaseFile) -> _Checked:
+    return _Checked(FileResult(file.path, file.size, Verdict.NOT_CHECKED))
 
 
 def _wrong_at_a_glance(path: Path, file: ReleaseFile) -> Finding | None:
-    """What the directory entry alone shows. A link is not followed: it may lead out of the folder."""
+    """What the directory entry alone shows. A link is followed: a cache of blobs holds weights that way."""
     try:
-        status = path.lstat()
+        if path.is_symlink() and not path.exists():
+            return Finding(Kind.NOT_A_FILE, file.path, "is a link that leads to no file")
+        status = path.stat()
     except FileNotFoundError:
         return Finding(Kind.MISSING, file.path, "there is no such file")
     except OSError as error:
         return Finding(Kind.UNREADABLE, file.path, error.strerror or str(error))
-    if path.is_symlink():
-        return _linked(path, file)
     if not S_ISREG(status.st_mode):
         return Finding(Kind.NOT_A_FILE, file.path, "is not a regular file")
-    return _wrong_size(file, status.st_size)
-
-
-def _linked(path: Path, file: ReleaseFile) -> Finding | None:
-    """A link is followed if it ends at a regular file: a cache of blobs holds weights that way."""
-    if not path.is_file():
-        return Finding(Kind.NOT_A_FILE, file.path, "is a link that leads to no file")
-    return _wrong_size(file, path.stat().st_size)
-
-
-def _wrong_size(file: ReleaseFile, size: int) -> Finding | None:
-    if file.size is None or size == file.size:
+    if file.size is None or status.st_size == file.size:
         return None
-    off = file.size - size
-    words = f"{off:,} are missing" if off > 0 else f"{-off:,} too many"
-    return Finding(Kind.WRONG_SIZE, file.path, f"has {size:,} bytes, not {file.size:,}: {words}")
+    off = file.size - status.st_size
+    if off > 0:
+        return Finding(Kind.TRUNCATED, file.path, f"has {status.st_size:,} of {file.size:,} bytes: {off:,} are missing")
+    return Finding(Kind.GROWN, file.path, f"has {status.st_size:,} bytes, not {file.size:,}: {-off:,} too many")
 
 
-def _wrong_digest(path: Path, file: ReleaseFile, emit: Emit) -> Finding | None:
-    """Read the whole file and compare. What took that long to find is told at once, not only in the report."""
-    found = digest_file(path, [digest.algorithm for digest in file.digests], lambda count: emit(Moved(STEP, count)))
+def _wrong_inside(
+    path: Path, file: ReleaseFile, moved: Callable[[int], None]
+) -> tuple[tuple[Digest, ...], Finding | None]:
+    """Read the whole file and compare. A file that somebody writes to meanwhile has no digest to speak of."""
+    before = path.stat()
+    found = digest_file(path, [digest.algorithm for digest in file.digests], moved)
+    after = path.stat()
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        return found, Finding(Kind.CHANGED_WHILE_READ, file.path, "somebody wrote to it while it was read")
     for expected, actual in zip(file.digests, found, strict=True):
         if expected != actual:
-            finding = Finding(Kind.WRONG_DIGEST, file.path, f"has {actual}, not {expected}")
-            emit(FoundWrong(finding.kind, finding.path, finding.detail))
-            return finding
-    return None
+            return found, Finding(Kind.WRONG_DIGEST, file.path, f"has {actual}, not {expected}")
+    return found, None
 
 
 def _size_on_disk(path: Path) -> int:
@@ -206,6 +179,6 @@ def _unexpected(folder: Path, expected: Collection[str]) -> Iterator[str]:
 
 def _trust(choice: Choice, results: tuple[FileResult, ...]) -> Trust:
     """Weak where a file rests on nothing but MD5 or SHA-1, the pieces of a v1 torrent included."""
-    strong = {"sha256"} | ({PIECES} if choice.manifest.infohash_v2 else set())
+    strong = {"sha256", "blake3"} | ({PIECES} if choice.manifest.infohash_v2 else set())
     rests = [set(result.checked_by) for result in results if result.verdict is Verdict.GOOD]
     return Trust.WEAK if any(not algorithms & strong for algorithms in rests) else choice.trust

@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
 from magnetar.manifests.choice import Choice, Trust
 from magnetar.manifests.schema import Manifest, parse_manifest
@@ -14,7 +15,7 @@ CONTENT = {"weights.bin": b"w" * 3000, "params.json": b"{}", "sub/tokenizer.mode
 def manifest_of(content: dict[str, bytes], algorithm: str = "sha256", name: str = "tiny") -> Manifest:
     lines = ["format = 1", f'name = "{name}"', 'title = "Tiny"', 'publisher = "us"', 'licence = "Apache-2.0"']
     for path, data in content.items():
-        digest = hashlib.new(algorithm, data).hexdigest()
+        digest = blake3(data).hexdigest() if algorithm == "blake3" else hashlib.new(algorithm, data).hexdigest()
         lines += ["[[files]]", f'path = "{path}"', f"size = {len(data)}", f'digests = ["{algorithm}:{digest}"]']
     return parse_manifest("\n".join(lines).encode(), "tiny.toml")
 

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from magnetar.errors import ExitCode, UsageError
 from magnetar.events import Began, Event, FoundWrong, Moved
 from magnetar.manifests.choice import Choice, Trust
-from magnetar.manifests.verify import Kind, PieceCheck, Verdict, verify
+from magnetar.manifests.digests import CHUNK
+from magnetar.manifests.report import Kind, PieceCheck, Verdict
+from magnetar.manifests.verify import verify
 
 from .conftest import CONTENT, manifest_of, write
 
@@ -48,15 +50,15 @@ def test_no_flipped_bit_anywhere_is_ever_called_good(
 def test_a_truncated_file_is_told_with_its_missing_bytes_and_not_read(release: Path, choice: Choice) -> None:
     (release / "weights.bin").write_bytes(b"w" * 1000)
     report = verify(release, choice)
-    assert kinds(report) == [("wrong-size", "weights.bin")]
-    assert report.findings[0].detail == "has 1,000 bytes, not 3,000: 2,000 are missing"
+    assert kinds(report) == [("truncated", "weights.bin")]
+    assert report.findings[0].detail == "has 1,000 of 3,000 bytes: 2,000 are missing"
 
 
 def test_a_missing_file_is_found_together_with_everything_else(release: Path, choice: Choice) -> None:
     (release / "params.json").unlink()
     (release / "weights.bin").write_bytes(b"w" * 3001)
     report = verify(release, choice)
-    assert kinds(report) == [("wrong-size", "weights.bin"), ("missing", "params.json")]
+    assert kinds(report) == [("grown", "weights.bin"), ("missing", "params.json")]
 
 
 def test_a_folder_in_the_place_of_a_file_is_not_a_file(release: Path, choice: Choice) -> None:
@@ -144,6 +146,72 @@ def test_verify_changes_nothing(release: Path, choice: Choice) -> None:
 def test_a_missing_folder_is_a_usage_error(tmp_path: Path, choice: Choice) -> None:
     with pytest.raises(UsageError, match="there is no such folder"):
         verify(tmp_path / "nowhere", choice)
+
+
+def test_a_file_that_is_mostly_zeros_is_told_as_such(tmp_path: Path) -> None:
+    content = {"weights.bin": os.urandom(100_000)}
+    folder = write(tmp_path / "r", {"weights.bin": content["weights.bin"][:20_000] + bytes(80_000)})
+    report = verify(folder, Choice(manifest_of(content), "", Trust.RELEASE))
+    assert kinds(report) == [("zero-filled", "weights.bin")]
+    assert "79,520 of its 100,000 bytes are zeros" in report.findings[0].detail
+
+
+def test_two_files_that_were_swapped_are_told_as_such(tmp_path: Path) -> None:
+    content = {"a": b"a" * 100, "b": b"b" * 100}
+    folder = write(tmp_path / "r", {"a": content["b"], "b": content["a"]})
+    report = verify(folder, Choice(manifest_of(content), "", Trust.RELEASE))
+    assert kinds(report) == [("swapped", "a"), ("swapped", "b")]
+    assert report.findings[0].detail == "holds the bytes of b"
+
+
+def test_a_renamed_file_and_one_in_other_letters_are_found_where_they_are(release: Path, choice: Choice) -> None:
+    (release / "weights.bin").rename(release / "weights (1).bin")
+    (release / "params.json").rename(release / "PARAMS.json")
+    report = verify(release, choice)
+    assert kinds(report) == [("renamed", "weights.bin"), ("case-changed", "params.json")]
+    assert report.findings[0].detail == "is here as weights (1).bin"
+
+
+def test_a_file_that_is_written_to_while_it_is_read_has_no_digest(release: Path, choice: Choice) -> None:
+    def meddle(event: Event) -> None:
+        if isinstance(event, Moved):
+            (release / "params.json").write_bytes(b"[]" * 9)
+
+    report = verify(release, choice, emit=meddle)
+    assert ("changed-while-read", "params.json") in kinds(report) or ("grown", "params.json") in kinds(report)
+    assert report.exit_code is ExitCode.WRONG_BYTES
+
+
+def test_fail_fast_stops_at_the_first_finding_and_calls_the_rest_not_checked(tmp_path: Path) -> None:
+    content = {f"{number:03}": bytes([number]) * 2000 for number in range(60)}
+    folder = write(tmp_path / "r", {**content, "000": b"?" * 2000})
+    report = verify(folder, Choice(manifest_of(content), "", Trust.RELEASE), fail_fast=True)
+    assert kinds(report) == [("wrong-digest", "000")]
+    assert Verdict.NOT_CHECKED in {file.verdict for file in report.files}
+
+
+def test_an_interrupted_verification_ends_at_once(release: Path, choice: Choice) -> None:
+    class Interrupted(BaseException):
+        pass
+
+    def interrupt(event: Event) -> None:
+        if isinstance(event, Moved):
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        verify(release, choice, emit=interrupt)
+
+
+@pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 1])
+def test_the_last_byte_is_checked_at_every_size_around_the_chunk(tmp_path: Path, size: int) -> None:
+    content = {"weights.bin": os.urandom(size)}
+    folder = write(tmp_path / "r", content)
+    choice = Choice(manifest_of(content, "blake3"), "", Trust.RELEASE)
+    assert verify(folder, choice).exit_code is ExitCode.GOOD
+    if size:
+        content["weights.bin"] = content["weights.bin"][:-1] + bytes([content["weights.bin"][-1] ^ 1])
+        write(folder, content)
+        assert kinds(verify(folder, choice)) == [("wrong-digest", "weights.bin")]
 
 
 def test_a_report_is_a_frozen_value(release: Path, choice: Choice) -> None:

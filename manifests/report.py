@@ -1,0 +1,85 @@
+"""What verification says: values, so that it is up to the caller what to make of them."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from magnetar.errors import ExitCode
+from magnetar.manifests.choice import Trust
+
+PIECES = "pieces"
+"""What stands in for a digest's name where every piece was checked against a pinned infohash."""
+
+
+class Verdict(StrEnum):
+    """What is known of one file. There is no fourth: what was not checked is not good."""
+
+    GOOD = "good"
+    BAD = "bad"
+    NOT_CHECKED = "not checked"
+
+
+class Kind(StrEnum):
+    """Everything that can be wrong with one file, named as what it is."""
+
+    MISSING = "missing"
+    CASE_CHANGED = "case-changed"
+    RENAMED = "renamed"
+    NOT_A_FILE = "not-a-file"
+    TRUNCATED = "truncated"
+    GROWN = "grown"
+    ZERO_FILLED = "zero-filled"
+    SWAPPED = "swapped"
+    WRONG_DIGEST = "wrong-digest"
+    CHANGED_WHILE_READ = "changed-while-read"
+    UNREADABLE = "unreadable"
+    UNEXPECTED = "unexpected"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing wrong with one file, in words that name the numbers."""
+
+    kind: Kind
+    path: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileResult:
+    """One file of the release: the verdict, and the algorithms (or ``pieces``) that it rests on."""
+
+    path: str
+    size: int | None
+    verdict: Verdict
+    checked_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PieceCheck:
+    """Every piece of the torrent was just hashed: the paths of the files that a bad or absent piece touches.
+
+    In a version 1 torrent a piece spans files, so that a good file may be named for its neighbour's sake.
+    """
+
+    damaged: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What verification found. ``unexpected`` files are told, but not held against the folder."""
+
+    folder: str
+    release: str
+    reason: str
+    trust: Trust
+    files: tuple[FileResult, ...]
+    findings: tuple[Finding, ...]
+    unexpected: tuple[str, ...]
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """0 where all is good, 5 where something is wrong, 8 where not all could be checked."""
+        if self.findings:
+            return ExitCode.WRONG_BYTES
+        complete = self.files and all(file.verdict is Verdict.GOOD for file in self.files)
+        return ExitCode.GOOD if complete else ExitCode.NOT_ALL_CHECKED
