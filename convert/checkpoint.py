@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
+from magnetar.convert.joined import JoinedFile
 from magnetar.errors import CheckpointError
 from magnetar.ranges import ByteSource, LocalFile
 
@@ -154,7 +155,7 @@ class Checkpoint:
 
     def close(self) -> None:
         for source in self.sources:
-            if isinstance(source, LocalFile):
+            if isinstance(source, LocalFile | JoinedFile):
                 source.close()
 
     def __enter__(self) -> Self:
@@ -162,25 +163,6 @@ class Checkpoint:
 
     def __exit__(self, *_exc: object) -> None:
         self.close()
-
-
-def unite(checkpoints: Iterable[Checkpoint]) -> Checkpoint:
-    """One checkpoint of several whose names do not meet. Raises ``CheckpointError``, naming a tensor met twice."""
-    sources: list[ByteSource] = []
-    specs: dict[str, TensorSpec] = {}
-    first: Checkpoint | None = None
-    for checkpoint in checkpoints:
-        first = first or checkpoint
-        for spec in checkpoint.specs.values():
-            if spec.name in specs:
-                raise CheckpointError(
-                    f"{spec.name} is in {sources[specs[spec.name].source].name} and again in "
-                    f"{checkpoint.sources[spec.source].name}",
-                    hint="these look like ranks of one tensor-parallel model, which are not merged yet",
-                )
-            specs[spec.name] = _shifted(spec, len(sources))
-        sources += checkpoint.sources
-    return Checkpoint(first.container if first else "", sources, specs.values(), first.metadata if first else None)
 
 
 def tensor_bytes(dtype: str, shape: tuple[int, ...], where: str) -> int:
@@ -196,10 +178,6 @@ def check_name(name: str, where: str) -> None:
     """Refuse names that no model has and that could escape where a tool makes files of them."""
     if not name or len(name) > LONGEST_NAME or not name.isprintable() or "/" in name or "\\" in name or ".." in name:
         raise CheckpointError(f"{where}: {name[:80]!r} is not a plain tensor name")
-
-
-def _shifted(spec: TensorSpec, by: int) -> TensorSpec:
-    return TensorSpec(spec.name, spec.dtype, spec.shape, spec.source + by, spec.offset, spec.nbytes, spec.seal)
 
 
 def _chunks(source: ByteSource, seal: Seal) -> Iterator[memoryview]:

@@ -4,8 +4,12 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from magnetar.convert.checkpoint import Checkpoint, unite
+from magnetar.convert.checkpoint import Checkpoint
 from magnetar.convert.gguf import MAGIC, read_gguf
+from magnetar.convert.joined import JoinedFile
+from magnetar.convert.legacy import LEGACY_PICKLE, read_legacy
+from magnetar.convert.npz import is_npz, read_npz
+from magnetar.convert.ranks import unite
 from magnetar.convert.safetensors import read_safetensors
 from magnetar.convert.torchzip import read_torch_zip
 from magnetar.errors import CheckpointError, LayoutError, UsageError
@@ -15,22 +19,21 @@ HEAD = 512
 LARGEST_DOCUMENT = 64 << 20
 """Of an index or a configuration file. The largest index known has 200 KB."""
 
-INDEX_SUFFIX = ".safetensors.index.json"
-LEGACY_PICKLE = bytes.fromhex("8a0a6cfc9c46f9206aa85019")
+INDEX_SUFFIXES = (".safetensors.index.json", ".bin.index.json")
 
 
 def open_file(path: Path) -> Checkpoint:
     """One checkpoint file. Raises ``CheckpointError``, ``UnsafePickle``, ``UsageError`` or ``DiskError``."""
-    if path.name.endswith(INDEX_SUFFIX):
+    if path.name.endswith(INDEX_SUFFIXES):
         return open_index(path)
     if path.is_dir():
         raise UsageError(f"{path}: is a folder, not a checkpoint file")
-    source = LocalFile(path)
-    try:
-        return _read(source)
-    except BaseException:
-        source.close()
-        raise
+    return _read_or_close(LocalFile(path))
+
+
+def open_joined(paths: Sequence[Path], name: str) -> Checkpoint:
+    """One checkpoint file that was split into parts, given in order. Raises what ``open_file`` raises."""
+    return _read_or_close(JoinedFile(name, paths))
 
 
 def open_files(paths: Sequence[Path]) -> Checkpoint:
@@ -85,8 +88,20 @@ def read_document(path: Path) -> dict[str, object]:
     return document
 
 
+def _read_or_close(source: LocalFile | JoinedFile) -> Checkpoint:
+    try:
+        return _read(source)
+    except BaseException:
+        source.close()
+        raise
+
+
 def _read(source: ByteSource) -> Checkpoint:
     head = source.read(0, min(HEAD, source.size))
+    if is_npz(head):
+        return read_npz(source)
+    if LEGACY_PICKLE in head[:32]:
+        return read_legacy(source)
     if head.startswith(b"PK"):
         return read_torch_zip(source)
     if head.startswith(MAGIC):
@@ -105,12 +120,10 @@ def _foreign(source: ByteSource, head: bytes) -> CheckpointError:
         what = "is a web page: a server sent an error instead of the file"
     elif text.startswith(b"version https://git-lfs"):
         what = "is a pointer of git-lfs, not the file itself"
-    elif LEGACY_PICKLE in head[:32]:
-        what = "is a checkpoint in the form before torch 1.6, which is not read yet"
     elif head.startswith(b"\x80"):
         what = "is a bare pickle, not a checkpoint. It was not run"
     elif head[257:262] == b"ustar":
-        what = "is a tar archive"
+        what = "is a tar archive; that of torch before 0.1.10 can only be read by running it"
     else:
         what = "is not a checkpoint of any known kind"
     return CheckpointError(f"{source.name}: {what}", hint="fetch it again, and verify it against its manifest")

@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from magnetar.convert.containers import INDEX_SUFFIX
+from magnetar.convert.containers import INDEX_SUFFIXES
+from magnetar.convert.split import find_split, split_stem
 from magnetar.errors import CheckpointError, UsageError
 from magnetar.files import disk_failure
 
@@ -41,7 +42,7 @@ def _find_files(path: Path) -> tuple[Path, tuple[Path, ...]]:
     if not path.is_dir():
         raise UsageError(f"{path}: there is no such file or folder", hint="check the path")
     names = sorted(entry.name for entry in path.iterdir() if entry.is_file())
-    chosen = _published(names) or _for_transformers(names) or _for_llama_cpp(path, names)
+    chosen = find_split(names) or _published(names) or _for_transformers(names) or _for_llama_cpp(path, names)
     if not chosen:
         raise CheckpointError(
             f"{path}: holds no weights{'; it is empty' if not any(path.iterdir()) else ''}",
@@ -59,7 +60,8 @@ def _published(names: Iterable[str]) -> list[str]:
 
 def _for_transformers(names: Iterable[str]) -> list[str]:
     found = list(names)
-    for chosen in ("model" + INDEX_SUFFIX, "model.safetensors", "pytorch_model.bin"):
+    safetensors, pickles = INDEX_SUFFIXES
+    for chosen in ("model" + safetensors, "model.safetensors", "pytorch_model" + pickles, "pytorch_model.bin"):
         if chosen in found:
             return [chosen]
     return []
@@ -75,7 +77,9 @@ def _for_llama_cpp(folder: Path, names: Iterable[str]) -> list[str]:
 
 
 def _complete(path: Path) -> tuple[Path, ...]:
-    """All parts of the GGUF file of which one is named; any other file by itself."""
+    """All parts of the file of which one is named; any other file by itself."""
+    if split_stem(path.name):
+        return tuple(path.with_name(name) for name in find_split([entry.name for entry in path.parent.iterdir()]))
     match = SPLIT_GGUF.fullmatch(path.name)
     if match is None:
         return (path,)

@@ -6,10 +6,11 @@ from typing import Self
 
 from magnetar.convert.architecture import Architecture
 from magnetar.convert.checkpoint import Checkpoint
-from magnetar.convert.containers import INDEX_SUFFIX, open_file, open_files, open_index, read_document
+from magnetar.convert.containers import open_file, open_files, open_joined, read_document
 from magnetar.convert.ggufmodel import read_architecture
 from magnetar.convert.layouts import check_tensors, detect_layout, find_layout
 from magnetar.convert.search import find_files, is_gguf, is_published
+from magnetar.convert.split import split_stem
 from magnetar.errors import LayoutError
 
 PARAMS, CONFIG = "params.json", "config.json"
@@ -106,9 +107,10 @@ def _find_tokenizer(folder: Path) -> Path | None:
 
 
 def _open(files: tuple[Path, ...]) -> Checkpoint:
-    if len(files) > 1:
-        return open_files(files)
-    return open_index(files[0]) if files[0].name.endswith(INDEX_SUFFIX) else open_file(files[0])
+    stem = split_stem(files[0].name)
+    if stem:
+        return open_joined(files, stem)
+    return open_files(files) if len(files) > 1 else open_file(files[0])
 
 
 def _read_architecture(folder: Path, files: tuple[Path, ...], checkpoint: Checkpoint) -> tuple[Architecture, str]:

@@ -68,13 +68,26 @@ def read_state_dict(content: bytes, where: str) -> tuple[dict[str, StoredTensor]
     """
     world = _World(where)
     root, _ = read_pickle(content, world, where)
+    return _check_root(root, where), world.storages
+
+
+def read_leading_state_dict(content: bytes, where: str) -> tuple[dict[str, StoredTensor], dict[str, Storage], int]:
+    """As ``read_state_dict``, where more follows the pickle; also its length. Raises the same."""
+    world = _World(where)
+    root, length = read_pickle(content, world, where, may_go_on=True)
+    return _check_root(root, where), world.storages, length
+
+
+def _check_root(root: Value, where: str) -> dict[str, StoredTensor]:
     if type(root) is not dict:
         raise CheckpointError(f"{where}: holds a {type(root).__name__}, not a dictionary of tensors")
-    root = next((root[name] for name in WRAPPERS if type(root.get(name)) is dict), root)
-    for key, value in root.items():
+    inside: Value = next((root[name] for name in WRAPPERS if type(root.get(name)) is dict), root)
+    tensors: dict[str, StoredTensor] = {}
+    for key, value in inside.items():
         if not isinstance(key, str) or not isinstance(value, StoredTensor):
             raise CheckpointError(f"{where}: {str(key)[:80]!r} is not a name with a tensor")
-    return root, world.storages
+        tensors[key] = value
+    return tensors
 
 
 def needed_bytes(content: bytes, where: str) -> int:
@@ -100,9 +113,11 @@ class _World:
         return Name(name)
 
     def load(self, persistent_id: Value) -> Storage:
-        """``("storage", type, key, location, count)``, as ``torch.save`` writes it."""
+        """``("storage", type, key, location, count)``, as ``torch.save`` writes it; before 1.6 with a None behind."""
         match persistent_id:
-            case ("storage", Name(kind), str(key), str(), int(count)) if kind in STORAGES and count >= 0:
+            case ("storage", Name(kind), str(key), str(), int(count), *rest) if (
+                kind in STORAGES and count >= 0 and rest in ([], [None])
+            ):
                 dtype = STORAGES[kind]
                 storage = Storage(key, dtype, count * DTYPES[dtype].itemsize)
             case _:

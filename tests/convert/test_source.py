@@ -150,7 +150,7 @@ def test_a_tensor_in_two_files_is_named(tmp_path: Path) -> None:
         (b"<html>", "is a web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "pointer of git-lfs"),
         (b"GGUF\3\0\0\0", "ends inside of its header"),
-        (b"\x80\2\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "before torch 1.6"),
+        (b"\x80\2\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "is not whole"),
         (b"\x80\2cos\nsystem\nX\4\0\0\0echo\x85R.", "bare pickle"),
         (b"hello world", "not a checkpoint of any known kind"),
         (b"PK\3\4", "begin with a zip entry"),
