@@ -5,14 +5,14 @@ Nothing heavy is imported up here: ``magnetar --help`` should answer before the 
 
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from magnetar import __version__
+from magnetar import __version__, cli_manifest
 from magnetar.cli_options import (
     Directory,
     Fetching,
@@ -21,7 +21,9 @@ from magnetar.cli_options import (
     Showing,
     TargetFormat,
     TargetText,
+    finish,
     gathers,
+    open_screen,
     option,
     parse_amount,
 )
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from magnetar.fetch.download import Fetched
     from magnetar.fetch.seed import Seeding
     from magnetar.manifests.report import Report
-    from magnetar.render import Screen
 
 app = typer.Typer(
     name="magnetar",
@@ -43,6 +44,7 @@ app = typer.Typer(
 )
 catalog_app = typer.Typer(help="The releases that Magnetar knows. Alone: list them.", rich_markup_mode="rich")
 app.add_typer(catalog_app, name="catalog", invoke_without_command=True)
+app.add_typer(cli_manifest.app, name="manifest")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -68,19 +70,8 @@ def _refuse(words: Sequence[str], code: ExitCode, kind: str, message: str, hint:
     """Say what is wrong with the words of the command line, or with the configuration behind them."""
     command = next((word for word in words if not word.startswith("-")), "")
     known = command in {info.name or getattr(info.callback, "__name__", "") for info in app.registered_commands}
-    screen = _screen(command, Showing(as_json="--json" in words))
+    screen = open_screen(command, Showing(as_json="--json" in words))
     return screen.fail(code, kind, message, hint or (f"magnetar {command} --help" if known else "magnetar --help"))
-
-
-def _screen(command: str, showing: Showing) -> "Screen":
-    from magnetar.render import Screen
-
-    return Screen(command, as_json=showing.as_json, quiet=showing.quiet, progress=showing.progress)
-
-
-def _finish(command: str, showing: Showing, work: Callable[["Emit"], Any], draw: Callable[[Any], Any]) -> NoReturn:
-    """Do the work on a screen, and exit with its code."""
-    raise typer.Exit(_screen(command, showing).run(work, draw))
 
 
 def _show_version(wanted: bool) -> None:
@@ -122,7 +113,7 @@ def demo(
     from magnetar.pipeline_demo import demonstrate
     from magnetar.render_results import draw_demo
 
-    _finish("demo", showing, lambda emit: demonstrate(directory, keep=keep, emit=emit), draw_demo)
+    finish("demo", showing, lambda emit: demonstrate(directory, keep=keep, emit=emit), draw_demo)
 
 
 @app.command(epilog="Examples: magnetar get mixtral-8x7b-v0.1 --dir /data; magnetar get 'magnet:?xt=...' --no-boot")
@@ -154,7 +145,7 @@ def get(
             emit=emit,
         )
 
-    _finish("get", showing, work, draw_got)
+    finish("get", showing, work, draw_got)
 
 
 @app.command(epilog="Examples: magnetar fetch mistral-7b-v0.1 -d /data; magnetar fetch release.torrent --no-dht")
@@ -168,7 +159,7 @@ def fetch(showing: Showing, fetching: Fetching, target: TargetText, directory: D
     def work(emit: "Emit") -> "Fetched":
         return fetch_release(resolve_target(target), directory, fetching.options(), emit)
 
-    _finish("fetch", showing, work, draw_fetched)
+    finish("fetch", showing, work, draw_fetched)
 
 
 @app.command(epilog="Examples: magnetar verify mixtral-8x7b-32kseqlen; magnetar verify . --manifest mixtral-8x7b-v0.1")
@@ -187,7 +178,7 @@ def verify(
     def work(emit: "Emit") -> "Report":
         return verify_folder(folder, manifest, strict=strict, fail_fast=fail_fast, emit=emit)
 
-    _finish("verify", showing, work, draw_report)
+    finish("verify", showing, work, draw_report)
 
 
 @app.command(epilog="Example: magnetar convert mixtral-8x7b-32kseqlen mixtral-hf --to hf --shard-size 5G")
@@ -215,8 +206,8 @@ def convert(
 
     wish: Any = {"target": to, "from_layout": from_layout, "shard_size": shard_size}
     if dry_run:
-        _finish("convert", showing, lambda _: plan_conversion(source, **wish), draw_plan)
-    _finish(
+        finish("convert", showing, lambda _: plan_conversion(source, **wish), draw_plan)
+    finish(
         "convert",
         showing,
         lambda emit: convert_release(source, destination, **wish, compare=not no_compare, emit=emit),
@@ -235,7 +226,7 @@ def boot(
     from magnetar.pipeline import boot_release
     from magnetar.render_results import draw_boot
 
-    _finish("boot", showing, lambda emit: boot_release(path, named=manifest, emit=emit), draw_boot)
+    finish("boot", showing, lambda emit: boot_release(path, named=manifest, emit=emit), draw_boot)
 
 
 @app.command(epilog="Examples: magnetar inspect 'magnet:?xt=...'; magnetar inspect weights.pth --tensors")
@@ -249,7 +240,7 @@ def inspect(
     from magnetar.pipeline_inspect import inspect as look
     from magnetar.render_results import draw_inspection
 
-    _finish("inspect", showing, lambda _: look(target, tensors=tensors), draw_inspection)
+    finish("inspect", showing, lambda _: look(target, tensors=tensors), draw_inspection)
 
 
 @app.command(epilog="Example: magnetar seed mixtral-8x7b-32kseqlen --upload-limit 20M")
@@ -264,7 +255,7 @@ def seed(
     from magnetar.fetch.seed import seed as serve
     from magnetar.render_results import draw_seeding
 
-    screen = _screen("seed", showing)
+    screen = open_screen("seed", showing)
 
     def listening(seeding: "Seeding") -> None:
         screen.show(seeding, draw_seeding, ExitCode.GOOD)
@@ -291,7 +282,7 @@ def _list_catalog(showing: Showing) -> NoReturn:
     from magnetar.manifests.catalog import catalog as releases
     from magnetar.render_results import draw_catalog
 
-    _finish("catalog", showing, lambda _: tuple(releases().values()), draw_catalog)
+    finish("catalog", showing, lambda _: tuple(releases().values()), draw_catalog)
 
 
 @catalog_app.command("show", epilog="Example: magnetar catalog show mixtral-8x7b-v0.1")
@@ -303,4 +294,4 @@ def catalog_show(
     from magnetar.manifests.catalog import find_release
     from magnetar.render_results import draw_manifest
 
-    _finish("catalog show", showing, lambda _: find_release(name), draw_manifest)
+    finish("catalog show", showing, lambda _: find_release(name), draw_manifest)

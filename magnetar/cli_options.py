@@ -6,14 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from magnetar.events import ProgressStyle
 
 if TYPE_CHECKING:
+    from magnetar.events import Emit
     from magnetar.fetch.options import FetchOptions, SeedOptions
+    from magnetar.render import Screen
 
 SHOWING = "How it is shown"
 NETWORK = "Swarm"
@@ -168,3 +170,15 @@ class Serving(Meeting):
         from magnetar.fetch.options import SeedOptions
 
         return SeedOptions(**self.shared(), piece_length=self.piece_length)
+
+
+def open_screen(command: str, showing: Showing) -> "Screen":
+    """Where a command writes, as the user wants it."""
+    from magnetar.render import Screen
+
+    return Screen(command, as_json=showing.as_json, quiet=showing.quiet, progress=showing.progress)
+
+
+def finish(command: str, showing: Showing, work: Callable[["Emit"], Any], draw: Callable[[Any], Any]) -> NoReturn:
+    """Do the work on a screen, and exit with its code."""
+    raise typer.Exit(open_screen(command, showing).run(work, draw))

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from magnetar.convert.run import Converted
     from magnetar.fetch.download import Fetched
     from magnetar.fetch.seed import Seeding
+    from magnetar.manifests.create import Strength
     from magnetar.manifests.report import Report
     from magnetar.manifests.schema import Manifest
     from magnetar.model.report import BootReport
     from magnetar.pipeline import Got, Step
     from magnetar.pipeline_demo import Demonstrated
     from magnetar.pipeline_inspect import SeenTorrent, SeenWeights
+    from magnetar.pipeline_manifest import WrittenManifest
 
 GOOD, BAD, UNSURE = "bold green", "bold red", "bold yellow"
 BLOCKS = " ▁▂▃▄▅▆▇█"
@@ -253,6 +255,32 @@ def draw_manifest(release: "Manifest") -> RenderableType:
     for heading, lines in (("not known", release.unknown), ("sources", release.sources)):
         parts += [Text(heading, style="bold"), *(_note(f"- {line}") for line in lines)] if lines else []
     return Group(*parts)
+
+
+def draw_written(written: "WrittenManifest") -> RenderableType:
+    """The text of a manifest, or where it went."""
+    if written.path is None:
+        return draw_text(written.text)
+    files = len(written.manifest.files or ())
+    return _verdict("written", GOOD, f"{written.path}: {written.manifest.name}, {files} files")
+
+
+def draw_text(text: str) -> RenderableType:
+    """A document, as it is: for a file, or the next program."""
+    return Text(text.rstrip("\n"), no_wrap=True, overflow="ignore")
+
+
+def draw_strength(strength: "Strength") -> RenderableType:
+    """What a well-formed manifest can prove."""
+    if strength.files is None:
+        return _verdict(
+            "well-formed", UNSURE, f"{strength.name}: its files are not known, so nothing can be proven by it"
+        )
+    counts = f"{strength.strong} of {strength.files} files have a strong digest"
+    counts += f", {strength.weak} only a weak one" if strength.weak else ""
+    counts += f", {strength.bare} none" if strength.bare else ""
+    style = GOOD if strength.strong == strength.files else UNSURE
+    return _verdict("well-formed", style, f"{strength.name}: {counts}")
 
 
 def _manifest_facts(release: "Manifest") -> Iterable[tuple[str, str]]:

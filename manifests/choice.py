@@ -6,11 +6,10 @@ from pathlib import Path
 
 from magnetar.errors import UsageError
 from magnetar.manifests.catalog import catalog, find_by_infohash, find_release
+from magnetar.manifests.checksums import load_list
+from magnetar.manifests.folder import OWN_MANIFEST
 from magnetar.manifests.origin import read_origin
 from magnetar.manifests.schema import Manifest, load_manifest
-
-OWN_MANIFEST = "magnetar.toml"
-"""The name under which a publisher ships a release's manifest beside its files."""
 
 
 class Trust(StrEnum):
@@ -36,9 +35,9 @@ class Choice:
 def choose_manifest(folder: Path, named: str | None = None) -> Choice:
     """The manifest to hold ``folder`` against.
 
-    In this order: the one that was named (a release of the catalog, or a file); the release that the folder was
-    fetched as; the one release of the catalog whose file names fit; the folder's own. Raises ``UsageError``
-    where none is left or several are.
+    In this order: the one that was named (a release of the catalog, a manifest, a list of digests); the release that
+    the folder was fetched as; the one release of the catalog whose file names fit; the folder's own. Raises
+    ``UsageError`` where none is left or several are.
     """
     if named is not None:
         return _named(folder, named)
@@ -50,6 +49,8 @@ def _named(folder: Path, named: str) -> Choice:
     if named not in catalog() and path.is_file():
         inside = path.resolve().is_relative_to(folder.resolve())
         trust = Trust.UNDAMAGED if inside else Trust.RELEASE
+        if path.suffix != ".toml":
+            return Choice(load_list(path), f"the list of digests that was named, {path}", trust)
         return Choice(load_manifest(path), f"the manifest that was named, {path}", trust)
     if path.suffix == ".toml":
         raise UsageError(f"{path}: there is no such manifest", hint="check the path, or name a release of the catalog")

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from stat import S_ISREG
@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from magnetar.errors import DiskError, UsageError
 from magnetar.events import Began, Emit, Ended, FoundWrong, Moved, ignore
-from magnetar.files import STATE_FOLDER
-from magnetar.manifests.choice import OWN_MANIFEST, Choice, Trust
+from magnetar.manifests.choice import Choice, Trust
 from magnetar.manifests.diagnosis import name_precisely
 from magnetar.manifests.digests import Digest, digest_file
+from magnetar.manifests.folder import payload_paths
 from magnetar.manifests.report import PIECES, FileResult, Finding, Kind, PieceCheck, Report, Verdict
 from magnetar.manifests.schema import ReleaseFile
 
@@ -42,7 +42,8 @@ def verify(
     emit(Began(STEP, sum(_size_on_disk(folder / file.path) for file in expected if file.digests)))
     checked = _check_all(folder, expected, pieces, fail_fast, emit)
     emit(Ended(STEP))
-    unexpected = tuple(_unexpected(folder, {file.path for file in expected})) if expected else ()
+    listed = {file.path for file in expected}
+    unexpected = tuple(path for path in payload_paths(folder) if path not in listed) if listed else ()
     found = {one.finding.path: one.digests for one in checked if one.finding}
     findings = name_precisely(folder, [one.finding for one in checked if one.finding], found, expected, unexpected)
     if strict:
@@ -165,16 +166,6 @@ def _size_on_disk(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
-
-
-def _unexpected(folder: Path, expected: Collection[str]) -> Iterator[str]:
-    """Files that the release does not have, in order; hidden state folders are not payload."""
-    for root, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name not in (STATE_FOLDER, ".git"))
-        for name in sorted(names):
-            path = (Path(root) / name).relative_to(folder).as_posix()
-            if path not in expected and path != OWN_MANIFEST:
-                yield path
 
 
 def _trust(choice: Choice, results: tuple[FileResult, ...]) -> Trust:

@@ -4,7 +4,8 @@ import pytest
 
 from magnetar.errors import ManifestError, UsageError
 from magnetar.manifests.catalog import find_release
-from magnetar.manifests.choice import OWN_MANIFEST, Trust, choose_manifest
+from magnetar.manifests.choice import Trust, choose_manifest
+from magnetar.manifests.folder import OWN_MANIFEST
 from magnetar.manifests.origin import Origin, read_origin, record_origin
 
 from .conftest import write

@@ -1,0 +1,100 @@
+"""``magnetar manifest``: say what a release is."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from magnetar.cli_options import ManifestChoice, Showing, finish, gathers, option
+
+app = typer.Typer(help="Say what a release is: create, show, check, pin, export manifests.", rich_markup_mode="rich")
+
+Algorithms = Annotated[
+    list[str], option("--algorithm", "-a", metavar="NAME", help="md5, sha1, sha256 or blake3. Repeatable.")
+]
+Output = Annotated[Path | None, option("--output", "-o", help="Write there, not to stdout.", dir_okay=False)]
+Named = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A release of the catalog, or a manifest.")]
+
+
+@app.command(epilog="Example: magnetar manifest create my-model --publisher 'My Lab' --licence MIT -o my-model.toml")
+@gathers("showing", Showing)
+def create(
+    showing: Showing,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of the release.")],
+    name: Annotated[str, option("--name", help="Its name; the default is that of the folder.")] = "",
+    title: Annotated[str, option("--title", help="Its name as people say it.")] = "",
+    publisher: Annotated[str, option("--publisher", help="Who publishes it.")] = "unknown",
+    licence: Annotated[str, option("--licence", help="An SPDX identifier, such as Apache-2.0.")] = "unknown",
+    layout: Annotated[str | None, option("--layout", help="How its tensors are named: mistral, hf, …")] = None,
+    magnet: Annotated[str | None, option("--magnet", help="Its magnet link.")] = None,
+    algorithm: Algorithms = ["sha256", "blake3"],  # noqa: B006  (typer copies the default of a list)
+    output: Output = None,
+) -> None:
+    """Describe a folder: every file with its size and digests."""
+    from magnetar.pipeline_manifest import create as describe
+    from magnetar.render_results import draw_written
+
+    plain = re.sub(r"[^a-z0-9._-]+", "-", folder.resolve().name.lower()).strip("-._")
+    facts: dict[str, Any] = {"name": name or plain, "title": title or folder.resolve().name, "publisher": publisher}
+    facts |= {"licence": licence, "layout": layout, "magnet": magnet}
+    finish("manifest create", showing, lambda emit: describe(folder, facts, algorithm, output, emit), draw_written)
+
+
+@app.command(epilog="Examples: magnetar manifest show mixtral-8x7b-v0.1; magnetar manifest show magnetar.toml")
+@gathers("showing", Showing)
+def show(showing: Showing, manifest: Named) -> None:
+    """Everything that a manifest says."""
+    from magnetar.pipeline_manifest import named_manifest
+    from magnetar.render_results import draw_manifest
+
+    finish("manifest show", showing, lambda _: named_manifest(manifest), draw_manifest)
+
+
+@app.command(epilog="Example: magnetar manifest check magnetar.toml")
+@gathers("showing", Showing)
+def check(showing: Showing, manifest: Named) -> None:
+    """Whether a manifest is well-formed, and what it can prove. Exit 3: it is malformed."""
+    from magnetar.manifests.create import Strength, strength_of
+    from magnetar.pipeline_manifest import named_manifest
+    from magnetar.render_results import draw_strength
+
+    def work(_emit: object) -> Strength:
+        return strength_of(named_manifest(manifest))
+
+    finish("manifest check", showing, work, draw_strength)
+
+
+@app.command(epilog="Example: magnetar manifest pin mixtral-8x7b-32kseqlen -o mixtral-pinned.toml")
+@gathers("showing", Showing)
+def pin(
+    showing: Showing,
+    folder: Annotated[Path, typer.Argument(metavar="PATH", help="The folder of a proven download.")],
+    manifest: ManifestChoice = None,
+    algorithm: Algorithms = ["sha256", "blake3"],  # noqa: B006
+    output: Output = None,
+) -> None:
+    """Add the digests of a download that was proven by other means, such as an MD5 or its pieces."""
+    from magnetar.pipeline_manifest import pin_release
+    from magnetar.render_results import draw_written
+
+    finish("manifest pin", showing, lambda emit: pin_release(folder, manifest, algorithm, output, emit), draw_written)
+
+
+@app.command(epilog="Example: magnetar manifest export austen-moe > SHA256SUMS; sha256sum -c SHA256SUMS")
+@gathers("showing", Showing)
+def export(
+    showing: Showing,
+    manifest: Named,
+    algorithm: Annotated[str, option("--algorithm", "-a", metavar="NAME", help="Which digests.")] = "sha256",
+    form: Annotated[Literal["gnu", "bsd"], option("--format", help="As sha256sum writes them, or tagged.")] = "gnu",
+) -> None:
+    """Write a manifest's digests as a checksum file."""
+    from magnetar.manifests.checksums import write_checksums
+    from magnetar.pipeline_manifest import named_manifest
+    from magnetar.render_results import draw_text
+
+    def work(_emit: object) -> str:
+        return write_checksums(named_manifest(manifest).files or (), algorithm, tagged=form == "bsd")
+
+    finish("manifest export", showing, work, draw_text)

@@ -1,0 +1,53 @@
+"""Making manifests: of a folder, and of a download that was proven by other means."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from magnetar.events import Emit, ignore
+from magnetar.files import replace_file
+from magnetar.manifests.catalog import catalog, find_release
+from magnetar.manifests.choice import choose_manifest
+from magnetar.manifests.create import create_manifest, pin, to_toml
+from magnetar.manifests.schema import Manifest, load_manifest
+from magnetar.pipeline_verify import verify_folder
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenManifest:
+    """A manifest, its text, and the file that the text went to; None where it is only shown."""
+
+    manifest: Manifest
+    text: str
+    path: Path | None
+
+
+def named_manifest(named: str) -> Manifest:
+    """A release of the catalog, or a manifest file. Raises ``UsageError`` or ``ManifestError``."""
+    if named not in catalog() and Path(named).is_file():
+        return load_manifest(Path(named))
+    return find_release(named)
+
+
+def create(
+    folder: Path, facts: dict[str, Any], algorithms: Sequence[str], path: Path | None, emit: Emit = ignore
+) -> WrittenManifest:
+    """Describe ``folder``, and write that to ``path`` if there is one. Raises as ``create_manifest`` does."""
+    return _write(create_manifest(folder, facts, algorithms, emit), path)
+
+
+def pin_release(
+    folder: Path, named: str | None, algorithms: Sequence[str], path: Path | None, emit: Emit = ignore
+) -> WrittenManifest:
+    """Verify ``folder`` with all that is known, and add what it was found to be to its manifest."""
+    report = verify_folder(folder, named, emit=emit)
+    manifest = choose_manifest(folder, named).manifest
+    return _write(pin(manifest, folder, report, algorithms, emit), path)
+
+
+def _write(manifest: Manifest, path: Path | None) -> WrittenManifest:
+    text = to_toml(manifest)
+    if path is not None:
+        replace_file(path, text.encode())
+    return WrittenManifest(manifest, text, path)
