@@ -273,9 +273,7 @@ def draw_text(text: str) -> RenderableType:
 def draw_strength(strength: "Strength") -> RenderableType:
     """What a well-formed manifest can prove."""
     if strength.files is None:
-        return _verdict(
-            "well-formed", UNSURE, f"{strength.name}: its files are not known, so nothing can be proven by it"
-        )
+        return _verdict("well-formed", UNSURE, f"{strength.name}: its files are not known, so it proves nothing")
     counts = f"{strength.strong} of {strength.files} files have a strong digest"
     counts += f", {strength.weak} only a weak one" if strength.weak else ""
     counts += f", {strength.bare} none" if strength.bare else ""

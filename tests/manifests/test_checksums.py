@@ -1,3 +1,4 @@
+import contextlib
 import subprocess
 from pathlib import Path
 
@@ -44,7 +45,10 @@ def test_the_box_of_a_release_is_read() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "\n", "not a list", f"{MD5}  ../escape", f"{MD5}  /etc/passwd", f"{MD5}  .git/config", f"{'a' * 33}  odd", f"CRC32 (a) = {MD5}"],
+    [
+        "", "\n", "not a list", f"{MD5}  ../escape", f"{MD5}  /etc/passwd", f"{MD5}  .git/config",
+        f"{'a' * 33}  odd", f"CRC32 (a) = {MD5}",
+    ],
 )  # fmt: skip
 def test_what_is_no_list_or_leaves_the_folder_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(MalformedError):
@@ -56,10 +60,8 @@ def test_what_is_no_list_or_leaves_the_folder_is_refused(tmp_path: Path, text: s
 
 @given(st.text(max_size=300))
 def test_no_text_makes_the_reader_fall_over(text: str) -> None:
-    try:
+    with contextlib.suppress(MalformedError):
         read_checksums(text)
-    except MalformedError:
-        pass
 
 
 def test_a_binary_file_is_no_list(tmp_path: Path) -> None:
