@@ -32,7 +32,7 @@ class Progress:
 
 
 class StallWatch:
-    """How long no payload has come."""
+    """How long no payload has come: in seconds, and 0 exactly when some came since the last look."""
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
@@ -40,10 +40,11 @@ class StallWatch:
         self._since = time.monotonic()
 
     def waited(self, status: Status) -> float:
+        now = time.monotonic()
         if status.downloaded != self._downloaded or status.phase == "checking":
             self._downloaded = status.downloaded
-            self._since = time.monotonic()
-        return time.monotonic() - self._since
+            self._since = now
+        return now - self._since
 
     def is_stalled(self, status: Status) -> bool:
         return self.waited(status) > self._timeout

@@ -14,25 +14,32 @@ from magnetar.fetch.torrent import magnet_of
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What a check of every piece found. ``damaged`` names the files that lack a good piece, in the torrent's order.
+    """What a check of every piece found, in bytes of wanted payload.
 
-    ``resume`` lets a session go on from there.
+    ``damaged`` names the files that lack a good piece, in the torrent's order; ``complete`` says that none of them is
+    wanted. ``pieces`` tells for each piece whether it is good. ``resume`` lets a session go on from there.
     """
 
     total: int
     done: int
+    complete: bool
     damaged: tuple[str, ...]
+    pieces: tuple[bool, ...]
     resume: bytes
 
-    @property
-    def complete(self) -> bool:
-        return self.done == self.total
 
-
-def check_pieces(folder: Path, torrent: bytes, *, resume: bytes = b"", emit: Emit = ignore) -> Checked:
+def check_pieces(
+    folder: Path,
+    torrent: bytes,
+    *,
+    resume: bytes = b"",
+    unwanted: frozenset[str] = frozenset(),
+    emit: Emit = ignore,
+) -> Checked:
     """Hash what ``folder`` holds of a torrent (``.torrent`` bytes). Missing and short files are merely not good.
 
     ``resume`` adds the hashes that a version 2 torrent leaves to its peers; none of its claims are believed.
+    ``unwanted`` are the paths of files that were left out.
     Raises ``TorrentError``; ``UsageError`` or ``DiskError`` if a path leads through a link, is no plain file, or cannot
     be read.
     """
@@ -40,7 +47,7 @@ def check_pieces(folder: Path, torrent: bytes, *, resume: bytes = b"", emit: Emi
     check_destination(folder, metadata)  # a pipe in a file's place would be waited for without end
     magnet = magnet_of(metadata)
     with open_swarm(Network(offline=True)) as swarm:
-        transfer = swarm.join(Joining(folder, magnet, torrent, resume, check_only=True))
+        transfer = swarm.join(Joining(folder, magnet, torrent, resume, check_only=True, unwanted=unwanted))
         status = transfer.status()
         emit(Began("check", status.total))
         looked_at = 0
@@ -55,5 +62,7 @@ def check_pieces(folder: Path, torrent: bytes, *, resume: bytes = b"", emit: Emi
         if status.total > looked_at:
             emit(Moved("check", status.total - looked_at))
         emit(Ended("check"))
-        damaged = damaged_paths(load(torrent).ti, transfer.pieces())
-        return Checked(status.total, status.done, tuple(damaged), transfer.resume_data())
+        pieces = tuple(transfer.pieces())
+        damaged = tuple(damaged_paths(load(torrent).ti, pieces))
+        complete = unwanted.issuperset(damaged)
+        return Checked(status.total, status.done, complete, damaged, pieces, transfer.resume_data())

@@ -2,7 +2,7 @@
 
 import time
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from magnetar.errors import DiskError, NoSpace, OutsideError, TorrentError
@@ -11,10 +11,12 @@ from magnetar.fetch.arrival import Progress, StallWatch, stalled
 from magnetar.fetch.checking import check_pieces
 from magnetar.fetch.discovery import LOOK_EVERY, REACH_FURTHER_AFTER, Sightings, find_metadata, reachable
 from magnetar.fetch.disk import any_payload, check_destination, check_folder, check_space, part_hard_links, settle_sizes
+from magnetar.fetch.exposure import what_others_see
 from magnetar.fetch.magnet import Magnet
 from magnetar.fetch.metainfo import read_torrent, read_torrent_file
 from magnetar.fetch.options import DEFAULT_FETCH, FetchOptions
-from magnetar.fetch.protocol import Joining, Swarm, Transfer
+from magnetar.fetch.protocol import Joining, Status, Swarm, Transfer
+from magnetar.fetch.selection import left_out, narrow
 from magnetar.fetch.state import State, check_unclaimed, find_release, read_kept_torrent
 from magnetar.fetch.swarm import open_swarm
 from magnetar.fetch.torrent import Metadata, check_same, magnet_of
@@ -27,7 +29,8 @@ SAVE_EVERY = 60.0  # seconds
 class Fetched:
     """A release that is here. ``downloaded`` and ``uploaded`` are payload bytes of this run, ``seconds`` its time.
 
-    ``complete`` says that every piece was checked. ``healed`` is what had to be mended in the link.
+    ``complete`` says that every piece of every wanted file was checked; ``left_out`` are the paths of the others.
+    ``healed`` is what had to be mended in the link.
     """
 
     folder: Path
@@ -37,6 +40,7 @@ class Fetched:
     seconds: float
     complete: bool
     healed: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
 
 def fetch(
@@ -44,34 +48,43 @@ def fetch(
 ) -> Fetched:
     """Bring the release that ``target`` names into ``parent/NAME``, going on from whatever of it is there.
 
-    ``target`` is a link, the path of a ``.torrent`` file, or its bytes. When this returns, every piece has been
+    ``target`` is a link, the path of a ``.torrent`` file, or its bytes. When this returns, every wanted piece has been
     checked; a second call checks again and downloads nothing. Interrupted at any moment, even by kill -9, the next
     call goes on.
 
     Raises ``TorrentError`` before anything is written if the torrent is unsafe; ``MetadataTimeout``, ``Stalled``,
     ``NoSpace``, ``DiskError`` or ``FolderLocked`` if the world outside fails; ``UsageError`` if something else is in
-    the release's place. A ``KeyboardInterrupt`` passes through after the state was saved.
+    the release's place, or no file is selected. A ``KeyboardInterrupt`` passes through after the state was saved.
     """
     began = time.monotonic()
     magnet, torrent = _read_target(target)
     for note in magnet.healed:
         emit(Remarked(note))
     with ExitStack() as stack:
-        swarm = _Lazily(stack, options)
+        swarm = _Lazily(stack, options, emit)
         kept = find_release(parent, magnet)
         torrent = torrent or (_kept_torrent(kept, magnet) if kept else b"")
         if not torrent:
             torrent, magnet = find_metadata(swarm.open(), magnet, parent, options, emit)
         metadata = read_torrent(torrent)
         check_same(metadata, magnet)
+        wanted = narrow(metadata, options.include, options.exclude)
         folder = kept or parent / metadata.name
         check_folder(folder)
         check_unclaimed(folder, magnet_of(metadata))
         stack.enter_context(lock_folder(folder))
-        download = _Download(State(folder, metadata), torrent, magnet, swarm, options, emit)
+        download = _Download(State(folder, metadata), wanted, torrent, magnet, swarm, options, emit)
         download.run()
-    seconds = time.monotonic() - began
-    return Fetched(folder, metadata, download.downloaded, download.uploaded, seconds, True, magnet.healed)
+    return Fetched(
+        folder,
+        metadata,
+        download.downloaded,
+        download.uploaded,
+        seconds=time.monotonic() - began,
+        complete=True,
+        healed=magnet.healed,
+        left_out=tuple(sorted(left_out(metadata, wanted))),
+    )
 
 
 def _kept_torrent(folder: Path, magnet: Magnet) -> bytes:
@@ -87,14 +100,18 @@ def _kept_torrent(folder: Path, magnet: Magnet) -> bytes:
 class _Lazily:
     """One session for the whole run, and none at all if everything is here already."""
 
-    def __init__(self, stack: ExitStack, options: FetchOptions) -> None:
+    def __init__(self, stack: ExitStack, options: FetchOptions, emit: Emit) -> None:
         self._stack = stack
         self._options = options
+        self._emit = emit
         self._swarm: Swarm | None = None
 
     def open(self) -> Swarm:
         if self._swarm is None:
-            self._swarm = self._stack.enter_context(open_swarm(self._options.network))
+            for note in what_others_see(self._options):
+                self._emit(Remarked(note))
+            network = replace(self._options.network, upload=self._options.upload)
+            self._swarm = self._stack.enter_context(open_swarm(network))
         return self._swarm
 
 
@@ -111,9 +128,18 @@ class _Download:
     """One run on one folder, from what is there to all of it."""
 
     def __init__(
-        self, state: State, torrent: bytes, magnet: Magnet, swarm: _Lazily, options: FetchOptions, emit: Emit
+        self,
+        state: State,
+        wanted: Metadata,
+        torrent: bytes,
+        magnet: Magnet,
+        swarm: _Lazily,
+        options: FetchOptions,
+        emit: Emit,
     ) -> None:
         self._state = state
+        self._wanted = wanted
+        self._unwanted = left_out(state.metadata, wanted)
         self._torrent = torrent
         self._magnet = magnet
         self._swarm = swarm
@@ -128,15 +154,17 @@ class _Download:
     def run(self) -> None:
         folder, metadata = self._state.folder, self._state.metadata
         check_destination(folder, metadata)
-        check_space(folder, metadata)
+        check_space(folder, self._wanted)
         self._state.keep_torrent(self._torrent, complete=False)
         claims = self._survey()
         while not claims.complete:
             self._receive(claims)
             claims = _Claims(complete=True) if claims.proven else self._check()
-        settle_sizes(folder, metadata)
-        self._state.keep_torrent(self._torrent, complete=True)
+        settle_sizes(folder, self._wanted)
+        self._state.keep_torrent(self._torrent, complete=not self._unwanted)
         self._state.withdraw()
+        if not self._unwanted:
+            self._state.forget_fragments()
         if not self._needs_hashes:
             self._state.forget_resume()
 
@@ -150,7 +178,9 @@ class _Download:
 
     def _check(self) -> _Claims:
         folder = self._state.folder
-        checked = check_pieces(folder, self._torrent, resume=self._state.read_resume(), emit=self._emit)
+        checked = check_pieces(
+            folder, self._torrent, resume=self._state.read_resume(), unwanted=self._unwanted, emit=self._emit
+        )
         if not checked.complete:
             self._emit(Remarked(f"{checked.done:,} of {checked.total:,} bytes are here and good"))
         part_hard_links(folder, checked.damaged)
@@ -168,6 +198,7 @@ class _Download:
                 self._torrent,
                 claims.resume,
                 trusted=True,
+                unwanted=self._unwanted,
                 download_limit=options.download_limit,
                 upload_limit=options.upload_limit,
             )
@@ -191,8 +222,7 @@ class _Download:
         save_at = time.monotonic() + SAVE_EVERY
         while (status := sightings.look(transfer)).phase != "complete":
             progress.tell(status)
-            if watch.waited(status) > REACH_FURTHER_AFTER:
-                swarm.reach_further()
+            self._adjust_reach(swarm, status, watch)
             if watch.is_stalled(status):
                 raise stalled(self._state.metadata, status, watch, sightings)
             if self._needs_hashes and time.monotonic() > save_at:
@@ -200,6 +230,14 @@ class _Download:
                 save_at = time.monotonic() + max(SAVE_EVERY, 50 * took)
             swarm.wait(LOOK_EVERY)
         progress.end(status)
+
+    def _adjust_reach(self, swarm: Swarm, status: Status, watch: StallWatch) -> None:
+        """Slower ways to peers are tried while nothing comes; who was met there stays when payload flows again."""
+        waited = watch.waited(status)
+        if waited > REACH_FURTHER_AFTER:
+            swarm.reach_further()
+        elif status.downloaded and not waited:
+            swarm.reach_further(False)
 
     def _stop(self, transfer: Transfer, *, disk_failed: bool) -> None:
         """Leave an account of what is on disk, and vouch for it, since nothing writes any more.

@@ -4,7 +4,7 @@ One of the two modules that know libtorrent; the other is ``magnetar.fetch.swarm
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -104,6 +104,12 @@ def payload_paths(info: Any) -> dict[int, str]:
     if not paths:
         raise TorrentError("the torrent holds no files")
     return paths
+
+
+def file_priorities(info: Any, unwanted: Collection[str]) -> list[int]:
+    """libtorrent's priority of each entry of the layout: 0 for padding and what is left out, else its default, 4."""
+    wanted = {index for index, path in payload_paths(info).items() if path not in unwanted}
+    return [4 if index in wanted else 0 for index in range(info.layout().num_files())]
 
 
 def damaged_paths(info: Any, pieces: Sequence[bool]) -> list[str]:

@@ -1,49 +1,119 @@
 """How a download or a seeding is to be done."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from magnetar.fetch.protocol import Network
+from magnetar.fetch.mirror import Mirror
+from magnetar.fetch.protocol import Encryption, Network
 
 
 @dataclass(frozen=True, slots=True)
-class FetchOptions:
-    """How to fetch. Times are in seconds, limits in bytes a second.
+class SwarmOptions:
+    """How to meet the swarm. Limits are in bytes a second, and hold for nearby peers too.
 
-    ``peers`` and ``trackers`` are asked besides those of the link. ``loopback`` stays on 127.0.0.1 and asks only
-    trackers and peers there. ``listen`` is ``host:port``; empty leaves the choice to us.
+    ``peers`` and ``trackers`` are asked besides those of the link.
+
+    ``dht`` looks for peers in the distributed hash table, beginning at ``dht_nodes`` (``host:port`` each) instead of
+    the well-known nodes if any are given. ``trackers_only`` asks nobody but trackers and the peers
+    that were named: no DHT, no exchange of peers. ``lan`` also calls for peers on the local network (BEP 14).
+    ``loopback`` stays on 127.0.0.1 and asks only trackers and peers there.
+
+    ``listen`` is ``host:port``; empty leaves the choice to us, on ``port`` if that is not 0, and on ``interface`` (the
+    name of a network interface, or one of its addresses) alone if that is not empty: nothing goes by another way.
+    ``proxy`` is ``socks5://[user:password@]host:port`` or ``http://…``: all connections pass through it, and nobody can
+    connect to us. ``anonymous`` keeps the client's name and version to ourselves; it does not hide the address.
+
+    ``encryption`` of the protocol is "allowed", "required" or "refused". ``utp`` connects over uTP from the beginning,
+    rather than only when nothing comes: slower on fast lines, of use where a network throttles TCP.
     """
 
     peers: tuple[tuple[str, int], ...] = ()
     trackers: tuple[str, ...] = ()
-    fallback_trackers: bool = True
     dht: bool = True
+    dht_nodes: tuple[str, ...] = ()
+    trackers_only: bool = False
+    lan: bool = False
     loopback: bool = False
     listen: str = ""
-    metadata_timeout: float = 120.0
-    stall_timeout: float = 300.0
-    download_limit: int | None = None
+    port: int = 0
+    interface: str = ""
+    proxy: str = ""
+    anonymous: bool = False
+    encryption: Encryption = "allowed"
+    utp: bool = False
     upload_limit: int | None = None
 
     @property
     def network(self) -> Network:
-        return Network(listen=self.listen, dht=self.dht, loopback=self.loopback)
+        """The same, as a session takes it."""
+        return Network(
+            listen=self.listen,
+            port=self.port,
+            interface=self.interface,
+            proxy=self.proxy,
+            dht=self.dht and not self.trackers_only,
+            bootstrap=self.dht_nodes,
+            peer_exchange=not self.trackers_only,
+            lan=self.lan,
+            loopback=self.loopback,
+            anonymous=self.anonymous,
+            encryption=self.encryption,
+            utp=self.utp,
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class SeedOptions:
-    """How to seed. ``trackers`` go into a new torrent's metadata and are announced to; ``piece_length`` is in bytes."""
+class FetchOptions(SwarmOptions):
+    """How to fetch. Times are in seconds.
 
-    peers: tuple[tuple[str, int], ...] = ()
-    trackers: tuple[str, ...] = ()
-    dht: bool = True
-    loopback: bool = False
-    listen: str = ""
-    upload_limit: int | None = None
-    piece_length: int | None = None
+    ``include`` and ``exclude`` are globs over paths below the release's folder and over bare file names, ``*`` crossing
+    slashes: a file is wanted if it matches some ``include`` (or there are none) and no ``exclude``.
+
+    ``adopt`` names files and folders that may hold some of the release already: what fits is copied from there (on file
+    systems that can, without using space), or with ``adopt_links`` linked where the whole file is good.
+
+    ``mirrors`` are asked by HTTP for what no peer has, or few have; every piece from them is hashed like any other.
+
+    ``upload`` False takes without giving. After the last piece the swarm is left, unless ``seed`` says to stay until
+    stopped, or ``seed_ratio`` (bytes sent for each byte of the release) or ``seed_time`` until that is reached.
+    """
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    adopt: tuple[Path, ...] = ()
+    adopt_links: bool = False
+    mirrors: tuple[Mirror, ...] = ()
+    fallback_trackers: bool = True
+    metadata_timeout: float = 120.0
+    stall_timeout: float = 300.0
+    download_limit: int | None = None
+    upload: bool = True
+    seed: bool = False
+    seed_ratio: float | None = None
+    seed_time: float | None = None
 
     @property
-    def network(self) -> Network:
-        return Network(listen=self.listen, dht=self.dht, loopback=self.loopback)
+    def stays(self) -> bool:
+        """Whether to go on seeding after the last piece."""
+        return self.seed or self.seed_ratio is not None or self.seed_time is not None
+
+
+@dataclass(frozen=True, slots=True)
+class SeedOptions(SwarmOptions):
+    """How to seed.
+
+    ``trackers`` also go into a new torrent's metadata; ``piece_length`` of it is in bytes. ``torrents`` are the bytes
+    of ``.torrent`` files: a folder without a torrent of its own, whose files are those of one of them, is served under
+    that one's infohash, so that its swarm is not split.
+
+    It ends when stopped, or for each release when ``seed_ratio`` (bytes sent for each byte of it) or ``seed_time``
+    (seconds) is reached.
+    """
+
+    piece_length: int | None = None
+    torrents: tuple[bytes, ...] = ()
+    seed_ratio: float | None = None
+    seed_time: float | None = None
 
 
 DEFAULT_FETCH = FetchOptions()

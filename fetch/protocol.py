@@ -10,20 +10,33 @@ from magnetar.events import TrackerAnswered
 from magnetar.fetch.magnet import Magnet
 
 Phase = Literal["metadata", "checking", "downloading", "complete"]
+Encryption = Literal["allowed", "required", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
     """How a swarm meets the world.
 
-    ``listen`` is ``host:port``, several joined by commas; "" leaves the choice to us. ``loopback`` stays on 127.0.0.1
-    and asks nobody else. ``offline`` neither listens nor connects: enough to check what is on disk.
+    ``listen`` is ``host:port``, several joined by commas; "" leaves the choice to us, on ``port`` (0: any) and
+    ``interface`` ("": all). ``loopback`` stays on 127.0.0.1 and asks nobody else. ``offline`` neither listens nor
+    connects: enough to check what is on disk. ``utp`` connects over uTP from the beginning, ``upload`` False sends no
+    payload. ``bootstrap`` are the first nodes of the DHT to ask, ``host:port`` each; empty leaves them to the library.
     """
 
     listen: str = ""
+    port: int = 0
+    interface: str = ""
+    proxy: str = ""
     dht: bool = True
+    bootstrap: tuple[str, ...] = ()
+    peer_exchange: bool = True
+    lan: bool = False
     loopback: bool = False
     offline: bool = False
+    anonymous: bool = False
+    encryption: Encryption = "allowed"
+    utp: bool = False
+    upload: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +45,7 @@ class Joining:
 
     ``resume`` is what ``Transfer.resume_data`` gave; its claims about pieces are believed only if ``trusted``.
     ``check_only`` never writes payload. Limits are bytes a second; they hold for every peer, nearby ones too.
+    ``unwanted`` are the paths of files that are left out: pieces that they share with a wanted file are fetched whole.
     """
 
     folder: Path
@@ -40,14 +54,16 @@ class Joining:
     resume: bytes = b""
     trusted: bool = False
     check_only: bool = False
+    unwanted: frozenset[str] = frozenset()
     download_limit: int | None = None
     upload_limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Where a transfer stands. ``done`` of ``total`` payload bytes are there and proven; while ``phase`` is
-    "checking", ``done`` is how many were looked at. ``downloaded`` and ``uploaded`` count payload in this session.
+    """Where a transfer stands. ``done`` of ``total`` wanted payload bytes are there and proven, counted by the piece;
+    while ``phase`` is "checking", ``done`` is how many were looked at. "complete" says that every piece of every wanted
+    file is there and proven. ``downloaded`` and ``uploaded`` count payload in this session.
     """
 
     phase: Phase
@@ -130,8 +146,8 @@ class Swarm(Protocol):
         """Sleep until something happens, but no longer than ``seconds``, nor so long that Ctrl-C would lag."""
         ...
 
-    def reach_further(self) -> None:
-        """Try the slower ways to peers too: some can be reached over uTP only."""
+    def reach_further(self, wanted: bool = True) -> None:
+        """Try the slower ways to peers too: some can be reached over uTP only. ``wanted`` False: no longer."""
         ...
 
     def close(self) -> None: ...

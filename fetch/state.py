@@ -2,7 +2,8 @@
 
 ``origin.json`` (``magnetar.manifests.origin``) says which torrent; ``release.torrent`` is its metadata, never fetched
 twice; ``resume`` is the session's own account; ``stamps.json`` is there only after a clean stop, and makes that
-account believable: it notes the size and time of change of every file when the account was written.
+account believable: it notes the size and time of change of every file when the account was written. ``.*.parts`` holds
+bytes of files that were left out, where a piece reaches from them into a wanted file.
 """
 
 import json
@@ -72,6 +73,14 @@ class State:
             (self.path / RESUME_FILE).unlink(missing_ok=True)
         except OSError as error:
             raise disk_failure(error, self.path) from error
+
+    def forget_fragments(self) -> None:
+        """Drop what was kept of files that were left out once, where a piece reaches into them."""
+        for path in self.path.glob(".*.parts"):
+            try:
+                path.unlink()
+            except OSError as error:
+                raise disk_failure(error, path) from error
 
     def _stamps(self) -> dict[str, list[int]]:
         stamps = {}

@@ -5,7 +5,6 @@ One of the two modules that know libtorrent; the other is ``magnetar.fetch.metai
 """
 
 import errno
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,9 +15,10 @@ import libtorrent
 from magnetar.errors import DiskError, NoSpace, OutsideError
 from magnetar.events import TrackerAnswered
 from magnetar.fetch.magnet import Magnet
-from magnetar.fetch.metainfo import bare_torrent, foreign_errors, load, payload_paths
+from magnetar.fetch.metainfo import bare_torrent, damaged_paths, file_priorities, foreign_errors, load, payload_paths
 from magnetar.fetch.protocol import FileFailed, Joining, Network, Notice, Phase, PieceFailed, Status, Swarm
-from magnetar.files import OUT_OF_SPACE
+from magnetar.fetch.settings import listening_place, must_listen, settings_of
+from magnetar.files import OUT_OF_SPACE, STATE_FOLDER
 
 lt: Any = libtorrent  # its stubs are partly wrong
 
@@ -27,37 +27,7 @@ LISTEN_PATIENCE = 5.0
 ASK_EVERY = 1.0
 DISK_PATIENCE = 60.0  # seconds
 
-_EVERYWHERE = "0.0.0.0:6881,[::]:6881"
-_LOOPBACK = "127.0.0.1:0"
 _ALERTS = lt.alert_category.error | lt.alert_category.status | lt.alert_category.storage | lt.alert_category.tracker
-
-_COMMON = {
-    "alert_mask": _ALERTS,
-    "user_agent": "magnetar",
-    # Over loopback and fast lines, outgoing uTP costs a factor of ten and half of the CPU; incoming stays on for
-    # peers that can be reached in no other way.
-    "enable_outgoing_utp": False,
-    # Milliseconds. Peers are connected on a tick, so the default of 500 is what a small release would wait for.
-    "tick_interval": 100,
-    "aio_threads": 4,
-    "hashing_threads": min(4, os.cpu_count() or 1),
-    # The defaults try dead trackers one by one.
-    "announce_to_all_trackers": True,
-    "announce_to_all_tiers": True,
-    "enable_upnp": False,
-    "enable_natpmp": False,
-    "enable_lsd": False,
-    "webtorrent_stun_server": "",
-}
-_ALONE = {"enable_dht": False, "dht_bootstrap_nodes": "", "enable_ip_notifier": False}
-_NEARBY = {**_ALONE, "allow_multiple_connections_per_ip": True}
-_OFFLINE = {
-    **_ALONE,
-    "listen_interfaces": "",
-    "enable_incoming_tcp": False,
-    "enable_outgoing_tcp": False,
-    "enable_incoming_utp": False,
-}
 
 _PHASES: dict[int, Phase] = {
     lt.torrent_status.states.downloading_metadata: "metadata",
@@ -81,13 +51,17 @@ class LibtorrentSwarm:
     """A :class:`magnetar.fetch.protocol.Swarm`."""
 
     def __init__(self, network: Network) -> None:
+        self._network = network
         self._transfers: dict[Any, LibtorrentTransfer] = {}
         self._listening = ""
         self._not_listening = ""
         self._dht_nodes = 0
+        self._reaches_further = False
         self._asked = 0.0
         with _outside("the network session cannot start"):
-            self._session: Any = lt.session(lt.session_params(_settings(network)))
+            self._session: Any = lt.session({"alert_mask": _ALERTS, **settings_of(network)})
+        if not network.upload:
+            self._serve_nobody_nearby()
         if not network.offline:
             self._await_port(network)
 
@@ -100,10 +74,10 @@ class LibtorrentSwarm:
         return self._dht_nodes
 
     def join(self, joining: Joining) -> "LibtorrentTransfer":
-        params = _parameters(joining)
+        params = _parameters(joining, self._network)
         with foreign_errors("the torrent cannot be joined"):
             handle = self._session.add_torrent(params)
-        transfer = LibtorrentTransfer(handle, self, joining.magnet)
+        transfer = LibtorrentTransfer(handle, self, joining)
         self._transfers[handle] = transfer
         return transfer
 
@@ -115,8 +89,10 @@ class LibtorrentSwarm:
         for alert in self._session.pop_alerts():
             self._dispatch(alert)
 
-    def reach_further(self) -> None:
-        self._session.apply_settings({"enable_outgoing_utp": True})
+    def reach_further(self, wanted: bool = True) -> None:
+        if wanted != self._reaches_further:
+            self._reaches_further = wanted
+            self._session.apply_settings({"enable_outgoing_utp": wanted or self._network.utp})
 
     def close(self) -> None:
         self._transfers.clear()
@@ -125,6 +101,11 @@ class LibtorrentSwarm:
     def remove(self, handle: Any) -> None:
         self._transfers.pop(handle, None)
         self._session.remove_torrent(handle)
+
+    def _serve_nobody_nearby(self) -> None:
+        """Peers on this machine and its network are served beyond all limits, unless told otherwise."""
+        nearby = lt.session.local_peer_class_id
+        self._session.set_peer_class(nearby, {**self._session.get_peer_class(nearby), "ignore_unchoke_slots": False})
 
     def _dispatch(self, alert: Any) -> None:
         if isinstance(alert, lt.listen_succeeded_alert):
@@ -143,9 +124,9 @@ class LibtorrentSwarm:
         deadline = time.monotonic() + LISTEN_PATIENCE
         while not (self._listening or self._not_listening) and time.monotonic() < deadline:
             self.wait(LONGEST_WAIT)
-        if self.port == 0 and (network.listen or network.loopback):
+        if self.port == 0 and must_listen(network):
             raise OutsideError(
-                f"cannot listen on {network.listen or _LOOPBACK}: {self._not_listening or 'no answer'}",
+                f"cannot listen on {listening_place(network)}: {self._not_listening or 'no answer'}",
                 hint="choose another address or port to listen on",
             )
 
@@ -153,10 +134,11 @@ class LibtorrentSwarm:
 class LibtorrentTransfer:
     """A :class:`magnetar.fetch.protocol.Transfer`."""
 
-    def __init__(self, handle: Any, swarm: LibtorrentSwarm, magnet: Magnet) -> None:
+    def __init__(self, handle: Any, swarm: LibtorrentSwarm, joining: Joining) -> None:
         self._handle = handle
         self._swarm = swarm
-        self._magnet = magnet
+        self._magnet = joining.magnet
+        self._unwanted = joining.unwanted
         self._notices: list[Notice] = []
         self._resume: bytes | OutsideError | None = None
         self._flushed = False
@@ -165,7 +147,7 @@ class LibtorrentTransfer:
         with foreign_errors("the torrent is gone"):
             status = self._handle.status(0)
         phase: Phase = _PHASES.get(int(status.state), "checking")
-        if phase == "downloading" and status.is_seeding:
+        if phase == "downloading" and (status.is_seeding or self._has_all_wanted(status)):
             phase = "complete"
         looked_at = status.total * status.progress_ppm // 1_000_000
         return Status(
@@ -177,6 +159,13 @@ class LibtorrentTransfer:
             peers=status.num_peers,
             seeds=status.num_seeds,
         )
+
+    def _has_all_wanted(self, status: Any) -> bool:
+        """libtorrent may call a selection finished before its last piece was checked, so the pieces are asked."""
+        if not (self._unwanted and status.is_finished):
+            return False
+        lacking = damaged_paths(self._handle.torrent_file(), self.pieces())
+        return self._unwanted.issuperset(lacking)
 
     def notices(self) -> Sequence[Notice]:
         notices, self._notices = self._notices, []
@@ -239,38 +228,32 @@ class LibtorrentTransfer:
             self._swarm.wait(LONGEST_WAIT)
 
 
-def _settings(network: Network) -> dict[str, Any]:
-    if network.offline:
-        return {**_COMMON, **_OFFLINE}
-    listen: dict[str, Any] = {"listen_interfaces": network.listen or (_LOOPBACK if network.loopback else _EVERYWHERE)}
-    if network.listen:  # as asked, or not at all
-        listen |= {"listen_system_port_fallback": False, "max_retry_port_bind": 0}
-    if network.loopback:
-        return {**_COMMON, **_NEARBY, **listen}
-    return {**_COMMON, **({} if network.dht else _ALONE), **listen}
-
-
-def _parameters(joining: Joining) -> Any:
+def _parameters(joining: Joining, network: Network) -> Any:
     if joining.torrent:
         params = _resumed(joining) or load(joining.torrent)
         # Where each file lies is decided here and nowhere else: whatever resume data says is overwritten.
         params.renamed_files = payload_paths(params.ti)
+        if joining.unwanted:
+            params.file_priorities = file_priorities(params.ti, joining.unwanted)
     else:
         params = lt.add_torrent_params()
         params.info_hashes = _info_hashes(joining.magnet)
     params.save_path = str(joining.folder.resolve())
+    params.part_file_dir = STATE_FOLDER  # below save_path, whatever one writes here
     params.trackers = list(joining.magnet.trackers)
     params.tracker_tiers = []
     params.url_seeds = list(joining.magnet.web_seeds)
     params.peers = list(joining.magnet.peers)
-    params.flags = _flags(joining)
+    params.flags = _flags(joining, network)
     params.download_limit = joining.download_limit or -1
     params.upload_limit = joining.upload_limit or -1
     return params
 
 
-def _flags(joining: Joining) -> int:
+def _flags(joining: Joining, network: Network) -> int:
     flags = int(lt.torrent_flags.duplicate_is_error)
+    if not network.peer_exchange:
+        flags |= int(lt.torrent_flags.disable_pex)
     if joining.check_only:
         flags |= int(lt.torrent_flags.upload_mode)
     if not joining.torrent:

@@ -10,11 +10,11 @@ from magnetar.errors import FolderLocked, MetadataTimeout, Stalled, TorrentError
 from magnetar.events import Began, Ended, Event, Moved, Remarked, SwarmSeen, TrackerAnswered
 from magnetar.fetch.download import fetch
 from magnetar.fetch.magnet import Magnet, parse_magnet
-from magnetar.fetch.metainfo import create_torrent, read_torrent
+from magnetar.fetch.metainfo import create_torrent
 from magnetar.fetch.seed import Seeding
 from magnetar.files import STATE_FOLDER, lock_folder
 from magnetar.manifests.origin import Origin, read_origin
-from tests.fetch.world import NEARBY, SIZES, contents, serve, write_release
+from tests.fetch.world import HYBRID, NEARBY, SIZES, V1, V2, contents, flip_byte, publish, serve, write_release
 
 TOTAL = sum(SIZES.values())
 
@@ -71,16 +71,16 @@ def test_what_was_healed_in_the_link_is_told(tmp_path: Path, published: Seeding)
     assert [event.text for event in events if isinstance(event, Remarked)] == list(fetched.healed)
 
 
-@pytest.mark.parametrize("version", [64, 32, 0], ids=["v1", "v2", "hybrid"])
+@pytest.mark.parametrize("version", [V1, V2, HYBRID], ids=["v1", "v2", "hybrid"])
 def test_every_version_of_the_protocol_is_fetched_by_link(tmp_path: Path, version: int) -> None:
     release = write_release(tmp_path / "published" / "r", {"a": 300_001, "b/c": 99, "d": 65_536})
-    _publish(release, version)
+    publish(release, version)
     with serve(release) as seeding:
         fetched = fetch(seeding.magnet, tmp_path / "new", options=NEARBY)
         assert contents(fetched.folder) == contents(release)
-    assert bool(fetched.metadata.infohash_v1) == (version != 32)
-    assert bool(fetched.metadata.infohash_v2) == (version != 64)
-    _damage_one_piece(fetched.folder / "a", 150_000)
+    assert bool(fetched.metadata.infohash_v1) == (version != V2)
+    assert bool(fetched.metadata.infohash_v2) == (version != V1)
+    flip_byte(fetched.folder / "a", 150_000)
     with serve(release) as seeding:
         again = fetch(seeding.magnet, tmp_path / "new", options=NEARBY)
         assert contents(again.folder) == contents(release)
@@ -122,7 +122,7 @@ def test_names_that_differ_only_in_case_both_arrive(tmp_path: Path) -> None:
 
 def test_a_release_of_many_small_files_arrives(tmp_path: Path) -> None:
     release = write_release(tmp_path / "published" / "many", {f"layer{n % 40}/t{n}": 50 + n for n in range(2000)})
-    _publish(release, 64)
+    publish(release, V1)
     with serve(release) as seeding:
         assert contents(fetch(seeding.magnet, tmp_path / "new", options=NEARBY).folder) == contents(release)
 
@@ -210,22 +210,3 @@ def test_a_fetch_that_returns_has_its_bytes_on_disk_and_not_only_in_memory(tmp_p
         for attempt in range(8):
             fetched = fetch(seeding.magnet, tmp_path / str(attempt), options=NEARBY)
             assert contents(fetched.folder) == contents(release)
-
-
-def _publish(folder: Path, version: int) -> None:
-    """Put a torrent of that version (libtorrent's flag) where the seeder looks for the folder's own."""
-    paths = sorted(path.relative_to(folder.parent).as_posix() for path in folder.rglob("*") if path.is_file())
-    entries = [lt.create_file_entry(path, (folder.parent / path).stat().st_size) for path in paths]
-    draft = lt.create_torrent(entries, 16384, version)
-    lt.set_piece_hashes(draft, str(folder.parent), lambda _piece: None)
-    (folder / STATE_FOLDER).mkdir()
-    (folder / STATE_FOLDER / "release.torrent").write_bytes(lt.bencode(draft.generate()))
-    assert read_torrent((folder / STATE_FOLDER / "release.torrent").read_bytes()).name == folder.name
-
-
-def _damage_one_piece(path: Path, place: int) -> None:
-    with path.open("r+b") as stream:
-        stream.seek(place)
-        byte = stream.read(1)[0]
-        stream.seek(place)
-        stream.write(bytes([byte ^ 1]))

@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import libtorrent as lt
+
 from magnetar.fetch.options import FetchOptions, SeedOptions
 from magnetar.fetch.seed import Seeding, seed
+from magnetar.files import STATE_FOLDER
 
 NEARBY = FetchOptions(loopback=True, metadata_timeout=20, stall_timeout=20)
 SIZES = {
@@ -36,6 +39,32 @@ def contents(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.relative_to(folder).parts[0] != ".magnetar"
     }
+
+
+HYBRID, V2, V1 = 0, 32, 64
+"""libtorrent's flags for the versions of the protocol."""
+
+
+def publish(folder: Path, version: int, piece_length: int = 16384, *, private: bool = False) -> bytes:
+    """Put a torrent of that version where the seeder looks for the folder's own."""
+    paths = sorted(path.relative_to(folder.parent).as_posix() for path in folder.rglob("*") if path.is_file())
+    entries = [lt.create_file_entry(path, (folder.parent / path).stat().st_size) for path in paths]
+    draft = lt.create_torrent(entries, piece_length, version)
+    draft.set_priv(private)
+    lt.set_piece_hashes(draft, str(folder.parent), lambda _piece: None)
+    torrent = bytes(lt.bencode(draft.generate()))
+    (folder / STATE_FOLDER).mkdir(exist_ok=True)
+    (folder / STATE_FOLDER / "release.torrent").write_bytes(torrent)
+    return torrent
+
+
+def flip_byte(path: Path, place: int) -> None:
+    """Change one bit of a file, and nothing else."""
+    with path.open("r+b") as stream:
+        stream.seek(place)
+        byte = stream.read(1)[0]
+        stream.seek(place)
+        stream.write(bytes([byte ^ 1]))
 
 
 @contextmanager
