@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from magnetar.convert.containers import INDEX_SUFFIXES
+from magnetar.convert.grok import FILE as GROK_FILE
 from magnetar.convert.split import find_split, split_stem
 from magnetar.errors import CheckpointError, UsageError
 from magnetar.files import disk_failure
@@ -42,7 +43,13 @@ def _find_files(path: Path) -> tuple[Path, tuple[Path, ...]]:
     if not path.is_dir():
         raise UsageError(f"{path}: there is no such file or folder", hint="check the path")
     names = sorted(entry.name for entry in path.iterdir() if entry.is_file())
-    chosen = find_split(names) or _published(names) or _for_transformers(names) or _for_llama_cpp(path, names)
+    chosen = (
+        [name for name in names if GROK_FILE.fullmatch(name)]
+        or find_split(names)
+        or _published(names)
+        or _for_transformers(names)
+        or _for_llama_cpp(path, names)
+    )
     if not chosen:
         raise CheckpointError(
             f"{path}: holds no weights{'; it is empty' if not any(path.iterdir()) else ''}",

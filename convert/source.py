@@ -8,6 +8,7 @@ from magnetar.convert.architecture import Architecture
 from magnetar.convert.checkpoint import Checkpoint
 from magnetar.convert.containers import open_file, open_files, open_joined, read_document
 from magnetar.convert.ggufmodel import read_architecture
+from magnetar.convert.grok import is_grok, open_grok
 from magnetar.convert.layouts import check_tensors, detect_layout, find_layout
 from magnetar.convert.search import find_files, is_gguf, is_published
 from magnetar.convert.split import split_stem
@@ -59,6 +60,11 @@ def open_source(path: Path, *, from_layout: str | None = None) -> Source:
     Raises ``UsageError`` (no such path), ``CheckpointError``, ``UnsafePickle``, ``LayoutError`` or ``DiskError``.
     """
     folder, files = find_files(path)
+    if is_grok(files):
+        raise LayoutError(
+            f"{folder}: Grok-1 is of another family than those that can be rearranged",
+            hint="convert it with its own names: --to safetensors",
+        )
     if not is_gguf(files):
         _find_configuration(folder, files)  # said before a large file is looked at
     checkpoint = _open(files)
@@ -107,6 +113,8 @@ def _find_tokenizer(folder: Path) -> Path | None:
 
 
 def _open(files: tuple[Path, ...]) -> Checkpoint:
+    if is_grok(files):
+        return open_grok(files)
     stem = split_stem(files[0].name)
     if stem:
         return open_joined(files, stem)
