@@ -23,7 +23,8 @@ class Sightings:
         self._swarm = swarm
         self._emit = emit
         self._trackers: dict[str, TrackerAnswered] = {}
-        self._most_peers = 0
+        self.most_peers = 0
+        self.most_seeds = 0
         self._last: SwarmSeen | None = None
 
     def look(self, transfer: Transfer) -> Status:
@@ -31,7 +32,8 @@ class Sightings:
         for notice in transfer.notices():
             self._take(notice)
         status = transfer.status()
-        self._most_peers = max(self._most_peers, status.peers)
+        self.most_peers = max(self.most_peers, status.peers)
+        self.most_seeds = max(self.most_seeds, status.seeds)
         seen = SwarmSeen(status.peers, status.seeds, self._swarm.dht_nodes, status.uploaded)
         if seen != self._last:
             self._emit(seen)
@@ -45,7 +47,7 @@ class Sightings:
             for url, answer in self._trackers.items()
         ]
         trackers = "; ".join(answers) or "no tracker answered"
-        return f"{self._most_peers} peers at most, {self._swarm.dht_nodes} DHT nodes; {trackers}"
+        return f"{self.most_peers} peers at most, {self._swarm.dht_nodes} DHT nodes; {trackers}"
 
     def _take(self, notice: Notice) -> None:
         match notice:

@@ -56,13 +56,28 @@ def check_space(folder: Path, metadata: Metadata) -> None:
             f"{largest.path}: has {largest.size:,} bytes, and {reason} {limit:,}",
             hint="choose another file system with --dir",
         )
-    missing = sum(max(0, file.size - _allocated(folder / file.path)) for file in metadata.files)
-    free = shutil.disk_usage(folder).free
+    missing, free = missing_bytes(folder, metadata), free_bytes(folder)
     if missing > free:
         raise NoSpace(
             f"{folder}: {missing:,} bytes are still to come, and only {free:,} are free",
             hint=f"make {missing - free:,} bytes of space, or choose another disk with --dir",
         )
+
+
+def missing_bytes(folder: Path, metadata: Metadata) -> int:
+    """Disk space that the files would still take, in bytes."""
+    return sum(max(0, file.size - _allocated(folder / file.path)) for file in metadata.files)
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes free where ``folder`` is, or would be made. Raises ``DiskError``."""
+    there = folder
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    try:
+        return shutil.disk_usage(there).free
+    except OSError as error:
+        raise disk_failure(error, there) from error
 
 
 def part_hard_links(folder: Path, paths: Iterable[str]) -> None:

@@ -5,7 +5,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from magnetar.errors import DiskError, NoSpace, OutsideError, TorrentError
+from magnetar.errors import DiskError, NoSpace, OutsideError
 from magnetar.events import Emit, Remarked, ignore
 from magnetar.fetch.arrival import Progress, StallWatch, stalled
 from magnetar.fetch.checking import check_pieces
@@ -13,12 +13,13 @@ from magnetar.fetch.discovery import LOOK_EVERY, REACH_FURTHER_AFTER, Sightings,
 from magnetar.fetch.disk import any_payload, check_destination, check_folder, check_space, part_hard_links, settle_sizes
 from magnetar.fetch.exposure import what_others_see
 from magnetar.fetch.magnet import Magnet
-from magnetar.fetch.metainfo import read_torrent, read_torrent_file
+from magnetar.fetch.metainfo import read_torrent
 from magnetar.fetch.options import DEFAULT_FETCH, FetchOptions
 from magnetar.fetch.protocol import Joining, Status, Swarm, Transfer
 from magnetar.fetch.selection import left_out, narrow
-from magnetar.fetch.state import State, check_unclaimed, find_release, read_kept_torrent
+from magnetar.fetch.state import State, check_unclaimed, find_release, kept_torrent
 from magnetar.fetch.swarm import open_swarm
+from magnetar.fetch.target import Target, read_target
 from magnetar.fetch.torrent import Metadata, check_same, magnet_of
 from magnetar.files import lock_folder
 
@@ -43,9 +44,7 @@ class Fetched:
     left_out: tuple[str, ...] = ()
 
 
-def fetch(
-    target: Magnet | Path | bytes, parent: Path, *, options: FetchOptions = DEFAULT_FETCH, emit: Emit = ignore
-) -> Fetched:
+def fetch(target: Target, parent: Path, *, options: FetchOptions = DEFAULT_FETCH, emit: Emit = ignore) -> Fetched:
     """Bring the release that ``target`` names into ``parent/NAME``, going on from whatever of it is there.
 
     ``target`` is a link, the path of a ``.torrent`` file, or its bytes. When this returns, every wanted piece has been
@@ -57,13 +56,13 @@ def fetch(
     the release's place, or no file is selected. A ``KeyboardInterrupt`` passes through after the state was saved.
     """
     began = time.monotonic()
-    magnet, torrent = _read_target(target)
+    magnet, torrent = read_target(target)
     for note in magnet.healed:
         emit(Remarked(note))
     with ExitStack() as stack:
         swarm = _Lazily(stack, options, emit)
         kept = find_release(parent, magnet)
-        torrent = torrent or (_kept_torrent(kept, magnet) if kept else b"")
+        torrent = torrent or (kept_torrent(kept, magnet) if kept else b"")
         if not torrent:
             torrent, magnet = find_metadata(swarm.open(), magnet, parent, options, emit)
         metadata = read_torrent(torrent)
@@ -85,16 +84,6 @@ def fetch(
         healed=magnet.healed,
         left_out=tuple(sorted(left_out(metadata, wanted))),
     )
-
-
-def _kept_torrent(folder: Path, magnet: Magnet) -> bytes:
-    """The metadata that the folder remembers, if it is still whole and of that torrent; else empty."""
-    torrent = read_kept_torrent(folder)
-    try:
-        check_same(read_torrent(torrent), magnet)
-    except TorrentError:
-        return b""
-    return torrent
 
 
 class _Lazily:
@@ -255,11 +244,3 @@ class _Download:
         began = time.monotonic()
         self._state.keep_resume(transfer.resume_data())
         return time.monotonic() - began
-
-
-def _read_target(target: Magnet | Path | bytes) -> tuple[Magnet, bytes]:
-    """The link that a target is or amounts to, and the ``.torrent`` bytes if it has them."""
-    if isinstance(target, Magnet):
-        return target, b""
-    content = target if isinstance(target, bytes) else read_torrent_file(target)
-    return magnet_of(read_torrent(content)), content

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from magnetar.errors import UsageError
+from magnetar.errors import TorrentError, UsageError
 from magnetar.fetch.magnet import Magnet
-from magnetar.fetch.torrent import Metadata
+from magnetar.fetch.metainfo import read_torrent
+from magnetar.fetch.torrent import Metadata, check_same
 from magnetar.files import STATE_FOLDER, disk_failure, replace_file
 from magnetar.manifests.origin import Origin, read_origin, record_origin
 
@@ -96,6 +97,16 @@ class State:
 def read_kept_torrent(folder: Path) -> bytes:
     """The metadata that a folder remembers; empty if it remembers none."""
     return read_small(folder / STATE_FOLDER / TORRENT_FILE) or b""
+
+
+def kept_torrent(folder: Path, magnet: Magnet) -> bytes:
+    """The metadata that a folder remembers, if it is still whole and of the torrent that the link names; else empty."""
+    torrent = read_kept_torrent(folder)
+    try:
+        check_same(read_torrent(torrent), magnet)
+    except TorrentError:
+        return b""
+    return torrent
 
 
 def find_release(parent: Path, magnet: Magnet) -> Path | None:
