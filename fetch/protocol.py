@@ -1,6 +1,6 @@
 """The swarm as the rest of the package sees it, on one screen and without libtorrent, so that tests can stand in."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -92,8 +92,43 @@ class PieceFailed:
 Notice = TrackerAnswered | FileFailed | PieceFailed
 
 
+class Intake(Protocol):
+    """Pieces of a torrent that come from elsewhere than peers. Safe to use from any thread until the transfer ends."""
+
+    @property
+    def received(self) -> int:
+        """Bytes that were put in."""
+        ...
+
+    def unclaimed(self, *, even_requested: bool = False) -> Mapping[int, int]:
+        """The pieces that are wanted and missing, with how many peers have each.
+
+        Reserved pieces are left out, and those that a peer was asked for, unless ``even_requested``.
+        """
+        ...
+
+    def reserve(self, pieces: Iterable[int]) -> None:
+        """Ask no peer for these pieces: they are to be put in."""
+        ...
+
+    def release(self, pieces: Iterable[int]) -> None:
+        """Leave these pieces to the peers again, or, if they are there, have them counted."""
+        ...
+
+    def put(self, piece: int, content: bytes) -> None:
+        """Hand over the content of a reserved piece, to be hashed and written. In version 2 it ends with its file."""
+        ...
+
+    def verdict(self, piece: int) -> bool | None:
+        """Whether a piece that was put in is good; None while it is not hashed yet."""
+        ...
+
+
 class Transfer(Protocol):
     """One torrent in a swarm."""
+
+    @property
+    def intake(self) -> Intake: ...
 
     def status(self) -> Status: ...
 

@@ -14,6 +14,7 @@ import libtorrent
 
 from magnetar.errors import DiskError, NoSpace, OutsideError
 from magnetar.events import TrackerAnswered
+from magnetar.fetch.intake import LibtorrentIntake
 from magnetar.fetch.magnet import Magnet
 from magnetar.fetch.metainfo import bare_torrent, damaged_paths, file_priorities, foreign_errors, load, payload_paths
 from magnetar.fetch.protocol import FileFailed, Joining, Network, Notice, Phase, PieceFailed, Status, Swarm
@@ -94,6 +95,10 @@ class LibtorrentSwarm:
             self._reaches_further = wanted
             self._session.apply_settings({"enable_outgoing_utp": wanted or self._network.utp})
 
+    def keep_peers(self) -> None:
+        """Stay connected to peers that have nothing for us just now."""
+        self._session.apply_settings({"close_redundant_connections": False})
+
     def close(self) -> None:
         self._transfers.clear()
         self._session = None  # the binding has no abort(); dropping the session waits for it to end
@@ -142,6 +147,7 @@ class LibtorrentTransfer:
         self._notices: list[Notice] = []
         self._resume: bytes | OutsideError | None = None
         self._flushed = False
+        self.intake = LibtorrentIntake(handle, swarm.keep_peers)
 
     def status(self) -> Status:
         with foreign_errors("the torrent is gone"):
@@ -153,8 +159,8 @@ class LibtorrentTransfer:
         return Status(
             phase=phase,
             done=looked_at if phase == "checking" else status.total_wanted_done,
-            total=status.total_wanted,
-            downloaded=status.total_payload_download,
+            total=self.intake.total(status.total_wanted),
+            downloaded=status.total_payload_download + self.intake.received,
             uploaded=status.total_payload_upload,
             peers=status.num_peers,
             seeds=status.num_seeds,
@@ -212,6 +218,7 @@ class LibtorrentTransfer:
             case lt.file_error_alert():
                 self._notices.append(FileFailed(_disk_error(alert.filename(), alert.error)))
             case lt.hash_failed_alert():
+                self.intake.refuse(int(alert.piece_index))
                 self._notices.append(PieceFailed(int(alert.piece_index)))
             case lt.cache_flushed_alert():
                 self._flushed = True

@@ -1,0 +1,94 @@
+"""Pieces from mirrors in the torrent's hands, until it has hashed them; and what follows for who served them."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from threading import Event, RLock
+
+from magnetar.fetch.mirror_choice import Choice
+from magnetar.fetch.mirror_reading import Interrupted
+from magnetar.fetch.mirror_source import Source
+from magnetar.fetch.protocol import Intake
+
+LOOK_AGAIN = 0.02  # seconds, while a reader waits for room
+
+
+@dataclass(frozen=True, slots=True)
+class _Unproven:
+    """Which mirrors served a piece, and its bytes."""
+
+    sources: frozenset[Source]
+    size: int
+
+
+class Proving:
+    """Hands pieces over and settles what became of them. Safe to use from several threads, until ``close``.
+
+    ``most`` bytes may wait for their hash, or one piece. ``tell`` takes what the user should hear.
+    """
+
+    def __init__(self, intake: Intake, choice: Choice, most: int, stop: Event, tell: Callable[[str], None]) -> None:
+        self._intake = intake
+        self._choice = choice
+        self._most = most
+        self._stop = stop
+        self._tell = tell
+        self._lock = RLock()
+        self._waiting: dict[int, _Unproven] = {}
+
+    def claim(self, pieces: Iterable[int]) -> None:
+        """Keep pieces from the peers."""
+        with self._lock:
+            if not self._stop.is_set():
+                self._intake.reserve(pieces)
+
+    def give_back(self, pieces: Iterable[int]) -> None:
+        """Leave pieces to the peers again."""
+        with self._lock:
+            if not self._stop.is_set():
+                self._intake.release(pieces)
+
+    def hand_over(self, piece: int, content: bytes, sources: Iterable[Source]) -> None:
+        """Put a claimed piece into the torrent, and wait for room for another. Raises ``Interrupted``."""
+        with self._lock:
+            if self._stop.is_set():
+                raise Interrupted
+            self._waiting[piece] = _Unproven(frozenset(sources), len(content))
+            self._intake.put(piece, content)
+        while self._is_full():
+            self.settle()
+            if self._stop.wait(LOOK_AGAIN):
+                raise Interrupted
+
+    def settle(self) -> None:
+        """Credit the mirrors of pieces that were found good; drop the one that served a bad piece."""
+        with self._lock:
+            verdicts = {piece: self._intake.verdict(piece) for piece in self._waiting}
+            for piece, good in verdicts.items():
+                if good is not None:
+                    self._judge(piece, self._waiting.pop(piece), good=good)
+            self._intake.release(piece for piece, good in verdicts.items() if good is not None)
+
+    def close(self) -> None:
+        """Settle for the last time, and leave everything to the peers. ``stop`` must have been set."""
+        with self._lock:
+            self.settle()
+            self._intake.release([*self._waiting])
+            self._waiting.clear()
+
+    def _is_full(self) -> bool:
+        with self._lock:
+            return sum(unproven.size for unproven in self._waiting.values()) > self._most
+
+    def _judge(self, piece: int, unproven: _Unproven, *, good: bool) -> None:
+        sources = unproven.sources
+        if good:
+            for source in sources:
+                source.succeeded(unproven.size // len(sources))
+            return
+        self._choice.refute(piece, sources)
+        if len(sources) == 1:
+            (source,) = sources
+            self._tell(source.drop(f"what it serves as {source.mirror.path} failed its hash"))
+        else:
+            names = ", ".join(sorted(str(source) for source in sources))
+            self._tell(f"piece {piece} failed its hash: one of these mirrors serves other bytes: {names}")
