@@ -1,12 +1,14 @@
 """Fetching a release: from a link or a torrent to files of which every piece was checked."""
 
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from magnetar.errors import DiskError, NoSpace, OutsideError
 from magnetar.events import Emit, Remarked, ignore
+from magnetar.fetch.adoption import adopt
 from magnetar.fetch.arrival import Progress, StallWatch, stalled
 from magnetar.fetch.checking import check_pieces
 from magnetar.fetch.discovery import LOOK_EVERY, REACH_FURTHER_AFTER, Sightings, find_metadata, reachable
@@ -14,6 +16,7 @@ from magnetar.fetch.disk import any_payload, check_destination, check_folder, ch
 from magnetar.fetch.exposure import what_others_see
 from magnetar.fetch.magnet import Magnet
 from magnetar.fetch.metainfo import read_torrent
+from magnetar.fetch.mirror_feed import fed_by_mirrors
 from magnetar.fetch.options import DEFAULT_FETCH, FetchOptions
 from magnetar.fetch.protocol import Joining, Status, Swarm, Transfer
 from magnetar.fetch.selection import left_out, narrow
@@ -106,11 +109,15 @@ class _Lazily:
 
 @dataclass(frozen=True, slots=True)
 class _Claims:
-    """What is thought to be on disk. ``proven``: it was hashed in this run, rather than believed."""
+    """What is thought to be on disk. ``proven``: it was hashed in this run, rather than believed.
+
+    ``pieces`` tells which of them are good, where it is known.
+    """
 
     resume: bytes = b""
     complete: bool = False
     proven: bool = True
+    pieces: tuple[bool, ...] = ()
 
 
 class _Download:
@@ -143,7 +150,8 @@ class _Download:
     def run(self) -> None:
         folder, metadata = self._state.folder, self._state.metadata
         check_destination(folder, metadata)
-        check_space(folder, self._wanted)
+        if not (self._options.adopt and self._options.adopt_links):  # links take no space
+            check_space(folder, self._wanted)
         self._state.keep_torrent(self._torrent, complete=False)
         claims = self._survey()
         while not claims.complete:
@@ -158,12 +166,29 @@ class _Download:
             self._state.forget_resume()
 
     def _survey(self) -> _Claims:
-        """What a clean stop vouched for, else what hashing finds."""
-        if self._state.is_vouched():
+        """What a clean stop vouched for, else what hashing finds, after all that can be adopted was."""
+        if self._state.is_vouched() and not self._options.adopt:
             return _Claims(self._state.read_resume(), proven=False)
-        if not any_payload(self._state.folder, self._state.metadata):
-            return _Claims()
-        return self._check()
+        claims = _Claims(pieces=(False,) * self._state.metadata.piece_count)
+        if any_payload(self._state.folder, self._state.metadata):
+            claims = self._check()
+        if self._options.adopt and not claims.complete and self._adopt(claims):
+            claims = self._check()
+        check_space(self._state.folder, self._wanted)
+        return claims
+
+    def _adopt(self, claims: _Claims) -> int:
+        self._state.withdraw()
+        options = self._options
+        return adopt(
+            self._state.folder,
+            self._torrent,
+            claims.pieces,
+            options.adopt,
+            unwanted=self._unwanted,
+            links=options.adopt_links,
+            emit=self._emit,
+        )
 
     def _check(self) -> _Claims:
         folder = self._state.folder
@@ -173,7 +198,7 @@ class _Download:
         if not checked.complete:
             self._emit(Remarked(f"{checked.done:,} of {checked.total:,} bytes are here and good"))
         part_hard_links(folder, checked.damaged)
-        return _Claims(checked.resume, checked.complete)
+        return _Claims(checked.resume, checked.complete, pieces=checked.pieces)
 
     def _receive(self, claims: _Claims) -> None:
         """Download until every piece is there. However it ends, what is there is kept and accounted for."""
@@ -194,7 +219,10 @@ class _Download:
         )
         try:
             sightings = Sightings(swarm, self._emit)
-            self._await_payload(swarm, transfer, sightings)
+            with fed_by_mirrors(
+                transfer.intake, self._torrent, self._state.metadata, self._options, self._emit
+            ) as feed:
+                self._await_payload(swarm, transfer, sightings, feed)
             self._keep_account(transfer)
             status = sightings.look(transfer)  # the last writes may have failed
         except BaseException as error:
@@ -205,12 +233,15 @@ class _Download:
         self.uploaded += status.uploaded
         transfer.leave()
 
-    def _await_payload(self, swarm: Swarm, transfer: Transfer, sightings: Sightings) -> None:
+    def _await_payload(
+        self, swarm: Swarm, transfer: Transfer, sightings: Sightings, feed: Callable[[Status], None]
+    ) -> None:
         watch = StallWatch(self._options.stall_timeout)
         progress = Progress(self._emit)
         save_at = time.monotonic() + SAVE_EVERY
         while (status := sightings.look(transfer)).phase != "complete":
             progress.tell(status)
+            feed(status)
             self._adjust_reach(swarm, status, watch)
             if watch.is_stalled(status):
                 raise stalled(self._state.metadata, status, watch, sightings)

@@ -13,6 +13,8 @@ import libtorrent
 
 from magnetar.errors import DiskError, MalformedError, TorrentError, UsageError
 from magnetar.events import Began, Emit, Ended, Moved, ignore
+from magnetar.fetch.digests import FileDigests, PieceDigest
+from magnetar.fetch.merkle import BLOCK
 from magnetar.fetch.torrent import Metadata, TorrentFile, check_name, check_paths, spelled_paths
 from magnetar.files import disk_failure
 from magnetar.manifests.paths import FORBIDDEN_PARTS
@@ -123,6 +125,46 @@ def damaged_paths(info: Any, pieces: Sequence[bool]) -> list[str]:
         if layout.file_size(index) and not all(pieces[first : last + 1]):
             damaged.append(path)
     return damaged
+
+
+def file_digests(torrent: bytes) -> Iterator[FileDigests]:
+    """How each file of payload can be checked apart from the others. Raises ``TorrentError``."""
+    info = load(torrent).ti
+    layers = lt.bdecode(torrent).get(b"piece layers", {})
+    layout = info.layout()
+    hashes = info.info_hashes()
+    for index, path in payload_paths(info).items():
+        root = layout.root(index).to_bytes() if hashes.has_v2() else b""
+        size, start = layout.file_size(index), layout.file_offset(index)
+        if root and (size <= info.piece_length() or root in layers):
+            digests = _tree_digests(size, info.piece_length(), layers.get(root, root))
+        elif hashes.has_v1():
+            digests = _piece_digests(info, start, size, padded=hashes.has_v2())
+        else:
+            digests = ()
+        yield FileDigests(path, size, start, info.piece_length(), root, digests)
+
+
+def _tree_digests(size: int, piece_length: int, layer: bytes) -> tuple[PieceDigest, ...]:
+    """The pieces of a file by the hashes of its tree; those of a file of one piece fill no more than its own tree."""
+    leaves = piece_length // BLOCK if size > piece_length else 1
+    return tuple(
+        PieceDigest(offset, min(piece_length, size - offset), "merkle", layer[at : at + 32], leaves=leaves)
+        for at, offset in zip(range(0, len(layer), 32), range(0, size, piece_length), strict=False)
+    )
+
+
+def _piece_digests(info: Any, start: int, size: int, *, padded: bool) -> tuple[PieceDigest, ...]:
+    """The pieces of version 1 that lie in the file wholly, or with nothing but padding after it."""
+    length = info.piece_length()
+    found = []
+    for piece in range(-(-start // length), -(-(start + size) // length)):
+        offset = piece * length - start
+        inside = min(length, size - offset)
+        if inside == info.piece_size(piece) or padded:
+            padding = info.piece_size(piece) - inside
+            found.append(PieceDigest(offset, inside, "sha1", info.hash_for_piece(piece), padding))
+    return tuple(found)
 
 
 def bare_torrent(info_section: bytes, trackers: Sequence[str]) -> bytes:
