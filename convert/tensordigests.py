@@ -1,0 +1,72 @@
+"""The SHA-256 of every tensor as it would lie in a layout: what tells the same weights in any two formats."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from magnetar.convert.checkpoint import CHUNK, Checkpoint
+from magnetar.convert.pieces import Move
+from magnetar.convert.plan import RECODING
+from magnetar.convert.source import Source
+from magnetar.convert.stream import stream_move
+from magnetar.convert.view import map_source
+from magnetar.events import Began, Emit, Ended, Moved, ignore
+from magnetar.manifests.tensors import TensorDigest, TensorDigests
+
+ROOM = 256 << 20
+"""Bytes of memory that all threads together may take: transposing holds a whole matrix twice."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def tensor_digests(source: Source, *, layout: str = "mistral", emit: Emit = ignore) -> TensorDigests:
+    """Digest every tensor of ``source`` as it would lie in ``layout``, the release's own, on all cores.
+
+    Of a checkpoint whose names are kept (``AS_IS``), that is the layout to give. Memory does not grow with the model.
+    Raises ``LayoutError`` for an unknown layout or one with no room, ``CheckpointError`` naming a damaged tensor,
+    ``DiskError``.
+    """
+    moves = map_source(source, layout)
+
+    def digest(move: Move) -> TensorDigest:
+        return TensorDigest(move.dtype, move.shape, digest_move(source.checkpoint, move, "digest", emit))
+
+    emit(Began("digest", sum(move.nbytes for move in moves)))
+    digests = work_on_moves(digest, moves)
+    emit(Ended("digest"))
+    return TensorDigests(layout, dict(zip((move.name for move in moves), digests, strict=True)))
+
+
+def digest_move(checkpoint: Checkpoint, move: Move, step: str, emit: Emit = ignore) -> str:
+    """SHA-256 as hex of the bytes that a move makes. Raises ``CheckpointError`` if they are damaged, ``DiskError``."""
+    hasher = hashlib.sha256()
+    for block in stream_move(checkpoint, move, allow_overflow=True):
+        hasher.update(block)
+        emit(Moved(step, len(block)))
+    return hasher.hexdigest()
+
+
+def work_on_moves(work: Callable[[Move], Result], moves: Sequence[Move]) -> list[Result]:
+    """``work`` on every move, several at a time, as many as cores and ``ROOM`` allow. Raises what it raises first."""
+    return work_in_parallel(work, moves, count_workers(moves))
+
+
+def work_in_parallel(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> list[Result]:
+    """``work`` on every item, at most ``workers`` at a time. After an error, or Ctrl-C, no more are begun."""
+    pool = ThreadPoolExecutor(max_workers=workers)
+    try:
+        return list(pool.map(work, items))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def count_workers(moves: Iterable[Move]) -> int:
+    """How many moves may be under way at once."""
+    needed = CHUNK
+    for move in moves:
+        block = max((piece.block for piece in move.pieces), default=0)
+        needed = max(needed, CHUNK + 2 * block + (RECODING if move.recoded else 0))
+    return min(os.cpu_count() or 1, max(ROOM // needed, 1))
