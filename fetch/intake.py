@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 from threading import Lock
 from typing import Any
 
+import libtorrent
+
+lt: Any = libtorrent  # its stubs are partly wrong
+
 _REQUESTED = 1  # the state of a block that a peer was asked for
-_OVERWRITE = 1  # add_piece_flags_t.overwrite_existing
 
 
 class LibtorrentIntake:
@@ -31,7 +34,7 @@ class LibtorrentIntake:
         return self._received
 
     def unclaimed(self, *, even_requested: bool = False) -> Mapping[int, int]:
-        status = self._handle.status(2)  # torrent_handle.query_pieces
+        status = self._handle.status(lt.torrent_handle.query_pieces)
         here, wanted = status.pieces, self._handle.get_piece_priorities()
         peers = self._handle.piece_availability() or [0] * len(wanted)
         taken = set() if even_requested else set(self._requested())
@@ -62,7 +65,7 @@ class LibtorrentIntake:
     def put(self, piece: int, content: bytes) -> None:
         self._refused.discard(piece)
         self._received += len(content)
-        self._handle.add_piece(piece, content, _OVERWRITE)
+        self._handle.add_piece(piece, content, lt.add_piece_flags_t.overwrite_existing)
 
     def verdict(self, piece: int) -> bool | None:
         if piece in self._refused:

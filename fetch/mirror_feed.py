@@ -3,21 +3,22 @@
 A few threads read runs of pieces. A run is first kept from the peers, so that nothing is fetched twice; then each
 piece is put into the torrent, which hashes it and writes it like one from a peer. A mirror whose bytes fail their hash
 is dropped. The pieces that fewest peers have are read first.
+
+To be imported where there are mirrors: it brings the HTTP client.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
 from threading import Event, Lock, Thread
 from time import monotonic
 
-from magnetar.errors import OutsideError, Stalled
+from magnetar.errors import OutsideError
 from magnetar.events import Emit, Remarked
 from magnetar.fetch.http import Client, HttpFailed
 from magnetar.fetch.http_addresses import AddressPolicy, NotAllowed
 from magnetar.fetch.mirror import FileMirror, ReleaseMirror, host_of, named_hosts, shown
 from magnetar.fetch.mirror_choice import Choice, Run
-from magnetar.fetch.mirror_layout import Layout, knows_piece_hashes, read_layout
+from magnetar.fetch.mirror_layout import Layout
 from magnetar.fetch.mirror_proof import Proving
 from magnetar.fetch.mirror_reading import Allowance, Interrupted, Reading
 from magnetar.fetch.mirror_source import NoRanges, Source
@@ -33,31 +34,6 @@ CLAIMED_AT_ONCE = 16 << 20  # bytes that a reader of a whole file keeps from the
 LOOK_AGAIN = 0.5  # seconds, where there was nothing to do
 TAKE_OVER_AFTER = 20.0  # seconds in which peers hold all that is left to take
 PARTING = 0.25  # seconds for the threads to end in; they touch nothing afterwards, whenever they do
-
-
-@contextmanager
-def fed_by_mirrors(
-    intake: Intake, torrent: bytes, metadata: Metadata, options: FetchOptions, emit: Emit
-) -> Iterator[Callable[[Status], None]]:
-    """Feed a torrent from ``options.mirrors`` for as long as the block lasts.
-
-    What it yields is to be called again and again with the transfer's status; it tells what happened. A mirror that
-    fails is waited for or dropped, and never ends a download.
-    """
-    hashed = bool(options.mirrors) and knows_piece_hashes(torrent)
-    if not hashed:
-        if options.mirrors:
-            emit(Remarked("mirrors are not asked: the link brings no hashes of pieces; a .torrent file does"))
-        yield lambda _status: None
-        return
-    feed = Feed(intake, read_layout(torrent), metadata, options, emit)
-    try:
-        yield feed.tend
-    except Stalled as error:
-        error.message += f"; mirrors: {feed.summary()}"
-        raise
-    finally:
-        feed.close()
 
 
 class Feed:
@@ -209,8 +185,15 @@ class Feed:
                 return
             content = reading.content(piece, sources)
             if piece in claimed:
-                self._proving.hand_over(piece, content, sources.values())
+                self._proving.hand_over(piece, content, self._served(piece, sources))
                 claimed.discard(piece)
+
+    def _served(self, piece: int, sources: Mapping[str, Source]) -> Mapping[Source, int]:
+        served: Counter[Source] = Counter()
+        for span in self._layout.spans(piece):
+            if span.path:
+                served[sources[span.path]] += span.length
+        return served
 
     def _claim_ahead(self, piece: int, run: Run, claimed: set[int]) -> bool:
         """Keep the missing ones of the next pieces from the peers. False if none is missing up to the run's end."""

@@ -1,6 +1,6 @@
 """Pieces from mirrors in the torrent's hands, until it has hashed them; and what follows for who served them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from threading import Event, RLock
 
@@ -14,9 +14,9 @@ LOOK_AGAIN = 0.02  # seconds, while a reader waits for room
 
 @dataclass(frozen=True, slots=True)
 class _Unproven:
-    """Which mirrors served a piece, and its bytes."""
+    """How many bytes of a piece each mirror served, and its size in all."""
 
-    sources: frozenset[Source]
+    served: Mapping[Source, int]
     size: int
 
 
@@ -47,12 +47,15 @@ class Proving:
             if not self._stop.is_set():
                 self._intake.release(pieces)
 
-    def hand_over(self, piece: int, content: bytes, sources: Iterable[Source]) -> None:
-        """Put a claimed piece into the torrent, and wait for room for another. Raises ``Interrupted``."""
+    def hand_over(self, piece: int, content: bytes, served: Mapping[Source, int]) -> None:
+        """Put a claimed piece into the torrent, and wait for room for another. Raises ``Interrupted``.
+
+        ``served`` has the bytes that each mirror gave to it.
+        """
         with self._lock:
             if self._stop.is_set():
                 raise Interrupted
-            self._waiting[piece] = _Unproven(frozenset(sources), len(content))
+            self._waiting[piece] = _Unproven(served, len(content))
             self._intake.put(piece, content)
         while self._is_full():
             self.settle()
@@ -80,11 +83,11 @@ class Proving:
             return sum(unproven.size for unproven in self._waiting.values()) > self._most
 
     def _judge(self, piece: int, unproven: _Unproven, *, good: bool) -> None:
-        sources = unproven.sources
         if good:
-            for source in sources:
-                source.succeeded(unproven.size // len(sources))
+            for source, count in unproven.served.items():
+                source.succeeded(count)
             return
+        sources = frozenset(unproven.served)
         self._choice.refute(piece, sources)
         if len(sources) == 1:
             (source,) = sources

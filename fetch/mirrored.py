@@ -1,0 +1,42 @@
+"""A download that mirrors feed, if there are any."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from magnetar.errors import Stalled
+from magnetar.events import Emit, Remarked
+from magnetar.fetch.mirror_layout import knows_piece_hashes, read_layout
+from magnetar.fetch.options import FetchOptions
+from magnetar.fetch.protocol import Intake, Status
+from magnetar.fetch.torrent import Metadata
+
+
+@contextmanager
+def fed_by_mirrors(
+    intake: Intake, torrent: bytes, metadata: Metadata, options: FetchOptions, emit: Emit
+) -> Iterator[Callable[[Status], None]]:
+    """Feed a torrent (``.torrent`` bytes) from ``options.mirrors`` for as long as the block lasts.
+
+    What it yields is to be called again and again with the transfer's status; it tells what happened. A mirror that
+    fails is waited for or dropped, and never ends a download.
+    """
+    if not options.mirrors:
+        yield _ignore
+    elif not knows_piece_hashes(torrent):
+        emit(Remarked("mirrors are not asked: the link brings no hashes of pieces; a .torrent file does"))
+        yield _ignore
+    else:
+        from magnetar.fetch.mirror_feed import Feed
+
+        feed = Feed(intake, read_layout(torrent), metadata, options, emit)
+        try:
+            yield feed.tend
+        except Stalled as error:
+            error.message += f"; mirrors: {feed.summary()}"
+            raise
+        finally:
+            feed.close()
+
+
+def _ignore(_status: Status) -> None:
+    """There is nothing to tend."""
