@@ -15,9 +15,7 @@ import typer
 from magnetar import __version__, cli_manifest
 from magnetar.cli_options import (
     Directory,
-    Fetching,
     ManifestChoice,
-    Serving,
     Showing,
     TargetFormat,
     TargetText,
@@ -27,11 +25,13 @@ from magnetar.cli_options import (
     option,
     parse_amount,
 )
+from magnetar.cli_swarm import Fetching, Serving
 from magnetar.errors import ExitCode, MagnetarError
 
 if TYPE_CHECKING:
     from magnetar.events import Emit
     from magnetar.fetch.download import Fetched
+    from magnetar.fetch.plan import FetchPlan
     from magnetar.fetch.seed import Seeding
     from magnetar.manifests.report import Report
 
@@ -142,6 +142,7 @@ def get(
             check=not no_verify,
             smoke_test=not no_boot,
             options=fetching.options(),
+            use_mirrors=fetching.mirrors,
             emit=emit,
         )
 
@@ -151,14 +152,27 @@ def get(
 @app.command(epilog="Examples: magnetar fetch mistral-7b-v0.1 -d /data; magnetar fetch release.torrent --no-dht")
 @gathers("showing", Showing)
 @gathers("fetching", Fetching)
-def fetch(showing: Showing, fetching: Fetching, target: TargetText, directory: Directory = Path()) -> None:
+def fetch(
+    showing: Showing,
+    fetching: Fetching,
+    target: TargetText,
+    directory: Directory = Path(),
+    dry_run: Annotated[
+        bool, option("--dry-run", help="Show files, sizes, space and peers, and write nothing.")
+    ] = False,
+) -> None:
     """Get a release from the swarm. Done means that every piece was checked; stopped at any moment, it resumes."""
-    from magnetar.pipeline_fetch import fetch_release, resolve_target
-    from magnetar.render_results import draw_fetched
+    from magnetar.pipeline_fetch import fetch_release, plan_release, resolve_target
+    from magnetar.render_results import draw_fetch_plan, draw_fetched
 
     def work(emit: "Emit") -> "Fetched":
-        return fetch_release(resolve_target(target), directory, fetching.options(), emit)
+        return fetch_release(resolve_target(target), directory, fetching.options(), fetching.mirrors, emit)
 
+    def look(emit: "Emit") -> "FetchPlan":
+        return plan_release(resolve_target(target), directory, fetching.options(), emit)
+
+    if dry_run:
+        finish("fetch", showing, look, draw_fetch_plan)
     finish("fetch", showing, work, draw_fetched)
 
 

@@ -14,11 +14,9 @@ from magnetar.events import ProgressStyle
 
 if TYPE_CHECKING:
     from magnetar.events import Emit
-    from magnetar.fetch.options import FetchOptions, SeedOptions
     from magnetar.render import Screen
 
 SHOWING = "How it is shown"
-NETWORK = "Swarm"
 
 option = partial(typer.Option, show_envvar=False)
 """Every option can come from the environment, as MAGNETAR_COMMAND_OPTION; saying so at each would drown the help."""
@@ -80,96 +78,6 @@ def parse_amount(text: str) -> int:
 
 
 SCALES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
-
-
-@dataclass(frozen=True)
-class Meeting:
-    """How a command meets the swarm."""
-
-    peer: Annotated[
-        list[str] | None,
-        option("--peer", metavar="HOST:PORT", help="A peer to ask first. Repeatable.", rich_help_panel=NETWORK),
-    ] = None
-    tracker: Annotated[
-        list[str] | None,
-        option("--tracker", metavar="URL", help="One more tracker. Repeatable.", rich_help_panel=NETWORK),
-    ] = None
-    dht: Annotated[bool, option("--dht/--no-dht", help="Look for peers in the DHT.", rich_help_panel=NETWORK)] = True
-    loopback: Annotated[
-        bool, option("--loopback", help="Stay on 127.0.0.1, and ask nobody else.", rich_help_panel=NETWORK)
-    ] = False
-    listen: Annotated[
-        str, option("--listen", metavar="ADDRESS:PORT", help="Where peers reach us.", rich_help_panel=NETWORK)
-    ] = ""
-    upload_limit: Annotated[
-        int | None,
-        option(parser=parse_amount, metavar="RATE", help="Bytes a second, like 750k.", rich_help_panel=NETWORK),
-    ] = None
-
-    def shared(self) -> dict[str, Any]:
-        """The options that fetching and seeding have in common, under the names that both take."""
-        from magnetar.fetch.magnet import parse_peer
-
-        return {
-            "peers": tuple(parse_peer(text) for text in self.peer or ()),
-            "trackers": tuple(self.tracker or ()),
-            "dht": self.dht,
-            "loopback": self.loopback,
-            "listen": self.listen,
-            "upload_limit": self.upload_limit,
-        }
-
-
-@dataclass(frozen=True)
-class Fetching(Meeting):
-    """How a command fetches."""
-
-    fallback_trackers: Annotated[
-        bool,
-        option(
-            "--fallback-trackers/--no-fallback-trackers",
-            help="Ask well-known public trackers too; never for a private torrent.",
-            rich_help_panel=NETWORK,
-        ),
-    ] = True
-    metadata_timeout: Annotated[
-        float, option(min=0.1, metavar="SECONDS", help="Longest wait for metadata.", rich_help_panel=NETWORK)
-    ] = 120.0
-    stall_timeout: Annotated[
-        float, option(min=0.1, metavar="SECONDS", help="Longest wait for payload.", rich_help_panel=NETWORK)
-    ] = 300.0
-    download_limit: Annotated[
-        int | None,
-        option(parser=parse_amount, metavar="RATE", help="Bytes a second, like 20M.", rich_help_panel=NETWORK),
-    ] = None
-
-    def options(self) -> "FetchOptions":
-        """The same, as ``fetch`` takes it."""
-        from magnetar.fetch.options import FetchOptions
-
-        return FetchOptions(
-            **self.shared(),
-            fallback_trackers=self.fallback_trackers,
-            metadata_timeout=self.metadata_timeout,
-            stall_timeout=self.stall_timeout,
-            download_limit=self.download_limit,
-        )
-
-
-@dataclass(frozen=True)
-class Serving(Meeting):
-    """How a command seeds."""
-
-    piece_length: Annotated[
-        int | None,
-        option(metavar="BYTES", help="Of a new torrent: a power of two.", rich_help_panel=NETWORK),
-    ] = None
-
-    def options(self) -> "SeedOptions":
-        """The same, as ``seed`` takes it."""
-        from magnetar.fetch.options import SeedOptions
-
-        return SeedOptions(**self.shared(), piece_length=self.piece_length)
 
 
 def open_screen(command: str, showing: Showing) -> "Screen":

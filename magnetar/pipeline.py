@@ -125,6 +125,7 @@ def get(
     check: bool = True,
     smoke_test: bool = True,
     options: FetchOptions | None = None,
+    use_mirrors: bool = True,
     emit: Emit = ignore,
 ) -> Got:
     """Fetch, verify, convert, boot; a second call does only what is missing.
@@ -133,7 +134,10 @@ def get(
     """
     steps: list[Step] = []
     fetched = _timed(
-        steps, "fetched", partial(fetch_release, wanted, parent, options or FetchOptions(), emit), _say_fetched
+        steps,
+        "fetched",
+        partial(fetch_release, wanted, parent, options or FetchOptions(), use_mirrors, emit),
+        _say_fetched,
     )
     got = partial(Got, fetched.folder, fetched)
     report = converted = booted = None

@@ -1,14 +1,17 @@
 """From what the user names to a folder of bytes: targets, and fetching them."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from magnetar.errors import MagnetError, MetadataTimeout, UsageError
 from magnetar.events import Emit, ignore
 from magnetar.fetch.download import Fetched, fetch
 from magnetar.fetch.magnet import Magnet, parse_magnet
+from magnetar.fetch.mirror import FileMirror, Mirror, ReleaseMirror
 from magnetar.fetch.options import FetchOptions
+from magnetar.fetch.plan import FetchPlan, plan_fetch
 from magnetar.manifests.catalog import catalog, find_by_infohash, find_release
 from magnetar.manifests.schema import Manifest
 from magnetar.model.bundled import NAME as BUNDLED
@@ -53,11 +56,29 @@ def _from_catalog(manifest: Manifest) -> Wanted:
     return Wanted(parse_magnet(manifest.magnet), manifest)
 
 
-def fetch_release(wanted: Wanted, parent: Path, options: FetchOptions, emit: Emit = ignore) -> Fetched:
-    """Fetch what was named into ``parent/NAME``; raises as ``fetch`` does."""
+def fetch_release(
+    wanted: Wanted, parent: Path, options: FetchOptions, use_mirrors: bool = True, emit: Emit = ignore
+) -> Fetched:
+    """Fetch what was named into ``parent/NAME``, from the manifest's mirrors too; raises as ``fetch`` does."""
+    if use_mirrors and wanted.manifest is not None:
+        options = replace(options, mirrors=(*options.mirrors, *_mirrors_of(wanted.manifest)))
     try:
         return fetch(wanted.source, parent, options=options, emit=emit)
     except MetadataTimeout as error:
         if wanted.manifest is not None and wanted.manifest.name == BUNDLED:
             error.hint = f"{BUNDLED} ships with Magnetar, in {bundled_release()}: `magnetar demo` serves and fetches it"
         raise
+
+
+def plan_release(wanted: Wanted, parent: Path, options: FetchOptions, emit: Emit = ignore) -> FetchPlan:
+    """What ``fetch_release`` would do; nothing is written. Raises as ``plan_fetch`` does."""
+    return plan_fetch(wanted.source, parent, options=options, emit=emit)
+
+
+def _mirrors_of(manifest: Manifest) -> Iterator[Mirror]:
+    """The mirrors that a manifest lists, for the whole release and for single files."""
+    for mirror in manifest.mirrors:
+        yield ReleaseMirror(mirror.url)
+    for file in manifest.files or ():
+        for place in file.mirrors:
+            yield FileMirror(file.path, place.url, place.offset, place.parts)

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from magnetar.errors import UsageError
 from magnetar.events import Emit, ignore
-from magnetar.fetch.state import read_kept_torrent
-from magnetar.fetch.torrent import Metadata
+from magnetar.files import STATE_FOLDER
 from magnetar.manifests.catalog import find_by_infohash
 from magnetar.manifests.choice import Choice, Trust, choose_manifest
 from magnetar.manifests.report import PieceCheck, Report
@@ -16,6 +15,7 @@ from magnetar.manifests.verify import verify
 
 if TYPE_CHECKING:  # verifying a folder that no torrent is involved in needs no libtorrent
     from magnetar.fetch.download import Fetched
+    from magnetar.fetch.torrent import Metadata
 
 
 def verify_fetched(fetched: "Fetched", emit: Emit = ignore) -> Report:
@@ -39,7 +39,7 @@ def verify_folder(
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: there is no such folder", hint="name the folder that holds the release's files")
-    torrent = read_kept_torrent(folder)
+    torrent = _kept_torrent(folder)
     try:
         choice: Choice | None = choose_manifest(folder, named)
     except UsageError:
@@ -50,6 +50,15 @@ def verify_folder(
         return verify(folder, choice, strict=strict, fail_fast=fail_fast, emit=emit)
     choice, pieces = _check_pieces(folder, torrent, choice, emit)
     return verify(folder, choice, pieces=pieces, strict=strict, fail_fast=fail_fast, emit=emit)
+
+
+def _kept_torrent(folder: Path) -> bytes:
+    """The torrent that a folder was fetched or published by; empty if it remembers none."""
+    if not (folder / STATE_FOLDER).is_dir():
+        return b""
+    from magnetar.fetch.state import read_kept_torrent
+
+    return read_kept_torrent(folder)
 
 
 def _leaves_gaps(manifest: Manifest) -> bool:
@@ -70,7 +79,7 @@ def _check_pieces(folder: Path, torrent: bytes, choice: Choice | None, emit: Emi
     return _complete(choice, metadata), PieceCheck(frozenset(checked.damaged))
 
 
-def _complete(choice: Choice | None, metadata: Metadata) -> Choice:
+def _complete(choice: Choice | None, metadata: "Metadata") -> Choice:
     """The choice, with the torrent's own list of files where no manifest has one."""
     files = tuple(ReleaseFile(path=str(file.path), size=file.size) for file in metadata.files)
     if choice is None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from magnetar.convert.plan import Plan
     from magnetar.convert.run import Converted
     from magnetar.fetch.download import Fetched
+    from magnetar.fetch.plan import FetchPlan
     from magnetar.fetch.seed import Seeding
     from magnetar.manifests.create import Strength
     from magnetar.manifests.report import Report
@@ -43,6 +44,23 @@ def draw_fetched(fetched: "Fetched") -> RenderableType:
         lines.append(_note("nothing had to be downloaded"))
     lines.append(_note(f"to go on seeding: magnetar seed {fetched.folder}"))
     return Group(*lines)
+
+
+def draw_fetch_plan(plan: "FetchPlan") -> RenderableType:
+    """What a fetch would bring, and what stands in its way."""
+    table = _table("file", ">size", "")
+    wanted = {file.path for file in plan.wanted}
+    for file in plan.metadata.files:
+        note = "" if file.path in wanted else Text("left out", style="yellow")
+        table.add_row(Text(clean(file.path)), decimal(file.size), note)
+    lines = [
+        _note(f"into {plan.folder}: {decimal(plan.missing)} to come, {decimal(plan.free)} free"),
+        _note(f"{plan.peers} peers, {plan.seeds} of them seeds. {plan.seen}"),
+        *(_note(f"healed: {note}") for note in plan.healed),
+    ]
+    if plan.obstacles:
+        return Group(table, *lines, *(_verdict("in the way", BAD, obstacle) for obstacle in plan.obstacles))
+    return Group(table, *lines, _verdict("nothing is in the way", GOOD, "nothing was written"))
 
 
 def draw_seeding(seeding: "Seeding") -> RenderableType:

@@ -69,16 +69,29 @@ class _Table(BaseModel):
         return {key: value for key, value in table.items() if not str(key).startswith("x-")}
 
 
+class FilePlace(_Table):
+    """Where else one file can be had, by HTTP.
+
+    ``offset`` is the byte of the URL at which it begins: inside an uncompressed tar, say. With ``parts``, the file was
+    cut in so many, and the URL holds ``{part}`` where their numbers stand, counted from 0.
+    """
+
+    url: Url
+    offset: Size = 0
+    parts: Annotated[int, Field(ge=0, le=10_000)] = 0
+
+
 class ReleaseFile(_Table):
     """One file of the release. ``size`` in bytes; without digests it can be found, but not proven."""
 
     path: RelativePath
     size: Size | None = None
     digests: tuple[DigestText, ...] = ()
+    mirrors: tuple[FilePlace, ...] = ()
 
 
 class Mirror(_Table):
-    """Where else the release can be had: an archive of it, by HTTP."""
+    """Where else the whole release can be had by HTTP: an uncompressed tar of it, or the folder above its files."""
 
     url: Url
     digests: tuple[DigestText, ...] = ()
