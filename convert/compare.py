@@ -59,11 +59,16 @@ def _compare(source: Checkpoint, ours: Move, output: Checkpoint, theirs: Move) -
     for position, left, right in _side_by_side(
         stream_move(source, ours, allow_overflow=True), stream_move(output, theirs)
     ):
-        if not np.array_equal(np.frombuffer(left, np.uint8), np.frombuffer(right, np.uint8)):
+        if not _equal(left, right):
             raise WrongBytesError(
                 f"{ours.name}: differs between {position:,} and {position + len(left):,} bytes from its beginning",
                 hint="if one was made from the other, the disk or the memory may be failing: convert again",
             )
+
+
+def _equal(left: memoryview, right: memoryview) -> bool:
+    words = np.uint64 if len(left) % 8 == 0 else np.uint8
+    return np.array_equal(np.frombuffer(left, words), np.frombuffer(right, words))
 
 
 def _side_by_side(

@@ -14,7 +14,7 @@ LARGEST_NOTE = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class WrittenFile:
-    """A file of the output as it was written: its size, and its SHA-256 as lower-case hex."""
+    """A file of the output as it was written: its size, and its SHA-256 as lower-case hex; empty if not taken."""
 
     size: int
     sha256: str

@@ -4,11 +4,14 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from magnetar.convert.conversion import Conversion, WrittenFile, read_conversion
+from magnetar.convert.copying import copy_span, reserve, write_all
 from magnetar.errors import NoSpace, UsageError
 from magnetar.files import STATE_FOLDER, disk_failure, sync_folder
+from magnetar.ranges import FileSpan
 
 PARTIAL = ".partial"
 SIDE_FILES_ROOM = 16 << 20
@@ -70,10 +73,13 @@ def free_space(folder: Path) -> int:
         raise disk_failure(error, folder) from error
 
 
-def write_whole(folder: Path, name: str, content: Iterable[bytes | memoryview]) -> WrittenFile:
+def write_whole(
+    folder: Path, name: str, content: Iterable[bytes | memoryview | FileSpan], size: int | None = None
+) -> WrittenFile:
     """Write a file that is there whole or not at all, and durable; the digest is of what was given, not read back.
 
-    It grows in the hidden state folder and is moved to its place at the end. Its mode follows the umask.
+    It grows in the hidden state folder and is moved to its place at the end. Its mode follows the umask. Room for
+    ``size`` bytes is taken at once. A ``FileSpan`` among the content is copied by the kernel; there is no digest then.
     Raises ``NoSpace`` or ``DiskError``, and whatever ``content`` raises; nothing is left behind then.
     """
     partial = folder / STATE_FOLDER / (name + PARTIAL)
@@ -81,6 +87,8 @@ def write_whole(folder: Path, name: str, content: Iterable[bytes | memoryview]) 
         partial.unlink(missing_ok=True)
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         try:
+            if size:
+                reserve(descriptor, size)
             written = _write(descriptor, content)
             os.fsync(descriptor)
         finally:
@@ -94,13 +102,21 @@ def write_whole(folder: Path, name: str, content: Iterable[bytes | memoryview]) 
     return written
 
 
-def _write(descriptor: int, content: Iterable[bytes | memoryview]) -> WrittenFile:
+def _write(descriptor: int, content: Iterable[bytes | memoryview | FileSpan]) -> WrittenFile:
+    """Write and digest; each piece is written by one thread while another digests it."""
     digest = hashlib.sha256()
-    size = 0
-    for chunk in content:
-        digest.update(chunk)
-        rest = memoryview(chunk)
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
-        size += len(chunk)
-    return WrittenFile(size, digest.hexdigest())
+    size, digested = 0, True
+    with ThreadPoolExecutor(1, "digest") as digesting:
+        for chunk in content:
+            if isinstance(chunk, FileSpan):
+                copy_span(chunk, descriptor)
+                size, digested = size + chunk.length, False
+            elif digested:
+                done = digesting.submit(digest.update, chunk)
+                write_all(descriptor, chunk)
+                done.result()  # the next piece may lie in the same memory
+                size += len(chunk)
+            else:
+                write_all(descriptor, chunk)
+                size += len(chunk)
+    return WrittenFile(size, digest.hexdigest() if digested else "")

@@ -12,22 +12,27 @@ from magnetar.convert.destination import write_whole
 from magnetar.convert.plan import Plan, Shard
 from magnetar.convert.provenance import NOTE, Provenance, conversion_note
 from magnetar.convert.source import Source
-from magnetar.convert.stream import stream_move
+from magnetar.convert.stream import find_spans, is_copy, stream_move
 from magnetar.convert.targets import Target
 from magnetar.events import Began, Emit, Ended, Moved, Remarked
-from magnetar.ranges import LocalFile
+from magnetar.ranges import FileSpan, LocalFile
 
 DIGEST_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is to be made of what, and where. ``allow_overflow`` lets numbers become infinite in a narrower dtype."""
+    """What is to be made of what, and where.
+
+    ``check`` is of the source's checksums and of digests of what is written; ``allow_overflow`` lets numbers become
+    infinite in a narrower dtype.
+    """
 
     source: Source
     destination: Path
     target: Target
     plan: Plan
+    check: bool = True
     allow_overflow: bool = False
 
 
@@ -67,7 +72,7 @@ class Work:
 
     def _is_whole(self, name: str, file: WrittenFile) -> bool:
         path = self.task.destination / name
-        if path.is_symlink() or not path.is_file() or path.stat().st_size != file.size:
+        if not file.sha256 or path.is_symlink() or not path.is_file() or path.stat().st_size != file.size:
             return False
         digest = hashlib.sha256()
         with LocalFile(path) as opened:
@@ -88,20 +93,27 @@ class Work:
             )
         self.emit(Began("convert", sum(shard.payload for shard in todo)))
         for shard in todo:
-            written = write_whole(self.task.destination, shard.file, self._stream(shard))
+            written = write_whole(self.task.destination, shard.file, self._stream(shard), shard.nbytes)
             self._note(replace(self.state, files={**self.state.files, shard.file: written}))
         self.emit(Ended("convert"))
         return len(todo)
 
-    def _stream(self, shard: Shard) -> Iterator[bytes | memoryview]:
+    def _stream(self, shard: Shard) -> Iterator[bytes | memoryview | FileSpan]:
+        task = self.task
         yield shard.header
         for move in shard.moves:
-            for block in stream_move(
-                self.task.source.checkpoint, move, allow_overflow=self.task.allow_overflow, emit=self.emit
-            ):
+            content: Iterator[memoryview | FileSpan] = (
+                stream_move(
+                    task.source.checkpoint, move, check=task.check, allow_overflow=task.allow_overflow, emit=self.emit
+                )
+                if task.check or not is_copy(task.source.checkpoint, move)
+                else find_spans(task.source.checkpoint, move)
+            )
+            for block in content:
                 yield block
-                self.emit(Moved("convert", len(block)))
-            yield bytes(shard.padding(move))
+                self.emit(Moved("convert", block.length if isinstance(block, FileSpan) else len(block)))
+            if shard.padding(move):
+                yield bytes(shard.padding(move))
 
     def _compare(self) -> None:
         """Read the output back through the layout of the source."""

@@ -1,6 +1,6 @@
 """From one layout to another, part by part: which bytes of which tensor go where, and how they are turned. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -11,6 +11,7 @@ from magnetar.convert.blocks import BLOCK_FORMATS, fits_blocks, packed_bytes
 from magnetar.convert.checkpoint import TensorSpec
 from magnetar.convert.numbers import can_recode
 from magnetar.convert.parts import Arrangement, LaidTensor, Layout, Part, Place, arranged_shape, part_shape
+from magnetar.convert.transpose import transpose
 from magnetar.errors import LayoutError
 
 
@@ -100,17 +101,16 @@ def keep_tensors(specs: Mapping[str, TensorSpec]) -> tuple[Move, ...]:
     )
 
 
-def turn_block(piece: Piece, block: memoryview) -> memoryview:
-    """One block of a piece in its new order: new memory, unless nothing is to be done."""
+def turn_block(piece: Piece, block: memoryview) -> Iterator[memoryview]:
+    """One block of a piece in its new order. A view is good until the next is asked for; ``block`` may be used up."""
     if piece.turn is Turn.COPY:
-        return block
-    if piece.turn is Turn.TRANSPOSE:
-        numbers = np.frombuffer(block, dtype=f"u{piece.nbytes // (piece.rows * piece.columns)}")
-        turned = np.ascontiguousarray(numbers.reshape(piece.rows, piece.columns).T)
-        return turned.reshape(-1).view(np.uint8).data
-    pairs = (-1, 2) if piece.turn is Turn.SPLIT_HALVES else (2, -1)
-    rows = np.frombuffer(block, dtype=np.uint8).reshape(*pairs, piece.nbytes // piece.rows)
-    return np.ascontiguousarray(rows.swapaxes(0, 1)).reshape(-1).data
+        yield block
+    elif piece.turn is Turn.TRANSPOSE:
+        yield from transpose(block, piece.rows, piece.columns, piece.nbytes // (piece.rows * piece.columns))
+    else:
+        pairs = (-1, 2) if piece.turn is Turn.SPLIT_HALVES else (2, -1)
+        rows = np.frombuffer(block, dtype=np.uint8).reshape(*pairs, piece.nbytes // piece.rows)
+        yield np.ascontiguousarray(rows.swapaxes(0, 1)).reshape(-1).data
 
 
 def _make(

@@ -61,6 +61,7 @@ def convert(
     release: str = "",
     digests: Mapping[str, str] | None = None,
     verify: bool = True,
+    check: bool = True,
     emit: Emit = ignore,
 ) -> Converted:
     """Convert the checkpoint at ``source`` into the folder ``destination``, which must be new, empty, or begun by this.
@@ -72,7 +73,9 @@ def convert(
     ``target`` is one of ``targets.TARGETS``. ``shard_size`` bounds the bytes of tensors in a file; None is the
     target's own choice. ``dtype``, such as ``"f16"``, writes the numbers in another format; it is an error if some
     are too large for it, unless ``allow_overflow``. ``licence``, ``release`` and ``digests`` (of the source's files,
-    by name) say what the weights are, as far as the caller knows. ``verify`` reads the output back.
+    by name) say what the weights are, as far as the caller knows. ``verify`` reads the output back. ``check=False``
+    leaves out the source's checksums and the digests of the output, so that the kernel can copy; a file without a
+    digest is never called done, and is written again by the next run.
 
     Raises ``UsageError`` (paths, target, dtype), ``CheckpointError``, ``UnsafePickle``, ``LayoutError``,
     ``ConversionError`` (overflow), ``NoSpace``, ``DiskError``, ``FolderLocked``, and ``WrongBytesError`` if what is
@@ -87,7 +90,7 @@ def convert(
         check_space(destination, _missing_bytes(plan, begun))
         with lock_folder(destination):
             state = replace(read_conversion(destination) or begun, release=release)
-            work = Work(Task(opened, destination, chosen, plan, allow_overflow), state, emit)
+            work = Work(Task(opened, destination, chosen, plan, check, allow_overflow), state, emit)
             already = work.finish(Provenance(release, licence, digests or {}), verify)
         files = tuple(ConvertedFile(name, file.size, file.sha256) for name, file in sorted(work.state.files.items()))
         return Converted(

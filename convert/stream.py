@@ -6,26 +6,34 @@ from collections.abc import Iterator
 
 from magnetar.convert.blocks import packed_unit
 from magnetar.convert.checkpoint import CHUNK, Checkpoint
+from magnetar.convert.joined import JoinedFile
 from magnetar.convert.numbers import recode
 from magnetar.convert.pieces import Move, Piece, Turn, turn_block
 from magnetar.errors import ConversionError
 from magnetar.events import Emit, Remarked, ignore
+from magnetar.ranges import FileSpan, LocalFile
 
 
 def stream_move(
-    checkpoint: Checkpoint, move: Move, *, allow_overflow: bool = False, emit: Emit = ignore
+    checkpoint: Checkpoint,
+    move: Move,
+    *,
+    check: bool = True,
+    allow_overflow: bool = False,
+    emit: Emit = ignore,
 ) -> Iterator[memoryview]:
     """A tensor's bytes, first to last. A view is good until the next is asked for.
 
     Where the container has a checksum over them, it is checked: before the first view, or, if it is over exactly
     these bytes, along with them; then the error comes after the last view, so use nothing before the iterator ends.
+    ``check=False`` leaves checksums alone.
     Raises ``CheckpointError``, ``DiskError``, and ``ConversionError`` at the end if numbers became infinite and that
     is not allowed.
     """
     unit = _unit(move)
     too_large = 0
     for piece in move.pieces:
-        for block in _stream(checkpoint, piece, unit):
+        for block in _stream(checkpoint, piece, unit, check):
             if not move.recoded:
                 yield block
                 continue
@@ -35,6 +43,21 @@ def stream_move(
                 yield recoded
     if too_large:
         _report_overflow(move, too_large, allow_overflow, emit)
+
+
+def is_copy(checkpoint: Checkpoint, move: Move) -> bool:
+    """Whether a tensor is made of nothing but bytes that lie in files as they will be written."""
+    if move.recoded or any(piece.turn is not Turn.COPY for piece in move.pieces):
+        return False
+    sources = {checkpoint.specs[piece.tensor].source for piece in move.pieces}
+    return all(isinstance(checkpoint.sources[source], LocalFile | JoinedFile) for source in sources)
+
+
+def find_spans(checkpoint: Checkpoint, move: Move) -> Iterator[FileSpan]:
+    """Where the bytes of such a tensor lie, first to last; nothing is checked."""
+    for piece in move.pieces:
+        spec = checkpoint.specs[piece.tensor]
+        yield from checkpoint.sources[spec.source].spans(spec.offset + piece.offset, piece.nbytes)
 
 
 def _report_overflow(move: Move, count: int, allow_overflow: bool, emit: Emit) -> None:
@@ -57,10 +80,10 @@ def _step(unit: int) -> int:
     return max(CHUNK // unit, 1) * unit
 
 
-def _stream(checkpoint: Checkpoint, piece: Piece, unit: int) -> Iterator[memoryview]:
+def _stream(checkpoint: Checkpoint, piece: Piece, unit: int, check: bool) -> Iterator[memoryview]:
     spec = checkpoint.specs[piece.tensor]
-    alone = spec.sealed_alone and piece.nbytes == spec.nbytes
-    if not alone:
+    along = check and spec.sealed_alone and piece.nbytes == spec.nbytes and not checkpoint.is_checked(spec)
+    if check and not along:
         checkpoint.check(spec)
     crc = 0
     step = _step(unit if piece.turn is Turn.COPY else piece.block)
@@ -68,16 +91,10 @@ def _stream(checkpoint: Checkpoint, piece: Piece, unit: int) -> Iterator[memoryv
     for start in range(0, piece.nbytes, step):
         block = buffer[: min(step, piece.nbytes - start)]
         checkpoint.read_into(spec, piece.offset + start, block)
-        if alone:
+        if along:
             crc = zlib.crc32(block, crc)
-        yield from _turn(piece, block)
-    if alone:
+        whole = len(block) if piece.turn is Turn.COPY else piece.block
+        for begin in range(0, len(block), whole):
+            yield from turn_block(piece, block[begin : begin + whole])
+    if along:
         checkpoint.settle(spec, crc)
-
-
-def _turn(piece: Piece, blocks: memoryview) -> Iterator[memoryview]:
-    if piece.turn is Turn.COPY:
-        yield blocks
-        return
-    for start in range(0, len(blocks), piece.block):
-        yield turn_block(piece, blocks[start : start + piece.block])

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -32,26 +32,22 @@ def tensor_digests(source: Source, *, layout: str = "mistral", emit: Emit = igno
     moves = map_source(source, layout)
 
     def digest(move: Move) -> TensorDigest:
-        return TensorDigest(move.dtype, move.shape, digest_move(source.checkpoint, move, "digest", emit))
+        sha256 = digest_move(source.checkpoint, move)
+        emit(Moved("digest", move.nbytes))
+        return TensorDigest(move.dtype, move.shape, sha256)
 
     emit(Began("digest", sum(move.nbytes for move in moves)))
-    digests = work_on_moves(digest, moves)
+    digests = work_in_parallel(digest, moves, count_workers(moves))
     emit(Ended("digest"))
     return TensorDigests(layout, dict(zip((move.name for move in moves), digests, strict=True)))
 
 
-def digest_move(checkpoint: Checkpoint, move: Move, step: str, emit: Emit = ignore) -> str:
+def digest_move(checkpoint: Checkpoint, move: Move) -> str:
     """SHA-256 as hex of the bytes that a move makes. Raises ``CheckpointError`` if they are damaged, ``DiskError``."""
     hasher = hashlib.sha256()
     for block in stream_move(checkpoint, move, allow_overflow=True):
         hasher.update(block)
-        emit(Moved(step, len(block)))
     return hasher.hexdigest()
-
-
-def work_on_moves(work: Callable[[Move], Result], moves: Sequence[Move]) -> list[Result]:
-    """``work`` on every move, several at a time, as many as cores and ``ROOM`` allow. Raises what it raises first."""
-    return work_in_parallel(work, moves, count_workers(moves))
 
 
 def work_in_parallel(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> list[Result]:
@@ -64,9 +60,6 @@ def work_in_parallel(work: Callable[[Item], Result], items: Iterable[Item], work
 
 
 def count_workers(moves: Iterable[Move]) -> int:
-    """How many moves may be under way at once."""
-    needed = CHUNK
-    for move in moves:
-        block = max((piece.block for piece in move.pieces), default=0)
-        needed = max(needed, CHUNK + 2 * block + (RECODING if move.recoded else 0))
-    return min(os.cpu_count() or 1, max(ROOM // needed, 1))
+    """How many moves may be under way at once, so that their memory stays within ``ROOM``."""
+    block = max((piece.block for move in moves for piece in move.pieces), default=0)
+    return min(os.cpu_count() or 1, max(ROOM // (CHUNK + RECODING + 2 * block), 1))

