@@ -1,24 +1,28 @@
-"""Serving a release from its folder, so that others can fetch it by its link."""
+"""Serving releases from their folders, so that others can fetch them by their links."""
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from magnetar.errors import UsageError, WrongBytesError
-from magnetar.events import Emit, Remarked, ignore
-from magnetar.fetch.checking import check_pieces
+from magnetar.errors import MagnetarError, OutsideError, UsageError, WrongBytesError
+from magnetar.events import Emit, Event, FoundWrong, Remarked, SwarmSeen, ignore
+from magnetar.fetch.checking import Checked, check_pieces
 from magnetar.fetch.discovery import LOOK_EVERY, Sightings, reachable
+from magnetar.fetch.exposure import what_others_see
+from magnetar.fetch.goal import Goal, Stop, never
 from magnetar.fetch.magnet import Magnet, join_peers, join_trackers
 from magnetar.fetch.metainfo import create_torrent, read_torrent
 from magnetar.fetch.options import DEFAULT_SEED, FetchOptions, SeedOptions
-from magnetar.fetch.protocol import Joining
+from magnetar.fetch.protocol import Joining, Status, Swarm
 from magnetar.fetch.state import State, read_kept_torrent
 from magnetar.fetch.swarm import open_swarm
 from magnetar.fetch.torrent import Metadata, magnet_of
 from magnetar.files import STATE_FOLDER, lock_folder
+
+TELL_EVERY = 1.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +43,25 @@ class Seeded:
     seconds: float
 
 
-def never() -> bool:
-    """The default end of a seeding: only Ctrl-C ends it."""
-    return False
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Where one of several seedings stands: payload bytes sent so far, and peers that are connected.
+
+    ``ended`` says that it has reached its ratio or time, and has left its swarm.
+    """
+
+    folder: Path
+    metadata: Metadata
+    uploaded: int
+    peers: int
+    seconds: float
+    ended: bool
+
+
+Watch = Callable[[tuple[Served, ...]], None]
+
+
+def _ignore_served(_served: tuple[Served, ...]) -> None: ...
 
 
 def seed(
@@ -49,43 +69,162 @@ def seed(
     *,
     options: SeedOptions = DEFAULT_SEED,
     listening: Callable[[Seeding], None],
-    stop: Callable[[], bool] = never,
+    stop: Stop = never,
     emit: Emit = ignore,
 ) -> Seeded:
-    """Serve ``folder`` until ``stop()`` is true; it is asked about four times a second.
+    """Serve ``folder`` until ``stop()`` is true, or the options' ratio or time is reached.
 
-    A folder that was fetched or published before keeps its torrent, so that its swarm is not split; else one is made.
-    Every piece is checked before the first is served, then ``listening`` is called once.
+    A folder that was fetched or published before keeps its torrent, so that its swarm is not split; else it is one of
+    ``options.torrents`` whose bytes it has; else one is made. Every piece is checked before the first is served, then
+    ``listening`` is called once. ``stop`` is asked about four times a second.
 
     Raises ``UsageError`` for what is not a folder with files, ``WrongBytesError`` if files are no longer those of the
     torrent, ``OutsideError`` if the session cannot listen, ``FolderLocked``. A ``KeyboardInterrupt`` passes through.
     """
+    return seed_all([folder], options=options, listening=listening, stop=stop, emit=emit)[0]
+
+
+def seed_all(
+    folders: Sequence[Path],
+    *,
+    options: SeedOptions = DEFAULT_SEED,
+    listening: Callable[[Seeding], None],
+    watch: Watch = _ignore_served,
+    stop: Stop = never,
+    emit: Emit = ignore,
+) -> tuple[Seeded, ...]:
+    """Serve several folders in one session, each as ``seed`` does, from when its pieces were checked.
+
+    ``listening`` is called for each; ``watch`` about once a second with where all of them stand. A folder that cannot
+    be served is told as ``FoundWrong`` and left out; if it is the last, what was wrong with the first is raised.
+    """
+    wrong: list[MagnetarError] = []
+    serving: list[_Serving] = []
+    with ExitStack() as stack:
+        swarm = _open(stack, options, emit)
+        for folder in folders:
+            try:
+                serving.append(_begin(stack, swarm, folder, options, emit))
+            except MagnetarError as error:
+                wrong.append(error)
+                if len(folders) > 1:
+                    emit(FoundWrong("not-served", str(folder), error.message))
+            else:
+                listening(serving[-1].seeding)
+        if not serving:
+            raise wrong[0] if wrong else UsageError("there is nothing to serve", hint="name a folder")
+        _serve(swarm, serving, watch, stop, emit)
+    return tuple(each.result() for each in serving)
+
+
+class _Serving:
+    """One release in the session, from its join until its goal."""
+
+    def __init__(self, folder: Path, seeding: Seeding, swarm: Swarm, joining: Joining, goal: Goal, emit: Emit) -> None:
+        self.seeding = seeding
+        self.folder = folder
+        self._goal = goal
+        self._began = time.monotonic()
+        self._ended = 0.0
+        self._transfer = swarm.join(joining)
+        # Who is there is told once for all releases.
+        self._sightings = Sightings(swarm, lambda event: None if isinstance(event, SwarmSeen) else emit(event))
+        while (status := self._sightings.look(self._transfer)).phase != "complete":
+            swarm.wait(LOOK_EVERY)
+        self.status: Status = status
+
+    @property
+    def ended(self) -> bool:
+        return bool(self._ended)
+
+    @property
+    def seconds(self) -> float:
+        return (self._ended or time.monotonic()) - self._began
+
+    def look(self) -> None:
+        """See what was sent, and leave once it is enough. Raises what the disk refused, and has left then too."""
+        if self.ended:
+            return
+        try:
+            self.status = self._sightings.look(self._transfer)
+        except OutsideError:
+            self._leave()
+            raise
+        if self._goal.is_reached(self.status.uploaded, self.seeding.metadata.total_size, self.seconds):
+            self._leave()
+
+    def _leave(self) -> None:
+        self._ended = time.monotonic()
+        self._transfer.leave()
+
+    def served(self) -> Served:
+        peers = 0 if self.ended else self.status.peers
+        return Served(self.folder, self.seeding.metadata, self.status.uploaded, peers, self.seconds, self.ended)
+
+    def result(self) -> Seeded:
+        return Seeded(self.seeding.metadata, self.status.uploaded, self.seconds)
+
+
+def _open(stack: ExitStack, options: SeedOptions, emit: Emit) -> Swarm:
+    for note in what_others_see(options):
+        emit(Remarked(note))
+    return stack.enter_context(open_swarm(options.network))
+
+
+def _begin(stack: ExitStack, swarm: Swarm, folder: Path, options: SeedOptions, emit: Emit) -> _Serving:
+    """Prove every piece of a folder, and join its swarm. Holds the folder as long as the stack lasts."""
     if not folder.is_dir() or all(path.name == STATE_FOLDER for path in folder.iterdir()):
         raise UsageError(f"{folder}: is not a folder with files", hint="name the folder that holds the release's files")
-    began = time.monotonic()
-    with _held(folder, emit) as writable:
-        torrent = read_kept_torrent(folder) or create_torrent(
-            folder, trackers=options.trackers, piece_length=options.piece_length, emit=emit
-        )
+    with ExitStack() as held:
+        writable = held.enter_context(_held(folder, emit))
+        torrent, resume = _proven(folder, options, emit)
         metadata = read_torrent(torrent)
-        resume = _proven(folder, torrent, emit)
         if writable:
             State(folder, metadata).keep_torrent(torrent, complete=True)
         magnet = join_trackers(magnet_of(metadata), options.trackers)
         joining = Joining(
             folder, _reachable(magnet, options), torrent, resume, trusted=True, upload_limit=options.upload_limit
         )
-        with open_swarm(options.network) as swarm:
-            transfer = swarm.join(joining)
-            sightings = Sightings(swarm, emit)
-            while sightings.look(transfer).phase != "complete":
-                swarm.wait(LOOK_EVERY)
-            listening(Seeding(_link(magnet, swarm.port, options), swarm.port, metadata))
-            while not stop():
-                swarm.wait(LOOK_EVERY)
-                sightings.look(transfer)
-            uploaded = transfer.status().uploaded
-    return Seeded(metadata, uploaded, time.monotonic() - began)
+        seeding = Seeding(_link(magnet, swarm.port, options), swarm.port, metadata)
+        serving = _Serving(folder, seeding, swarm, joining, Goal(options.seed_ratio, options.seed_time), emit)
+        stack.enter_context(held.pop_all())
+    return serving
+
+
+def _serve(swarm: Swarm, serving: Sequence[_Serving], watch: Watch, stop: Stop, emit: Emit) -> None:
+    told: Event | None = None
+    tell_at = 0.0
+    while not (stop() or all(each.ended for each in serving)):
+        swarm.wait(LOOK_EVERY)
+        for each in serving:
+            _look(each, alone=len(serving) == 1, emit=emit)
+        seen = _seen(swarm, serving)
+        if seen != told:
+            emit(seen)
+            told = seen
+        if time.monotonic() >= tell_at:
+            watch(tuple(each.served() for each in serving))
+            tell_at = time.monotonic() + TELL_EVERY
+
+
+def _look(serving: _Serving, *, alone: bool, emit: Emit) -> None:
+    try:
+        serving.look()
+    except OutsideError as error:
+        if alone:
+            raise
+        emit(FoundWrong("not-served", str(serving.folder), error.message))
+
+
+def _seen(swarm: Swarm, serving: Sequence[_Serving]) -> SwarmSeen:
+    there = [each.status for each in serving]
+    present = [each.status for each in serving if not each.ended]
+    return SwarmSeen(
+        peers=sum(status.peers for status in present),
+        seeds=sum(status.seeds for status in present),
+        dht_nodes=swarm.dht_nodes,
+        uploaded=sum(status.uploaded for status in there),
+    )
 
 
 @contextmanager
@@ -99,17 +238,43 @@ def _held(folder: Path, emit: Emit) -> Iterator[bool]:
             yield True
 
 
-def _proven(folder: Path, torrent: bytes, emit: Emit) -> bytes:
-    """Resume data that claims every piece, after each was hashed. Raises ``WrongBytesError`` if one is not good."""
-    checked = check_pieces(folder, torrent, emit=emit)
-    if not checked.complete:
-        names = ", ".join(checked.damaged[:5]) + (", …" if len(checked.damaged) > 5 else "")
-        raise WrongBytesError(
-            f"{folder}: these are not, or not all, the bytes of its torrent: {names}",
-            hint="fetch it to complete or mend it; if you changed it on purpose, remove its "
-            f"{STATE_FOLDER} folder, and it is published as a new torrent",
-        )
-    return checked.resume
+def _proven(folder: Path, options: SeedOptions, emit: Emit) -> tuple[bytes, bytes]:
+    """A folder's torrent, and resume data that claims every piece, after each was hashed.
+
+    Raises ``WrongBytesError`` if the folder has a torrent of its own and a piece is not good.
+    """
+    kept = read_kept_torrent(folder)
+    if kept:
+        checked = check_pieces(folder, kept, emit=emit)
+        if not checked.complete:
+            raise _not_whole(folder, checked)
+        return kept, checked.resume
+    for torrent in options.torrents:
+        if _may_hold(folder, read_torrent(torrent)):
+            checked = check_pieces(folder, torrent, emit=emit)
+            if checked.complete:
+                return torrent, checked.resume
+            emit(Remarked(f"{folder}: not served as {read_torrent(torrent).name}: its bytes are not those"))
+    made = create_torrent(folder, trackers=options.trackers, piece_length=options.piece_length, emit=emit)
+    checked = check_pieces(folder, made, emit=emit)
+    if not checked.complete:  # a file changed meanwhile
+        raise _not_whole(folder, checked)
+    return made, checked.resume
+
+
+def _may_hold(folder: Path, metadata: Metadata) -> bool:
+    """Whether every file of the torrent is there, in its size."""
+    paths = [(folder / file.path, file.size) for file in metadata.files]
+    return all(path.is_file() and path.stat().st_size == size for path, size in paths)
+
+
+def _not_whole(folder: Path, checked: Checked) -> WrongBytesError:
+    names = ", ".join(checked.damaged[:5]) + (", …" if len(checked.damaged) > 5 else "")
+    return WrongBytesError(
+        f"{folder}: these are not, or not all, the bytes of its torrent: {names}",
+        hint="fetch it to complete or mend it; if you changed it on purpose, remove its "
+        f"{STATE_FOLDER} folder, and it is published as a new torrent",
+    )
 
 
 def _reachable(magnet: Magnet, options: SeedOptions) -> Magnet:
