@@ -136,7 +136,7 @@ def get(
 
     def work(emit: "Emit") -> pipeline.Got:
         return pipeline.get(
-            resolve_target(target),
+            resolve_target(target, proxy=fetching.proxy),
             directory,
             target=None if no_convert else to,
             check=not no_verify,
@@ -166,10 +166,12 @@ def fetch(
     from magnetar.render_results import draw_fetch_plan, draw_fetched
 
     def work(emit: "Emit") -> "Fetched":
-        return fetch_release(resolve_target(target), directory, fetching.options(), fetching.mirrors, emit)
+        return fetch_release(
+            resolve_target(target, proxy=fetching.proxy), directory, fetching.options(), fetching.mirrors, emit
+        )
 
     def look(emit: "Emit") -> "FetchPlan":
-        return plan_release(resolve_target(target), directory, fetching.options(), emit)
+        return plan_release(resolve_target(target, proxy=fetching.proxy), directory, fetching.options(), emit)
 
     if dry_run:
         finish("fetch", showing, look, draw_fetch_plan)

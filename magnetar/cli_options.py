@@ -23,7 +23,7 @@ option = partial(typer.Option, show_envvar=False)
 
 TargetText = Annotated[
     str,
-    typer.Argument(metavar="TARGET", help="A release of the catalog, a magnet link, an infohash or a .torrent file."),
+    typer.Argument(metavar="TARGET", help="A name of the catalog, a magnet link, an infohash, a .torrent file or URL."),
 ]
 Directory = Annotated[
     Path, option("--dir", "-d", file_okay=False, help="The parent folder: the release lands in DIR/NAME.")

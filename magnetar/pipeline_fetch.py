@@ -9,9 +9,11 @@ from magnetar.errors import MagnetError, MetadataTimeout, UsageError
 from magnetar.events import Emit, ignore
 from magnetar.fetch.download import Fetched, fetch
 from magnetar.fetch.magnet import Magnet, parse_magnet
+from magnetar.fetch.metainfo import read_torrent, read_torrent_file
 from magnetar.fetch.mirror import FileMirror, Mirror, ReleaseMirror
 from magnetar.fetch.options import FetchOptions
 from magnetar.fetch.plan import FetchPlan, plan_fetch
+from magnetar.fetch.torrent_file import download_torrent
 from magnetar.manifests.catalog import catalog, find_by_infohash, find_release
 from magnetar.manifests.schema import Manifest
 from magnetar.model.bundled import NAME as BUNDLED
@@ -25,20 +27,23 @@ LIKE_A_LINK = re.compile(r"magnet:|xt=|urn:|%3A|[?&=]|^[0-9A-Fa-f]{30,}$", re.IG
 class Wanted:
     """What TARGET means: where to get it, and the release of the catalog that it is, if it is one."""
 
-    source: Magnet | Path
+    source: Magnet | Path | bytes
     manifest: Manifest | None
 
 
-def resolve_target(text: str) -> Wanted:
-    """What the user named: a release of the catalog, a .torrent file, a magnet link, or an infohash.
+def resolve_target(text: str, *, proxy: str = "") -> Wanted:
+    """What the user named: a release of the catalog, a .torrent file or its URL, a magnet link, or an infohash.
 
-    Raises ``UsageError`` for a name that nothing has, ``MagnetError`` for a link beyond healing.
+    Raises ``UsageError`` for a name that nothing has, ``MagnetError`` for a link beyond healing, ``OutsideError``
+    for a URL that does not answer. ``proxy`` is that of the environment unless one is given.
     """
     path = Path(text)
     if text.lower() in catalog():
         return _from_catalog(find_release(text))
     if path.is_file():
-        return Wanted(path, None)
+        return _from_torrent(path)
+    if text.startswith(("http://", "https://")):
+        return _from_torrent(download_torrent(text, proxy=proxy))
     if path.suffix == ".torrent":
         raise UsageError(f"{path}: there is no such file", hint="check the path")
     try:
@@ -48,6 +53,11 @@ def resolve_target(text: str) -> Wanted:
             raise
         return _from_catalog(find_release(text))
     return Wanted(magnet, find_by_infohash(magnet.infohash_v1, magnet.infohash_v2))
+
+
+def _from_torrent(source: Path | bytes) -> Wanted:
+    metadata = read_torrent(source if isinstance(source, bytes) else read_torrent_file(source))
+    return Wanted(source, find_by_infohash(metadata.infohash_v1, metadata.infohash_v2))
 
 
 def _from_catalog(manifest: Manifest) -> Wanted:

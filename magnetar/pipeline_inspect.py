@@ -5,15 +5,13 @@ from pathlib import Path
 from typing import Literal
 
 from magnetar.convert.source import open_checkpoint, open_source
-from magnetar.errors import ConversionError, TorrentError, UsageError
+from magnetar.errors import ConversionError, UsageError
 from magnetar.fetch.magnet import Magnet
+from magnetar.fetch.metainfo import read_torrent, read_torrent_file
 from magnetar.fetch.torrent import magnet_of
 from magnetar.manifests.catalog import find_by_infohash
 from magnetar.manifests.schema import Manifest
 from magnetar.pipeline_fetch import resolve_target
-
-LARGEST_TORRENT = 32 << 20
-"""Bytes. Beyond that a file is payload, not metadata."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +80,7 @@ def inspect(text: str, *, tensors: bool = False) -> Inspection:
     wanted = resolve_target(text)
     if isinstance(wanted.source, Magnet):
         return _inspect_magnet(wanted.source, wanted.manifest)
-    return _inspect_torrent(wanted.source)
+    return _inspect_torrent(wanted.source if isinstance(wanted.source, bytes) else read_torrent_file(wanted.source))
 
 
 def _inspect_magnet(magnet: Magnet, manifest: Manifest | None) -> SeenTorrent:
@@ -102,12 +100,8 @@ def _inspect_magnet(magnet: Magnet, manifest: Manifest | None) -> SeenTorrent:
     )
 
 
-def _inspect_torrent(path: Path) -> SeenTorrent:
-    from magnetar.fetch.metainfo import read_torrent
-
-    if path.stat().st_size > LARGEST_TORRENT:
-        raise TorrentError(f"{path}: is too large for a .torrent file", hint="name the torrent, not its payload")
-    metadata = read_torrent(path.read_bytes())
+def _inspect_torrent(torrent: bytes) -> SeenTorrent:
+    metadata = read_torrent(torrent)
     release = find_by_infohash(metadata.infohash_v1, metadata.infohash_v2)
     return SeenTorrent(
         kind="torrent",
