@@ -48,4 +48,4 @@ END = memoryview(b"")
 
 
 def _as_floats(checkpoint: Checkpoint, move: Move) -> Iterator[memoryview]:
-    return stream_move(checkpoint, move.to_dtype("F32"))
+    return stream_move(checkpoint, move.to_dtype("F32"), allow_overflow=True)

@@ -143,24 +143,30 @@ class _Judge:
 
     def _judge_rounded(self, proof: TensorProof, move: Move, wanted: TensorDigest) -> TensorProof:
         proof = replace(proof, standing=Standing.NOT_COMPARABLE, detail=f"was rounded to {move.dtype}")
-        original = self._references.get(move.name)
         if self._reference is None or not can_recode(move.dtype, "F32") or not can_recode(wanted.dtype, "F32"):
             return proof
-        if original is None or digest_move(self._reference, original) != wanted.sha256:
-            raise WrongBytesError(
-                f"{move.name}: the reference is not the release, so no error can be told against it",
-                hint="verify the reference first, or leave it out",
-            )
+        original = self._find_original(self._reference, move.name, wanted)
         error = measure_error((self._reference, original), (self._checkpoint, move))
-        reproduced = self._is_reproduced(original, move)
+        reproduced = can_recode(wanted.dtype, move.dtype) and digest_move(
+            self._reference, original.to_dtype(move.dtype)
+        ) == digest_move(self._checkpoint, move)
         if move.dtype in FLOATS and not reproduced:
             return replace(proof, standing=Standing.DIFFERENT, error=error, detail="is not the release, rounded")
         return replace(proof, error=error, reproduced=reproduced)
 
-    def _is_reproduced(self, original: Move, move: Move) -> bool:
-        if self._reference is None or not can_recode(original.dtype, move.dtype):
-            return False
-        return digest_move(self._reference, original.to_dtype(move.dtype)) == digest_move(self._checkpoint, move)
+    def _find_original(self, reference: Checkpoint, name: str, wanted: TensorDigest) -> Move:
+        """The tensor of the reference, once it was found to be the release's."""
+        original = self._references.get(name)
+        damage = ""
+        try:
+            if original is not None and digest_move(reference, original) == wanted.sha256:
+                return original
+        except CheckpointError as error:
+            damage = f": {error.message}"
+        raise WrongBytesError(
+            f"{name}: the reference is not the release, so no error can be told against it{damage}",
+            hint="verify the reference first, or leave it out",
+        )
 
 
 def _digest_cast(checkpoint: Checkpoint, move: Move, dtype: str) -> tuple[str, bool]:
