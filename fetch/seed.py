@@ -100,6 +100,8 @@ def seed_all(
     """
     wrong: list[MagnetarError] = []
     serving: list[_Serving] = []
+    if folders and not any(map(_holds_files, folders)):
+        raise _no_files(folders[0])  # before anybody outside is told that we are here
     with ExitStack() as stack:
         swarm = _open(stack, options, emit)
         for folder in folders:
@@ -173,8 +175,8 @@ def _open(stack: ExitStack, options: SeedOptions, emit: Emit) -> Swarm:
 
 def _begin(stack: ExitStack, swarm: Swarm, folder: Path, options: SeedOptions, emit: Emit) -> _Serving:
     """Prove every piece of a folder, and join its swarm. Holds the folder as long as the stack lasts."""
-    if not folder.is_dir() or all(path.name == STATE_FOLDER for path in folder.iterdir()):
-        raise UsageError(f"{folder}: is not a folder with files", hint="name the folder that holds the release's files")
+    if not _holds_files(folder):
+        raise _no_files(folder)
     with ExitStack() as held:
         writable = held.enter_context(_held(folder, emit))
         torrent, resume = _proven(folder, options, emit)
@@ -189,6 +191,14 @@ def _begin(stack: ExitStack, swarm: Swarm, folder: Path, options: SeedOptions, e
         serving = _Serving(folder, seeding, swarm, joining, Goal(options.seed_ratio, options.seed_time), emit)
         stack.enter_context(held.pop_all())
     return serving
+
+
+def _holds_files(folder: Path) -> bool:
+    return folder.is_dir() and any(path.name != STATE_FOLDER for path in folder.iterdir())
+
+
+def _no_files(folder: Path) -> UsageError:
+    return UsageError(f"{folder}: is not a folder with files", hint="name the folder that holds the release's files")
 
 
 def _serve(swarm: Swarm, serving: Sequence[_Serving], watch: Watch, stop: Stop, emit: Emit) -> None:

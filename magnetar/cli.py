@@ -207,12 +207,21 @@ def convert(
     from_layout: Annotated[
         str | None, option("--from-layout", metavar="LAYOUT", help="Insist on this layout of the source.")
     ] = None,
+    dtype: Annotated[
+        str | None, option("--dtype", metavar="DTYPE", help="Write the numbers as f32, f16, bf16, q8_0, …")
+    ] = None,
+    allow_overflow: Annotated[
+        bool, option("--allow-overflow", help="Numbers too large for --dtype become infinite.")
+    ] = False,
     shard_size: Annotated[
-        int | None, option(parser=parse_amount, metavar="SIZE", help="Largest shard, like 5G (the default).")
+        int | None, option("--shard-size", parser=parse_amount, metavar="SIZE", help="Largest file, like 5G.")
     ] = None,
     dry_run: Annotated[bool, option("--dry-run", help="Show what would be written, and write nothing.")] = False,
     no_compare: Annotated[
         bool, option("--no-compare", help="Do not read the output back to compare it with the source.")
+    ] = False,
+    no_check: Annotated[
+        bool, option("--no-check", help="Believe the source: leave its checksums and our digests out.")
     ] = False,
 ) -> None:
     """Rewrite a checkpoint for another runtime: bit-exact, no pickle executed, in little memory."""
@@ -220,13 +229,14 @@ def convert(
     from magnetar.pipeline import convert_release
     from magnetar.render_results import draw_converted, draw_plan
 
-    wish: Any = {"target": to, "from_layout": from_layout, "shard_size": shard_size}
+    wish: Any = {"target": to, "from_layout": from_layout, "shard_size": shard_size, "dtype": dtype}
+    proof: Any = {"allow_overflow": allow_overflow, "verify": not no_compare, "check": not no_check}
     if dry_run:
         finish("convert", showing, lambda _: plan_conversion(source, **wish), draw_plan)
     finish(
         "convert",
         showing,
-        lambda emit: convert_release(source, destination, **wish, compare=not no_compare, emit=emit),
+        lambda emit: convert_release(source, destination, **wish, **proof, emit=emit),
         draw_converted,
     )
 
@@ -259,24 +269,28 @@ def inspect(
     finish("inspect", showing, lambda _: look(target, tensors=tensors), draw_inspection)
 
 
-@app.command(epilog="Example: magnetar seed mixtral-8x7b-32kseqlen --upload-limit 20M")
+@app.command(epilog="Example: magnetar seed mixtral-8x7b-32kseqlen mixtral-8x22b --upload-limit 20M --seed-time 7d")
 @gathers("showing", Showing)
 @gathers("serving", Serving)
 def seed(
     showing: Showing,
     serving: Serving,
-    folder: Annotated[Path, typer.Argument(metavar="PATH", help="The folder to serve.")],
+    folders: Annotated[list[Path], typer.Argument(metavar="PATH...", help="The folders to serve.")],
 ) -> None:
-    """Serve a folder, and print its magnet link. The torrent is made if there is none. Ctrl-C ends it."""
-    from magnetar.fetch.seed import seed as serve
-    from magnetar.render_results import draw_seeding
+    """Serve folders, and print their magnet links. A torrent is made where there is none. Ctrl-C ends it."""
+    from magnetar.fetch.seed import seed_all
+    from magnetar.render_results import draw_seeding, draw_served
 
     screen = open_screen("seed", showing)
 
     def listening(seeding: "Seeding") -> None:
         screen.show(seeding, draw_seeding, ExitCode.GOOD)
 
-    raise typer.Exit(screen.stay(lambda emit: serve(folder, options=serving.options(), listening=listening, emit=emit)))
+    def work(emit: "Emit") -> None:
+        with screen.board(draw_served) as watch:
+            seed_all(folders, options=serving.options(), listening=listening, watch=watch, emit=emit)
+
+    raise typer.Exit(screen.stay(work))
 
 
 @catalog_app.callback()

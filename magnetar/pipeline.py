@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from magnetar.convert.conversion import read_conversion
 from magnetar.convert.run import Converted, convert
@@ -69,29 +69,21 @@ class Got:
 
 
 def convert_release(
-    source: Path,
-    destination: Path,
-    *,
-    target: str = "hf",
-    from_layout: str | None = None,
-    shard_size: int | None = None,
-    compare: bool = True,
-    emit: Emit = ignore,
+    source: Path, destination: Path, *, target: str, proven: bool = False, emit: Emit = ignore, **wish: Any
 ) -> Converted:
-    """Convert a checkpoint, with what the catalog knows of its release: name, licence, context length."""
+    """Convert a checkpoint, with what the catalog knows of its release: name, licence, context length.
+
+    ``proven`` says that the source was just found to be that release: only then do its manifest's digests go into
+    the record of what the output was made of. ``wish`` holds the other keywords of ``convert``.
+    """
     manifest = release_of(source)
-    return convert(
-        source,
-        destination,
-        target=target,
-        from_layout=from_layout,
-        shard_size=shard_size,
-        context_length=manifest.architecture.context_length if manifest else None,
-        licence=manifest.licence if manifest else "",
-        release=manifest.name if manifest else "",
-        verify=compare,
-        emit=emit,
-    )
+    if manifest is not None:
+        context = manifest.architecture.context_length
+        wish |= {"context_length": context, "licence": manifest.licence, "release": manifest.name}
+    if manifest is not None and proven:
+        digests = {file.path: digest for file in manifest.files or () for digest in file.digests if not digest.weak}
+        wish["digests"] = {path: str(digest) for path, digest in digests.items()}
+    return convert(source, destination, target=target, emit=emit, **wish)
 
 
 def release_of(path: Path) -> Manifest | None:
@@ -147,7 +139,8 @@ def get(
             return got(report, None, None, tuple(steps), ("convert", "boot"))
     if target is not None:
         destination = parent / f"{fetched.folder.name}-{target}"
-        work = partial(convert_release, fetched.folder, destination, target=target, emit=emit)
+        proven = report is not None and report.exit_code is ExitCode.GOOD
+        work = partial(convert_release, fetched.folder, destination, target=target, proven=proven, emit=emit)
         converted = _timed(steps, "converted", work, _say_converted)
     if not smoke_test:
         return got(report, converted, None, tuple(steps))

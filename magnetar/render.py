@@ -4,7 +4,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from datetime import date
 from enum import Enum
@@ -12,6 +13,7 @@ from pathlib import PurePath
 from typing import Any, TextIO, TypeVar
 
 from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.text import Text
 
 from magnetar.errors import ExitCode, MagnetarError
@@ -58,6 +60,15 @@ class Screen:
         if failed is None or failed[0] in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
             return failed[0] if failed else ExitCode.GOOD
         return self.fail(*failed)
+
+    @contextmanager
+    def board(self, draw: Callable[[Result], RenderableType]) -> Iterator[Callable[[Result], None]]:
+        """A picture on stderr that is drawn anew each time, for work that lasts; none where there is no terminal."""
+        if self.progress is not ProgressStyle.AUTO or not self.err.is_terminal:
+            yield lambda _result: None
+            return
+        with Live(console=self.err, auto_refresh=False, transient=True) as live:
+            yield lambda result: live.update(draw(result), refresh=True)
 
     def _attempt(self, work: Callable[[Emit], object]) -> tuple[ExitCode, str, str, str] | None:
         """Do the work; what went wrong, as ``fail`` takes it."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from magnetar.convert.run import Converted
     from magnetar.fetch.download import Fetched
     from magnetar.fetch.plan import FetchPlan
-    from magnetar.fetch.seed import Seeding
+    from magnetar.fetch.seed import Seeding, Served
     from magnetar.manifests.create import Strength
     from magnetar.manifests.report import Report
     from magnetar.manifests.schema import Manifest
@@ -66,6 +66,16 @@ def draw_fetch_plan(plan: "FetchPlan") -> RenderableType:
 def draw_seeding(seeding: "Seeding") -> RenderableType:
     """The link, alone on its line so that it can be copied or piped."""
     return Text(clean(seeding.magnet), no_wrap=True, overflow="ignore")
+
+
+def draw_served(served: Sequence["Served"]) -> RenderableType:
+    """One row for each release that is being seeded."""
+    table = _table("release", ">peers", ">sent", ">ratio", ">time")
+    for one in served:
+        size = max(one.metadata.total_size, 1)
+        ratio, sent = f"{one.uploaded / size:.2f}", decimal(one.uploaded)
+        table.add_row(Text(clean(one.metadata.name)), str(one.peers), sent, ratio, clock(one.seconds))
+    return table
 
 
 def draw_report(report: "Report") -> RenderableType:
