@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 from magnetar.errors import UsageError
 from magnetar.fetch.protocol import Encryption, Network
 
-_COMMON = {
+_COMMON: dict[str, Any] = {
     "user_agent": "magnetar",
     # Over loopback and fast lines, outgoing uTP costs a factor of ten and half of the CPU; incoming stays on for
     # peers that can be reached in no other way.
@@ -19,6 +19,10 @@ _COMMON = {
     # The defaults try dead trackers one by one.
     "announce_to_all_trackers": True,
     "announce_to_all_tiers": True,
+    # Seconds, times the failures so far. With the defaults of 60 and 3, a lone seeder that went away for a moment is
+    # met again after minutes, or never.
+    "min_reconnect_time": 10,
+    "max_failcount": 10,
     "enable_upnp": False,
     "enable_natpmp": False,
     "enable_lsd": False,

@@ -1,7 +1,5 @@
-import socket
 import threading
 import time
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from magnetar.fetch.magnet import Magnet
 from magnetar.fetch.metainfo import create_torrent, read_torrent
 from magnetar.fetch.options import SeedOptions
 from magnetar.fetch.seed import Seeding, Served, seed, seed_all
+from tests.fetch.neighbours import free_port
 from tests.fetch.world import NEARBY, V1, contents, publish, serve, write_release
 
 LOOPBACK = SeedOptions(loopback=True)
@@ -169,12 +168,6 @@ def test_staying_ends_when_it_is_stopped_and_needs_nothing_to_be_downloaded(tmp_
     again = fetch(seeding.magnet, tmp_path, options=options, stop=lambda: bool(asked) or asked.append(1) is None)
     assert (again.downloaded, again.uploaded) == (0, 0)
     assert len(asked) == 1
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 def test_the_folder_of_a_damaged_release_alone_is_refused(tmp_path: Path, release: Path) -> None:

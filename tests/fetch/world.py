@@ -80,7 +80,8 @@ def serve(folder: Path, **options: object) -> Iterator[Seeding]:
 
     def work() -> None:
         try:
-            seed(folder, options=SeedOptions(loopback=True, **options), listening=told, stop=stop.is_set)  # type: ignore[arg-type]
+            chosen = SeedOptions(**{"loopback": True, **options})  # type: ignore[arg-type]
+            seed(folder, options=chosen, listening=told, stop=stop.is_set)
         except BaseException as error:  # handed on to the test's own thread
             failed.append(error)
             listening.set()
