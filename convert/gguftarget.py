@@ -53,14 +53,19 @@ def pack_gguf(
 
 
 def for_llama_cpp(source: Source, plan: Plan, provenance: Provenance) -> SideFiles:
-    """A Modelfile, by which Ollama takes the weights as they are: a base model has no template of a chat."""
-    legal, notes = legal_files(source.folder, provenance)
+    """A Modelfile, by which Ollama takes the weights as they are: a base model has no template of a chat.
+
+    The file holds the vocabulary too; ``tokenizer.model`` lies beside it for whoever reads that: the smoke test does.
+    """
+    files, notes = legal_files(source.folder, provenance)
+    if source.tokenizer is not None:
+        files["tokenizer.model"] = read_tokenizer(source.tokenizer)[0]
     _, note = _describe_tokenizer(source)
     if note:
         notes.append(note)
     context = source.architecture.context_length or DEFAULT_CONTEXT
     lines = [f"FROM ./{plan.shards[0].file}", 'TEMPLATE """{{ .Prompt }}"""', f"PARAMETER num_ctx {context}"]
-    return SideFiles(legal | {"Modelfile": ("\n".join(lines) + "\n").encode()}, tuple(notes))
+    return SideFiles(files | {"Modelfile": ("\n".join(lines) + "\n").encode()}, tuple(notes))
 
 
 def _describe(source: Source, moves: tuple[Move, ...]) -> Iterator[Field]:

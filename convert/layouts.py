@@ -145,7 +145,7 @@ def detect_layout(names: Iterable[str]) -> tuple[Layout, str]:
     for layout in LAYOUTS.values():
         named = next((name for name in names if re.fullmatch(layout.sign, name)), None)
         if named is not None:
-            found.append((layout, f"it has {named}, a name of {layout.title}"))
+            found.append((layout, f"by its names ({named}) it is {layout.title}"))
     if len(found) == 1:
         return found[0]
     if found:
