@@ -1,20 +1,24 @@
 """What is measured when a checkpoint is run: numbers, and no judgement of them."""
 
+import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
+import numpy as np
 import torch
+from torch import Tensor
+from torch.nn import functional
 
 from magnetar.convert.architecture import Architecture
-from magnetar.convert.view import View
-from magnetar.events import Began, Emit, Ended
-from magnetar.model.generate import generate_greedily
-from magnetar.model.load import check_weights, load_model
-from magnetar.model.scoring import ExpertLoad, count_bits, cut_windows, routing_entropy
+from magnetar.events import Began, Emit, Ended, ignore
+from magnetar.model.fingerprint import TOP, Array, Fingerprint
+from magnetar.model.reading import Look, TensorStream, reading_order
+from magnetar.model.routing import Router, Strategy
+from magnetar.model.scoring import cut_windows
 from magnetar.model.streaming import NotFinite, StreamedModel
-from magnetar.model.tokenizer import Tokenizer
+from magnetar.model.trace import Trace
+from magnetar.model.weights import Weights
 
 WINDOW = 512
 """Tokens of context: enough that every expert of every layer of a Mixtral is met in one window."""
@@ -25,33 +29,50 @@ WINDOWS_AT_ONCE = 4
 WORK = 30_000_000_000
 """Weights times tokens that a test may cost: seconds on two cores. A model too big for that is scored on one window."""
 
-DECODED = 64
-"""Tokens that are also decoded one by one, to be compared with the full pass."""
+DECODE_WORK = 2_000_000_000
+"""Weights times tokens that are also decoded one by one: those read every weight anew."""
 
-PROMPT = 32
-"""Tokens of the text that the sample goes on from."""
+MOST_DECODED, LEAST_DECODED = 64, 4
 
-SAMPLE_MEMORY = 2 << 30
-"""Bytes of float32 weights up to which a whole model is held in memory for a sample."""
+EARLY, LATE = 16, 64
+"""Positions of a window whose losses are told apart from the others'."""
+
+CONDUCTED = 256
+"""Tokens for which it is kept who answered them."""
 
 
 @dataclass(frozen=True, slots=True)
-class Examination:
-    """What was measured; see ``BootReport`` for the units.
+class Task:
+    """What to run: ``ids`` of a text, cut into windows, and those of a fingerprint, a window before them if another.
 
-    ``not_finite`` says where a number was not; ``empty`` names the tensors that hold nothing but zeros.
+    ``decoded`` is how many of the first window's tokens are also decoded one by one.
     """
 
-    bits_per_byte: float | None
-    tokens: int
-    text_bytes: int
-    decode_difference: float | None
-    expert_load: tuple[tuple[float, ...], ...]
-    routing_entropy: float | None
-    sample: str | None
-    scoring_seconds: float
-    not_finite: str | None
-    empty: tuple[str, ...]
+    ids: Sequence[int]
+    golden: Fingerprint | None = None
+    strategy: Strategy = Strategy.TRAINED
+    decoded: int = MOST_DECODED
+    ahead: bool = True
+
+
+@dataclass(slots=True)
+class Examination:
+    """What was measured; see ``BootReport`` for the units. ``not_finite`` says where a number was not.
+
+    ``fingerprint`` is of the first window; ``at_golden`` are its logits of the golden pieces.
+    """
+
+    trace: Trace
+    bits: float | None = None
+    early_bits: float | None = None
+    late_bits: float | None = None
+    decode_difference: float | None = None
+    not_finite: str | None = None
+    fingerprint: Fingerprint | None = None
+    at_golden: Array | None = None
+    seconds: float = 0.0
+    losses: list[Tensor] = field(default_factory=list)
+    """Bits of every target [B, T], batch by batch."""
 
 
 def choose_tokens(ids: Sequence[int], architecture: Architecture) -> Sequence[int]:
@@ -59,59 +80,98 @@ def choose_tokens(ids: Sequence[int], architecture: Architecture) -> Sequence[in
     return ids[: max(WINDOW, WORK // architecture.active_parameters // WINDOW * WINDOW)]
 
 
+def count_decoded(architecture: Architecture) -> int:
+    """How many tokens to decode one by one."""
+    return max(LEAST_DECODED, min(MOST_DECODED, DECODE_WORK // architecture.active_parameters))
+
+
 def examine(
-    view: View, architecture: Architecture, tokenizer: Tokenizer, ids: Sequence[int], greedy_tokens: int, emit: Emit
+    weights: Weights, architecture: Architecture, kind: str, task: Task, look: Look | None = None, emit: Emit = ignore
 ) -> Examination:
-    """Run the model on ``ids``. Raises ``BootError`` if a tensor does not fit, or what reading one raises."""
-    check_weights(view, architecture)
+    """Run the model over every tensor once, and see what there is to see. ``kind`` is the dtype for a fingerprint.
+
+    Raises ``CheckpointError`` or ``DiskError`` if a tensor cannot be read.
+    """
     began = time.monotonic()
-    model = StreamedModel(view, architecture)
-    loads = [ExpertLoad() for _ in range(architecture.n_layers)]
+    inputs, targets, extra = _cut(task)
+    trace = Trace(architecture.n_layers, inputs[0].shape[1], CONDUCTED)
+    found = Examination(trace)
     emit(Began("boot", architecture.n_layers, "layers"))
-    scores = _score(model, ids, loads, emit)
+    router = Router(task.strategy, architecture.n_experts, architecture.experts_per_token)
+    with TensorStream(weights, reading_order(architecture), look, task.ahead) as stream, torch.inference_mode():
+        try:
+            _run(StreamedModel(stream, architecture, router), inputs, targets, found, task, kind, emit)
+        except NotFinite as error:
+            found.not_finite = error.message
     emit(Ended("boot"))
-    scoring_seconds = time.monotonic() - began
-    sample = None
-    if scores.not_finite is None and fits_in_memory(architecture):
-        prompt = ids[:PROMPT]
-        written = generate_greedily(load_model(view, architecture), prompt, greedy_tokens)
-        sample = tokenizer.decode([*prompt, *written])
-    size = tokenizer.count_bytes(ids)
-    shares = tuple(load.shares for load in loads if load.shares)
-    return Examination(
-        bits_per_byte=None if scores.bits is None else scores.bits / size,
-        tokens=len(ids),
-        text_bytes=size,
-        decode_difference=scores.decode_difference,
-        expert_load=shares,
-        routing_entropy=routing_entropy(shares) if shares else None,
-        sample=sample,
-        scoring_seconds=scoring_seconds,
-        not_finite=scores.not_finite,
-        empty=tuple(sorted(set(model.empty))),
+    if found.not_finite is None:
+        _add_up(found, found.losses[extra:])
+    found.seconds = time.monotonic() - began
+    return found
+
+
+def _cut(task: Task) -> tuple[list[Tensor], list[Tensor], int]:
+    """Inputs and targets of every window, the one for the fingerprint first; and how many come before the text's."""
+    head, rest = task.ids[:WINDOW], task.ids[WINDOW:]
+    golden = None if task.golden is None else task.golden.ids.tolist()
+    windows = [*cut_windows(head, WINDOW), *(cut_windows(rest, WINDOW, WINDOWS_AT_ONCE) if rest else ())]
+    extra = golden is not None and golden != list(head)
+    if golden is not None and extra:
+        windows.insert(0, next(cut_windows(golden, len(golden))))
+    inputs, targets = zip(*windows, strict=True)
+    return list(inputs), list(targets), int(extra)
+
+
+def _run(
+    model: StreamedModel,
+    inputs: list[Tensor],
+    targets: list[Tensor],
+    found: Examination,
+    task: Task,
+    kind: str,
+    emit: Emit,
+) -> None:
+    state = model.run(model.embed(inputs, inputs[0][:, : task.decoded]), found.trace, emit)
+    several = model.logits([*state.batches, state.decoded])
+    first = None
+    for target, logits in zip([*targets, None], several, strict=True):
+        if first is None:
+            first = logits
+        if target is None:
+            found.decode_difference = _compare_decoded(first[:, : task.decoded], logits)
+        else:
+            found.losses.append(_count_losses(logits, target))
+    if first is not None:
+        found.fingerprint = _take_fingerprint(first[0], targets[0][0], found.trace, kind)
+        if task.golden is not None:
+            found.at_golden = first[0].gather(1, torch.from_numpy(task.golden.top_ids.astype(np.int64))).numpy()
+
+
+def _compare_decoded(whole: Tensor, decoded: Tensor) -> float:
+    return float((decoded - whole).abs().max() / whole.abs().max().clamp(min=1.0))
+
+
+def _count_losses(logits: Tensor, targets: Tensor) -> Tensor:
+    nats = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+    return nats.view_as(targets) / math.log(2)
+
+
+def _add_up(found: Examination, losses: Sequence[Tensor]) -> None:
+    found.bits = float(sum(loss.double().sum() for loss in losses))
+    whole = torch.cat([loss for loss in losses if loss.shape[1] == losses[0].shape[1]])
+    found.early_bits = float(whole[:, :EARLY].mean())
+    found.late_bits = float(whole[:, -LATE:].mean())
+
+
+def _take_fingerprint(logits: Tensor, ids: Tensor, trace: Trace, kind: str) -> Fingerprint:
+    top = logits.topk(min(TOP, logits.shape[-1]))
+    return Fingerprint(
+        kind=kind,
+        ids=ids.numpy().astype(np.int32),
+        top_ids=top.indices.numpy().astype(np.int32),
+        top_logits=top.values.numpy(),
+        logsumexp=logits.logsumexp(-1).numpy(),
+        residual_rms=np.array(trace.residual_rms, np.float32),
+        residual_samples=np.array(trace.samples, np.float32),
+        expert_counts=np.array(trace.counts, np.int32).reshape(len(trace.residual_rms), -1),
     )
-
-
-def fits_in_memory(architecture: Architecture) -> bool:
-    """Whether the whole model is small enough to be held for a sample."""
-    return 4 * architecture.total_parameters <= SAMPLE_MEMORY
-
-
-class _Scores(NamedTuple):
-    bits: float | None
-    decode_difference: float | None
-    not_finite: str | None
-
-
-@torch.inference_mode()
-def _score(model: StreamedModel, ids: Sequence[int], loads: Sequence[ExpertLoad], emit: Emit) -> _Scores:
-    """The bits that ``ids`` cost, and how far decoding their head strays from the full pass."""
-    inputs, targets = zip(*cut_windows(ids, WINDOW, WINDOWS_AT_ONCE), strict=True)
-    try:
-        batches = model.embed(inputs)
-        decoded = model.run(batches, batches[0][:1, :DECODED], loads, emit)
-        head, again = model.logits([batches[0][:1, :DECODED], decoded])
-        bits = sum(count_bits(logits, target) for logits, target in zip(model.logits(batches), targets, strict=True))
-    except NotFinite as error:
-        return _Scores(None, None, error.message)
-    return _Scores(bits, float((again - head).abs().max() / head.abs().max().clamp(min=1.0)), None)

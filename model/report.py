@@ -1,8 +1,39 @@
-"""What a smoke test found, as plain data. No torch here."""
+"""What a boot found, as plain data. No torch here. Every name and text in it may be foreign."""
 
 from dataclasses import dataclass
 
 from magnetar.errors import ExitCode
+from magnetar.model.golden import Comparison
+from magnetar.model.levels import LevelResult
+
+
+@dataclass(frozen=True, slots=True)
+class Cure:
+    """A change after which the model scores as it should: what was wrong, and what to do about it.
+
+    ``bits_per_byte`` is the score with it on the part of the text that cures are tried on, ``before`` without.
+    """
+
+    name: str
+    advice: str
+    bits_per_byte: float
+    before: float
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """The cures that were tried on a model that is not healthy. ``cure`` is the one that helps, None if none does."""
+
+    cure: Cure | None
+    tried: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Conducted:
+    """The head of the text, piece by piece, and who answered: ``chosen`` by layer, token, rank."""
+
+    pieces: tuple[str, ...]
+    chosen: tuple[tuple[tuple[int, ...], ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,10 +41,16 @@ class BootReport:
     """The verdict on a checkpoint that was run, and what it rests on.
 
     ``reasons`` say why it is not healthy. ``bits_per_byte`` is over ``tokens`` pieces, ``text_bytes`` bytes of text;
-    None where a logit was not finite. ``decode_difference`` is between the logits of decoding with a cache and of one
-    full pass, as a share of the largest logit. ``expert_load`` holds for each layer each expert's share of the answers,
-    none for a dense model; ``routing_entropy`` is its entropy in bits, the mean of the layers. ``sample`` is None where
-    the whole model would not fit in memory. ``tokens_per_second`` is of scoring. ``assumptions`` were taken as given.
+    None where it was not run, or a logit was not finite. ``decode_difference`` is between the logits of decoding with a
+    cache and of one full pass, as a share of the largest logit. ``expert_load`` holds for each layer each expert's
+    share of the answers, none for a dense model; ``routing_entropy`` is its entropy in bits, the mean of the layers.
+    ``sample`` is None where the whole model would not fit in memory. ``tokens_per_second`` is of scoring.
+    ``assumptions`` were taken as given.
+
+    ``levels`` are the verdicts in the order of asking. ``early_bits`` and ``late_bits`` are bits per token at the
+    positions 0 to 15 and at the last 64 of the windows: a wrong rotation spares the early ones. ``residual_rms`` is of
+    the first window, after each layer. ``peak_memory`` is the process's largest resident set so far, in bytes.
+    ``routing`` is the strategy that was followed.
     """
 
     healthy: bool
@@ -32,6 +69,15 @@ class BootReport:
     seconds: float
     tokens_per_second: float
     assumptions: tuple[str, ...]
+    levels: tuple[LevelResult, ...] = ()
+    early_bits: float | None = None
+    late_bits: float | None = None
+    residual_rms: tuple[float, ...] = ()
+    conducted: Conducted | None = None
+    golden: Comparison | None = None
+    diagnosis: Diagnosis | None = None
+    routing: str = "trained"
+    peak_memory: int | None = None
 
     @property
     def exit_code(self) -> ExitCode:

@@ -46,6 +46,10 @@ class Tokenizer:
         """The text of ``ids``."""
         return str(self._processor.DecodeIds(list(ids)))
 
+    def spell(self, ids: Sequence[int]) -> list[str]:
+        """Each piece as it reads in a text, spaces as spaces; a byte as ``<0x0A>``."""
+        return [str(self._processor.IdToPiece(i)).replace(SPACE, " ") for i in ids]
+
     def count_bytes(self, ids: Sequence[int], *, opening: bool = True) -> int:
         """How many bytes of UTF-8 ``ids`` stand for. Where they open a text, the dummy space before it is none."""
         count = sum(1 if self._processor.IsByte(i) else len(self._surface(i)) for i in ids)

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from magnetar.convert.run import convert
-from magnetar.errors import BootError, ExitCode, LayoutError, UsageError
+from magnetar.errors import ExitCode, LayoutError, UsageError
 from magnetar.events import Began, Ended, Event, Moved
 from magnetar.model.bundled import bundled_release, smoke_text
+from magnetar.model.levels import Level
 from magnetar.model.mixtral import Mixtral
 from magnetar.model.packing import write_release
 from magnetar.model.report import BootReport
@@ -165,7 +166,7 @@ def test_a_dense_model_has_no_load(release: WriteRelease) -> None:
 
 
 def test_a_model_too_large_for_memory_gives_no_sample(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("magnetar.model.examination.SAMPLE_MEMORY", 1000)
+    monkeypatch.setattr("magnetar.model.generate.LARGEST_HELD", 1000)
     report = boot(bundled_release(), text=TEXT[:2000])
     assert report.healthy
     assert report.sample is None
@@ -189,17 +190,56 @@ def test_a_missing_tensor_is_named(bundled: Mixtral, pieces: bytes, tmp_path: Pa
         boot(tmp_path)
 
 
-def test_a_missing_tokenizer_is_said_with_what_to_do(bundled: Mixtral, release: WriteRelease) -> None:
+def test_a_missing_tokenizer_is_said_with_what_to_do_and_the_rest_is_looked_at(
+    bundled: Mixtral, release: WriteRelease
+) -> None:
     folder = release(bundled)
     (folder / "tokenizer.model").unlink()
-    with pytest.raises(BootError, match=r"no tokenizer\.model") as caught:
-        boot(folder)
-    assert "tokenizer.model" in caught.value.hint
+    report = boot(folder)
+    assert report.exit_code is ExitCode.UNHEALTHY
+    assert re.search(r"no tokenizer\.model.*put the release's", report.reasons[0])
+    assert [(level.name, level.verdict) for level in report.levels] == [
+        ("structure", "good"),
+        ("content", "good"),
+        ("forward", "skipped"),
+        ("golden", "skipped"),
+    ]
 
 
 def test_a_tokenizer_with_more_pieces_than_the_weights_is_refused(release: WriteRelease) -> None:
-    with pytest.raises(BootError, match="has 1024 pieces, and the weights know 64"):
-        boot(release(make_model(TINY)))
+    report = boot(release(make_model(TINY)))
+    assert not report.healthy
+    assert "has 1024 pieces, and the weights know 64" in report.reasons[0]
+
+
+def test_levels_are_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("magnetar.model.smoke.find_spec", lambda _name: None)  # these need no torch
+    report = boot(bundled_release(), levels=[Level.CONTENT, Level.STRUCTURE])
+    assert [level.name for level in report.levels] == ["structure", "content"]
+    assert report.healthy
+    assert report.bits_per_byte is None
+
+
+def test_a_run_that_takes_more_memory_than_is_allowed_is_not_begun() -> None:
+    report = boot(bundled_release(), text=TEXT[:2000], max_memory=100_000_000)
+    assert not report.healthy
+    assert re.search(r"running takes about [\d,]+ bytes, and 100,000,000 are allowed", report.reasons[0])
+
+
+def test_the_report_says_who_answered_each_token(healthy: BootReport) -> None:
+    shown = healthy.conducted
+    assert shown is not None
+    assert len(shown.pieces) == 256
+    assert "".join(shown.pieces[1:20]).strip() in TEXT
+    assert [len(layer) for layer in shown.chosen] == [256] * 4
+    assert {len(set(token)) for layer in shown.chosen for token in layer} == {2}
+
+
+def test_late_positions_are_predicted_better_than_early_ones(healthy: BootReport) -> None:
+    assert healthy.early_bits is not None
+    assert healthy.late_bits is not None
+    assert healthy.late_bits < healthy.early_bits
+    assert len(healthy.residual_rms) == 4
 
 
 def test_an_empty_text_is_refused() -> None:
@@ -227,17 +267,17 @@ def test_the_names_that_commands_need_come_without_torch() -> None:
 PEAK = """
     import sys
     from pathlib import Path
-    from magnetar.model import examination
+    from magnetar.model import generate
     from magnetar.model.smoke import boot
 
-    examination.SAMPLE_MEMORY = 0
+    generate.LARGEST_HELD = 0
     boot(Path(sys.argv[1]), text=sys.argv[2])
     print(next(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line))
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is read from /proc")
-def test_memory_is_that_of_a_layer_and_does_not_grow_with_their_number(pieces: bytes, tmp_path: Path) -> None:
+def test_memory_is_that_of_an_expert_and_does_not_grow_with_the_layers(pieces: bytes, tmp_path: Path) -> None:
     peaks = {}
     wide = replace(TINY, dim=256, hidden_dim=1024, n_experts=8, vocab_size=1024)
     for n_layers in (2, 7):
@@ -247,5 +287,5 @@ def test_memory_is_that_of_a_layer_and_does_not_grow_with_their_number(pieces: b
         command = [sys.executable, "-c", dedent(PEAK), str(folder), TEXT[:1500]]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         peaks[n_layers] = int(done.stdout) * 1024
-    layer = 4 * (architecture.total_parameters - replace(wide, n_layers=6).total_parameters)
-    assert peaks[7] - peaks[2] < layer
+    expert = 3 * 4 * wide.dim * wide.hidden_dim
+    assert peaks[7] - peaks[2] < 2 * expert

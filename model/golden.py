@@ -1,0 +1,125 @@
+"""The last level: how far a model strays from the fingerprint of its release, and from which layer on. No torch."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from magnetar.model.fingerprint import Array, Fingerprint
+from magnetar.model.levels import Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """How far weights kept in some format may stray: mean KL in nats, NMSE, and the share of positions to agree."""
+
+    divergence: float
+    nmse: float
+    agreement: float
+
+
+EXACT = Allowance(1e-4, 1e-4, 0.99)
+"""For the dtype of the fingerprint itself: what other kernels and machines make of the same bytes, and no more."""
+
+HALF = Allowance(2e-3, 1e-3, 0.97)
+EIGHT_BIT = Allowance(5e-3, 5e-3, 0.95)
+EIGHT_BIT_FLOAT = Allowance(3e-2, 3e-2, 0.88)
+FOUR_BIT = Allowance(0.15, 0.15, 0.70)
+COARSE = Allowance(1.0, 0.6, 0.4)
+
+ALLOWANCES: Mapping[str, Allowance] = {
+    "F32": HALF,
+    "F16": HALF,
+    "BF16": HALF,
+    "Q8_0": EIGHT_BIT,
+    "I8": EIGHT_BIT,
+    "F8_E4M3": EIGHT_BIT_FLOAT,
+    "Q6_K": EIGHT_BIT_FLOAT,
+    "Q5_0": FOUR_BIT,
+    "Q5_1": FOUR_BIT,
+    "Q5_K": FOUR_BIT,
+    "Q4_0": FOUR_BIT,
+    "Q4_1": FOUR_BIT,
+    "Q4_K": FOUR_BIT,
+    "I4": FOUR_BIT,
+}
+"""By the format that most of the weights are kept in; see ``benchmarks/faults.py`` for the table that they rest on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A run held against a fingerprint.
+
+    ``divergence`` is KL(golden, ours) in nats, the mean of the positions, over the eight golden pieces and all others
+    as one. ``nmse`` is of the eight logits, each position's mean taken off. ``agreement`` is the share of positions
+    with the same likeliest piece. ``layer_errors`` are the normalised squared errors of the residual stream after
+    each layer; ``first_diverging`` is the first that is too large, None where there is none.
+    """
+
+    divergence: float
+    nmse: float
+    agreement: float
+    layer_errors: tuple[float, ...]
+    first_diverging: int | None
+    allowance: Allowance
+
+
+def allowance_for(kind: str, golden: Fingerprint) -> Allowance:
+    """How far weights of ``kind`` may stray from ``golden``."""
+    return EXACT if kind == golden.kind else ALLOWANCES.get(kind, COARSE)
+
+
+def compare(golden: Fingerprint, ours: Fingerprint, at_golden: Array, kind: str) -> Comparison:
+    """Hold ``ours`` against ``golden``; ``at_golden`` [T, 8] are our logits of the golden pieces."""
+    allowance = allowance_for(kind, golden)
+    errors = tuple(_layer_errors(golden, ours))
+    return Comparison(
+        divergence=_divergence(golden, at_golden, ours.logsumexp),
+        nmse=_nmse(_centre(golden.top_logits), _centre(at_golden)),
+        agreement=float((golden.top_ids[:, 0] == ours.top_ids[:, 0]).mean()),
+        layer_errors=errors,
+        first_diverging=next((layer for layer, error in enumerate(errors) if error > allowance.nmse), None),
+        allowance=allowance,
+    )
+
+
+def find_strays(comparison: Comparison) -> Iterator[Finding]:
+    """What is beyond the allowance, with the layer from which on it is."""
+    allowance, layer = comparison.allowance, comparison.first_diverging
+    since = "" if layer is None else f", from layer {layer} on"
+    where = "output" if layer is None else f"layers.{layer}"
+    if comparison.divergence > allowance.divergence:
+        detail = f"strays from the release by a KL of {comparison.divergence:.2g} nats{since}"
+        yield Finding("divergence", where, f"{detail}; {allowance.divergence:g} is allowed")
+    elif comparison.nmse > allowance.nmse:
+        detail = f"the NMSE of its logits against the release is {comparison.nmse:.2g}{since}"
+        yield Finding("nmse", where, f"{detail}; {allowance.nmse:g} is allowed")
+    elif comparison.agreement < allowance.agreement:
+        detail = f"has the release's likeliest piece at {comparison.agreement:.1%} of the positions{since}"
+        yield Finding("agreement", where, f"{detail}; {allowance.agreement:.0%} is wanted")
+    elif layer is not None:
+        detail = f"the residual stream after it strays from the release by {comparison.layer_errors[layer]:.2g}"
+        yield Finding("layer", where, f"{detail}; {allowance.nmse:g} is allowed")
+
+
+def _divergence(golden: Fingerprint, at_golden: Array, logsumexp: Array) -> float:
+    theirs = np.float64(golden.top_logits) - golden.logsumexp[:, None]
+    mine = np.float64(at_golden) - logsumexp[:, None]
+    others = [np.log(np.clip(1 - np.exp(x).sum(1), 1e-9, 1)) for x in (theirs, mine)]
+    kept = (np.exp(theirs) * (theirs - mine)).sum(1) + np.exp(others[0]) * (others[0] - others[1])
+    return float(kept.mean())
+
+
+def _layer_errors(golden: Fingerprint, ours: Fingerprint) -> Iterator[float]:
+    for theirs, mine in zip(golden.residual_samples, ours.residual_samples, strict=True):
+        yield _nmse(theirs, mine)
+
+
+def _nmse(wanted: Array, found: Array) -> float:
+    power = float(np.square(np.float64(wanted)).sum())
+    error = float(np.square(np.float64(wanted) - found).sum())
+    return error / power if power else float(error > 0)
+
+
+def _centre(logits: Array) -> Array:
+    return np.asarray(logits - logits.mean(1, keepdims=True))

@@ -1,0 +1,90 @@
+"""The tensors of a model in the order in which a pass needs them, the next one read while this one is worked with."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from magnetar.convert.architecture import Architecture
+from magnetar.convert.checkpoint import TensorSpec
+from magnetar.model.load import DTYPES
+from magnetar.model.weights import Weights
+
+Look = Callable[[TensorSpec, bytearray], None]
+"""Called once for each tensor with its bytes, in the thread that read them."""
+
+ATTENTION = ("wq", "wk", "wv", "wo")
+EXPERT = ("w1", "w3", "w2")
+
+
+def reading_order(architecture: Architecture) -> list[str]:
+    """Every tensor's name, as a pass through the model meets them: expert by expert, matrix by matrix."""
+    layers = [name for layer in range(architecture.n_layers) for name in _layer_order(architecture, layer)]
+    return ["tok_embeddings.weight", *layers, "norm.weight", "output.weight"]
+
+
+def _layer_order(architecture: Architecture, layer: int) -> Iterator[str]:
+    prefix = f"layers.{layer}"
+    yield f"{prefix}.attention_norm.weight"
+    yield from (f"{prefix}.attention.{matrix}.weight" for matrix in ATTENTION)
+    yield f"{prefix}.ffn_norm.weight"
+    if not architecture.n_experts:
+        yield from (f"{prefix}.feed_forward.{matrix}.weight" for matrix in EXPERT)
+        return
+    yield f"{prefix}.feed_forward.gate.weight"
+    for expert in range(architecture.n_experts):
+        yield from (f"{prefix}.feed_forward.experts.{expert}.{matrix}.weight" for matrix in EXPERT)
+
+
+class TensorStream:
+    """Tensors taken in a given order. At most two are in memory as bytes: the one taken, and the next.
+
+    ``ahead`` False reads each only when it is taken, which halves that.
+    """
+
+    def __init__(self, weights: Weights, names: Sequence[str], look: Look | None = None, ahead: bool = True) -> None:
+        self._weights, self._names, self._look = weights, iter(names), look
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="read-ahead") if ahead else None
+        self._next: tuple[str, Future[bytearray]] | None = None
+        self._read_ahead()
+
+    def take(self, name: str) -> Tensor:
+        """The next tensor, as it is stored; it must be the one that the order says.
+
+        Raises ``CheckpointError`` or ``DiskError`` if its bytes cannot be had, ``LookupError`` for another's turn.
+        """
+        spec = self._weights.specs[name]
+        if self._reader is None:
+            content = self._read(next(self._names))
+        elif self._next is None or self._next[0] != name:
+            raise LookupError(f"{name} was asked for out of its turn")
+        else:
+            content = self._next[1].result()
+            self._read_ahead()
+        return torch.frombuffer(content, dtype=DTYPES[spec.dtype]).view(spec.shape)
+
+    def close(self) -> None:
+        """Stop reading. What is being read is finished first."""
+        if self._reader is not None:
+            self._reader.shutdown(cancel_futures=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def _read_ahead(self) -> None:
+        name = next(self._names, None) if self._reader else None
+        if self._reader is None or name is None:
+            self._next = None
+            return
+        self._next = name, self._reader.submit(self._read, name)
+
+    def _read(self, name: str) -> bytearray:
+        content = self._weights.read(name)
+        if self._look is not None:
+            self._look(self._weights.specs[name], content)
+        return content

@@ -1,0 +1,48 @@
+"""The first level: what can be said of a checkpoint before a tensor is read. No torch here.
+
+That every name and shape is there, and no other, was checked when the source was opened.
+"""
+
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+
+from magnetar.convert.checkpoint import Checkpoint, TensorSpec
+from magnetar.convert.source import Source
+from magnetar.model.levels import Finding, Level, LevelResult, judge
+from magnetar.model.weights import RUNNABLE, Weights, name_stored
+
+LARGEST_GAP = 1 << 20
+"""Bytes between two tensors: containers align by up to 64, and a pickle of names is smaller than this."""
+
+
+def check_structure(source: Source, weights: Weights) -> LevelResult:
+    """Hold dtypes and places of the tensors against what a model may be. Shapes are known to fit."""
+    findings = [*_find_unrunnable(weights.specs), *_find_places(source)]
+    remark = f"{len(source.checkpoint.specs)} tensors, {source.architecture.total_parameters:,} parameters"
+    return judge(Level.STRUCTURE, findings, remark)
+
+
+def _find_unrunnable(specs: Mapping[str, TensorSpec]) -> Iterator[Finding]:
+    for spec in specs.values():
+        if spec.dtype not in RUNNABLE:
+            detail = f"is stored as {spec.dtype}, and only {', '.join(RUNNABLE)} can be run"
+            yield Finding("dtype", spec.name, detail)
+
+
+def _find_places(source: Source) -> Iterator[Finding]:
+    """Tensors that share bytes, and bytes that are no tensor's."""
+    published = {stored: name for name, stored in reversed(name_stored(source).items())}
+    for kind, spec, detail in _compare_neighbours(source.checkpoint):
+        yield Finding(kind, published.get(spec.name, spec.name), detail, spec.name)
+
+
+def _compare_neighbours(checkpoint: Checkpoint) -> Iterator[tuple[str, TensorSpec, str]]:
+    placed = sorted(checkpoint.specs.values(), key=lambda spec: (spec.source, spec.offset, spec.nbytes))
+    for one, two in pairwise(placed):
+        if one.source != two.source:
+            continue
+        gap = two.offset - (one.offset + one.nbytes)
+        if gap < 0:
+            yield "tied", two, f"shares {min(-gap, two.nbytes):,} bytes of the file with {one.name}"
+        elif gap > LARGEST_GAP:
+            yield "unclaimed", two, f"{gap:,} bytes before it in the file are no tensor's"

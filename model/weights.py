@@ -1,0 +1,50 @@
+"""Weights as the model wants them: under the publisher's names, each read when it is asked for. No torch here."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from magnetar.convert.architecture import Architecture
+from magnetar.convert.checkpoint import TensorSpec
+from magnetar.convert.layouts import find_layout
+from magnetar.convert.source import Source
+
+PUBLISHED = "mistral"
+"""The layout whose names and arrangement are those of the model's own code."""
+
+RUNNABLE = ("F32", "F16", "BF16")
+"""What weights may be stored in, by safetensors' names; quantised blocks are seen as F32."""
+
+
+class Weights(Protocol):
+    """A checkpoint in the publisher's layout. ``convert``'s ``View`` is one."""
+
+    @property
+    def specs(self) -> Mapping[str, TensorSpec]:
+        """Every tensor by name, in the order of the layers."""
+        ...
+
+    def read(self, name: str) -> bytearray:
+        """One tensor's bytes, row-major, little-endian, writable. Raises ``CheckpointError`` or ``DiskError``."""
+        ...
+
+
+def name_stored(source: Source) -> dict[str, str]:
+    """For each of the publisher's names what the tensor that holds it is called in the file."""
+    architecture = source.architecture
+    places = find_layout(source.layout).places(architecture)
+    published = find_layout(PUBLISHED).tensors(architecture)
+    return {name: places[laid.parts[0]].tensor for name, laid in published.items()}
+
+
+def stored_kind(source: Source) -> str:
+    """The dtype or block format that most bytes of the file are of."""
+    totals: dict[str, int] = {}
+    for spec in source.checkpoint.specs.values():
+        totals[spec.dtype] = totals.get(spec.dtype, 0) + spec.nbytes
+    return max(totals, key=lambda dtype: totals[dtype])
+
+
+def describe_role(name: str, architecture: Architecture) -> str:
+    """What a tensor is for, so that those of one role can be compared: ``w1``, ``wq``, ``ffn_norm``, ``output``."""
+    parts = name.removesuffix(".weight").split(".")
+    return parts[-1] if architecture.n_experts or parts[-1][0] != "w" else f"dense {parts[-1]}"
