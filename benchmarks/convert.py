@@ -14,6 +14,8 @@ resident set of any run. Outputs are removed after each run, and everything at t
 
 import argparse
 import importlib.util
+import json
+import math
 import os
 import random
 import shutil
@@ -27,6 +29,7 @@ from pathlib import Path
 
 from magnetar.convert.architecture import Architecture
 from magnetar.convert.layouts import LAYOUTS
+from magnetar.model.bundled import bundled_release
 
 OURS = (
     "import sys; from pathlib import Path; from magnetar.convert.run import convert; s, d = map(Path, sys.argv[1:3]); "
@@ -133,10 +136,7 @@ def sized(dim: int, layers: int) -> Architecture:
 
 def write_checkpoints(folder: Path, architecture: Architecture) -> None:
     """In both layouts. The tensors are views of one file of random bytes, so that this takes no memory."""
-    import json
-
     import torch
-    from safetensors.torch import save_file
 
     noise = folder / "noise"
     largest = max(
@@ -146,19 +146,16 @@ def write_checkpoints(folder: Path, architecture: Architecture) -> None:
         block = os.urandom(1 << 22)
         for _ in range(-(-2 * largest // len(block))):
             file.write(block)
-    for layout in ("mistral", "mistral-fused"):
+    for layout, wanted in shapes.items():
         (folder / layout).mkdir()
         tensors = {
-            name: torch.from_file(f"{noise}", size=torch.Size(tensor.shape).numel(), dtype=torch.bfloat16).view(
-                tensor.shape
-            )
-            for name, tensor in LAYOUTS[layout].tensors(architecture).items()
+            name: torch.from_file(f"{noise}", size=math.prod(shape), dtype=torch.bfloat16).view(shape)
+            for name, shape in ((name, tensor.shape) for name, tensor in wanted.items())
         }
         torch.save(tensors, folder / layout / "consolidated.00.pth")
         (folder / layout / "params.json").write_text(json.dumps(architecture.to_params()))
-        del tensors
+        shutil.copy(bundled_release() / "tokenizer.model", folder / layout)
     noise.unlink()
-    del save_file
 
 
 def measure(contender: Contender, folder: Path) -> Run:

@@ -25,6 +25,9 @@ LARGEST_HEADER = 128 << 20
 LARGEST_TEXT = 16 << 20
 MOST_TENSORS = 1 << 17
 MOST_FIELDS = 1 << 16
+MOST_ELEMENTS = 1 << 22
+"""Of all arrays of the metadata together: each becomes an object of Python's, far larger than its bytes."""
+
 MOST_DIMENSIONS = 4
 WINDOW = 1 << 18
 
@@ -125,6 +128,7 @@ class _Cursor:
     def __init__(self, source: ByteSource) -> None:
         self.source = source
         self.position = 0
+        self._elements = 0
         self._window = b""
         self._start = 0
 
@@ -163,9 +167,10 @@ class _Cursor:
     def values(self, kind: Kind, count: int) -> list[Any]:
         if kind is Kind.ARRAY:
             raise _broken(self.source, "has an array of arrays")
+        self._elements += count
+        if self._elements > MOST_ELEMENTS:
+            raise _broken(self.source, f"claims {self._elements} elements in its metadata, more than any model has")
         if kind is Kind.STRING:
-            if count * 8 > self.source.size - self.position:
-                raise _broken(self.source, f"claims an array of {count} texts, which it has no room for")
             return [self.text() for _ in range(count)]
         size = struct.calcsize(FORMS[kind])
         if kind is Kind.BOOL:

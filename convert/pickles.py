@@ -150,7 +150,8 @@ class _Machine:
         if len(run) % 2:
             raise self.damaged("sets a key without a value")
         for key, value in zip(run[::2], run[1::2], strict=True):
-            if not isinstance(key, str | int):  # hashing a nested tuple can be made to take for ever
+            if not isinstance(key, str) and not _is_small(key):
+                # Hashing a nested tuple can be made to take for ever, and large numbers be made to collide.
                 raise unsafe(self.where, f"has a {type(key).__name__} for a key")
             if key in target:
                 raise self.damaged(f"has the key {str(key)[:80]!r} twice")
@@ -181,6 +182,10 @@ class _Machine:
     def push_dict(self, run: list[Value]) -> None:
         self.push({})
         self.set_items(run)
+
+
+def _is_small(key: Value) -> bool:
+    return isinstance(key, int) and 0 <= key < 1 << 31
 
 
 NAMES: Mapping[bytes, str] = {opcode.code.encode("latin-1"): opcode.name for opcode in pickletools.opcodes}

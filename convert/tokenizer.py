@@ -11,7 +11,10 @@ from magnetar.errors import ConversionError
 SPACE = "\u2581"
 """What SentencePiece writes for a space."""
 
-LARGEST_MODEL = 64 << 20
+LARGEST_MODEL = 16 << 20
+MOST_FIELDS = 1 << 20
+"""Of one message. The largest vocabulary known has 262,144 pieces in 4 MB."""
+
 LONGEST_PIECE = 512
 
 
@@ -177,8 +180,11 @@ def _read_piece(content: int | bytes) -> Piece:
 
 def _fields(content: bytes) -> Iterator[tuple[int, int | bytes]]:
     """The fields of one protobuf message: number, and a whole number or the bytes (encoding spec, wire types)."""
-    position = 0
+    position = count = 0
     while position < len(content):
+        count += 1
+        if count > MOST_FIELDS:
+            raise ValueError("it has more fields than any vocabulary")
         tag, position = _varint(content, position)
         number, wire = tag >> 3, tag & 7
         if wire == 0:

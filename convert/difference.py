@@ -1,0 +1,161 @@
+"""How two tensors of one name differ: looked at side by side, then, if only the order can differ, by fingerprints."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from magnetar.convert.architecture import Architecture
+from magnetar.convert.blocks import BLOCK_FORMATS
+from magnetar.convert.checkpoint import Checkpoint
+from magnetar.convert.fingerprints import fingerprint, word_size
+from magnetar.convert.measure import measure_error, read_side_by_side
+from magnetar.convert.numbers import DECODERS, can_recode
+from magnetar.convert.parts import Part
+from magnetar.convert.permutations import Group, find_reordering
+from magnetar.convert.pieces import Move
+from magnetar.convert.sameness import How, TensorDifference
+from magnetar.convert.stream import stream_move
+from magnetar.convert.tensordigests import digest_move
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of the two checkpoints, with the tensors that it has in the common layout."""
+
+    checkpoint: Checkpoint
+    moves: Mapping[str, Move]
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """Two tensors of one dtype and shape, number by number.
+
+    ``changed`` of ``total`` words differ, all between byte ``begin`` and ``end``. ``same_words`` says that both hold
+    the same ones, as far as sums of them and of their squares tell; ``only_signs`` that nothing else differs.
+    """
+
+    total: int
+    changed: int
+    begin: int
+    end: int
+    same_words: bool
+    only_signs: bool
+
+
+def explain(first: Side, second: Side, name: str, architecture: Architecture | None, part: Part) -> TensorDifference:
+    """How a tensor that both have differs. Raises ``CheckpointError``, ``DiskError`` or ``UsageError`` (no gguf)."""
+    left, right = first.moves[name], second.moves[name]
+    difference = TensorDifference(
+        name, How.DIFFERENT, "", dtypes=(left.dtype, right.dtype), shapes=(left.shape, right.shape)
+    )
+    if left.shape != right.shape:
+        return _explain_shapes(first, second, difference)
+    if left.dtype != right.dtype:
+        return _explain_cast(first, second, difference)
+    return _explain_numbers(first, second, difference, architecture, part)
+
+
+def measure_delta(first: Side, second: Side, name: str) -> Delta:
+    """Read both side by side. They must have one dtype and as many bytes."""
+    left, right = first.moves[name], second.moves[name]
+    size = word_size(left.dtype)
+    sign = 1 << (8 * size - 1)
+    changed, begin, end, balance, only_signs = 0, left.nbytes, 0, np.zeros(2, np.uint64), left.dtype in DECODERS
+    streams = stream_move(first.checkpoint, left), stream_move(second.checkpoint, right)
+    for position, one, other in read_side_by_side(*streams):
+        ours, theirs = one.view(f"<u{size}"), other.view(f"<u{size}")
+        apart = np.flatnonzero(ours != theirs)
+        if len(apart):
+            changed += len(apart)
+            begin, end = min(begin, position + int(apart[0]) * size), position + (int(apart[-1]) + 1) * size
+            old, new = ours[apart], theirs[apart]
+            only_signs = only_signs and bool(np.all(old ^ new == sign))
+            balance += _sums(old) - _sums(new)
+    return Delta(left.nbytes // size, changed, begin, end, not balance.any(), only_signs)
+
+
+def _sums(words: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    wide = words.astype(np.uint64)
+    return np.array([wide.sum(dtype=np.uint64), (wide * wide).sum(dtype=np.uint64)])
+
+
+def _explain_shapes(first: Side, second: Side, difference: TensorDifference) -> TensorDifference:
+    left, right = first.moves[difference.name], second.moves[difference.name]
+    detail = f"has the shape {list(right.shape)}, not {list(left.shape)}"
+    if left.dtype == right.dtype and math.prod(left.shape) == math.prod(right.shape):
+        if digest_move(first.checkpoint, left) == digest_move(second.checkpoint, right):
+            return replace(difference, how=How.RESHAPED, detail=f"{detail}, and the same bytes")
+        if left.shape == right.shape[::-1]:
+            prints = fingerprint(first.checkpoint, left), fingerprint(second.checkpoint, right)
+            if prints[0] and prints[1] and (found := find_reordering(prints[0], prints[1], None, None, 0)):
+                return replace(difference, how=found.how, detail=f"{found.detail}: {detail}")
+    return replace(difference, detail=detail)
+
+
+def _explain_cast(first: Side, second: Side, difference: TensorDifference) -> TensorDifference:
+    """Tensors of two dtypes whose numbers are not simply the same."""
+    left, right = first.moves[difference.name], second.moves[difference.name]
+    for (side, move), (other, wanted) in (((first, left), (second, right)), ((second, right), (first, left))):
+        if can_recode(move.dtype, wanted.dtype):
+            cast = move.to_dtype(wanted.dtype)
+            if digest_move(side.checkpoint, cast) == digest_move(other.checkpoint, wanted):
+                detail = f"is what {move.dtype} becomes when it is rounded to {wanted.dtype}"
+                return _with_error(first, second, replace(difference, how=How.ROUNDED, detail=detail))
+    quantised = left.dtype in BLOCK_FORMATS or right.dtype in BLOCK_FORMATS
+    detail = f"is {right.dtype}, not {left.dtype}" + ("" if quantised else ", and has other numbers")
+    difference = replace(difference, how=How.NOT_COMPARABLE if quantised else How.DIFFERENT, detail=detail)
+    return _with_error(first, second, difference)
+
+
+def _explain_numbers(
+    first: Side, second: Side, difference: TensorDifference, architecture: Architecture | None, part: Part
+) -> TensorDifference:
+    delta = measure_delta(first, second, difference.name)
+    what = f"{delta.changed:,} of {delta.total:,} numbers"
+    difference = replace(difference, changed=delta.changed, begin=delta.begin, end=delta.end)
+    if delta.only_signs:
+        return replace(difference, how=How.SIGN, detail=f"has the sign of {what} flipped")
+    if delta.same_words:
+        reordered = _explain_order(first, second, difference, architecture, part)
+        if reordered is not None:
+            return reordered
+        what += ", which are the same in an order that is not known,"
+    if delta.changed and 2 * (delta.end - delta.begin) < first.moves[difference.name].nbytes:
+        detail = f"differs in {what} all between byte {delta.begin:,} and {delta.end:,}"
+        return _with_error(first, second, replace(difference, how=How.RANGE, detail=detail))
+    return _with_error(first, second, replace(difference, detail=f"differs in {what}".rstrip(",")))
+
+
+def _explain_order(
+    first: Side, second: Side, difference: TensorDifference, architecture: Architecture | None, part: Part
+) -> TensorDifference | None:
+    name = difference.name
+    prints = [fingerprint(side.checkpoint, side.moves[name]) for side in (first, second)]
+    if prints[0] is None or prints[1] is None:
+        return None
+    rows, columns, heads = _groups(architecture, part, first.moves[name].shape)
+    found = find_reordering(prints[0], prints[1], rows, columns, heads)
+    return replace(difference, how=found.how, detail=found.detail, order=found.order) if found else None
+
+
+def _groups(
+    architecture: Architecture | None, part: Part, shape: tuple[int, ...]
+) -> tuple[Group | None, Group | None, int]:
+    """Of what a tensor's rows and columns come in groups, and how many heads are rotated in it."""
+    if len(shape) > 2:
+        return Group(How.EXPERTS, math.prod(shape[1:-1])), None, 0
+    if architecture is None:
+        return None, None, 0
+    head = Group(How.HEADS, architecture.head_dim)
+    rows = {"q": head, "k": head, "v": head, "router": Group(How.EXPERTS, 1)}.get(part.role)
+    heads = {"q": architecture.n_heads, "k": architecture.n_kv_heads}.get(part.role, 0)
+    return rows, head if part.role == "o" else None, heads
+
+
+def _with_error(first: Side, second: Side, difference: TensorDifference) -> TensorDifference:
+    left, right = first.moves[difference.name], second.moves[difference.name]
+    if not can_recode(left.dtype, "F32") or not can_recode(right.dtype, "F32"):
+        return difference
+    return replace(difference, error=measure_error((first.checkpoint, left), (second.checkpoint, right)))
