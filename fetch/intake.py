@@ -51,9 +51,10 @@ class LibtorrentIntake:
             if not self._priorities:
                 self._wanted = self._handle.status(0).total_wanted
             before = self._handle.get_piece_priorities()
-            self._priorities |= {piece: before[piece] for piece in pieces if piece not in self._priorities}
-            self._refused.difference_update(self._priorities)
-            self._handle.prioritize_pieces([(piece, 0) for piece in self._priorities])
+            taken = {piece: before[piece] for piece in pieces if piece not in self._priorities}
+            self._priorities |= taken
+            self._refused.difference_update(taken)
+            self._handle.prioritize_pieces([(piece, 0) for piece in taken])
 
     def release(self, pieces: Iterable[int]) -> None:
         with self._lock:

@@ -32,8 +32,7 @@ def fed_by_mirrors(
         try:
             yield feed.tend
         except Stalled as error:
-            error.message += f"; mirrors: {feed.summary()}"
-            raise
+            raise Stalled(f"{error.message}; mirrors: {feed.summary()}", hint=error.hint) from error
         finally:
             feed.close()
 
