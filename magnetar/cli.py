@@ -197,7 +197,7 @@ def verify(
     finish("verify", showing, work, draw_report)
 
 
-@app.command(epilog="Example: magnetar convert mixtral-8x7b-32kseqlen mixtral-hf --to hf --shard-size 5G")
+@app.command(epilog="Example: magnetar convert mixtral-8x7b-32kseqlen mixtral-gguf --to gguf --dtype q8_0")
 @gathers("showing", Showing)
 def convert(
     showing: Showing,

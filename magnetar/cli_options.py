@@ -28,7 +28,7 @@ TargetText = Annotated[
 Directory = Annotated[
     Path, option("--dir", "-d", file_okay=False, help="The parent folder: the release lands in DIR/NAME.")
 ]
-TargetFormat = Annotated[str, option("--to", metavar="FORMAT", help="The target format: hf.")]
+TargetFormat = Annotated[str, option("--to", metavar="FORMAT", help="hf, mistral, gguf, mlx or safetensors.")]
 ManifestChoice = Annotated[
     str | None, option("--manifest", "-m", metavar="NAME|FILE", help="What the files should be.")
 ]

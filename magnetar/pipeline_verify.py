@@ -26,7 +26,8 @@ def verify_fetched(fetched: "Fetched", emit: Emit = ignore) -> Report:
     pinned = find_by_infohash(fetched.metadata.infohash_v1, fetched.metadata.infohash_v2)
     choice = Choice(pinned, "the release that the link names", Trust.RELEASE) if pinned else None
     choice = _complete(choice, fetched.metadata)
-    return verify(fetched.folder, choice, pieces=PieceCheck(frozenset()) if fetched.complete else None, emit=emit)
+    pieces = PieceCheck(frozenset()) if fetched.complete else None
+    return verify(fetched.folder, choice, pieces=pieces, left_out=fetched.left_out, emit=emit)
 
 
 def verify_folder(

@@ -25,6 +25,7 @@ def verify(
     choice: Choice,
     *,
     pieces: PieceCheck | None = None,
+    left_out: Collection[str] = (),
     strict: bool = False,
     fail_fast: bool = False,
     emit: Emit = ignore,
@@ -32,7 +33,7 @@ def verify(
     """Hold every file of ``folder`` against the chosen manifest: sizes first, then digests, on all cores.
 
     ``pieces`` is given where the pieces were just checked against the manifest's own infohash: it decides on the
-    files that have no digest. ``strict`` makes a finding of each file that the release does not have; ``fail_fast``
+    files that have no digest. Files in ``left_out`` were not wanted: they are not checked. ``strict`` makes a finding of each file that the release does not have; ``fail_fast``
     stops at the first finding. Raises ``UsageError`` if there is no such folder; whatever is wrong inside it is in
     the report.
     """
@@ -40,7 +41,9 @@ def verify(
         raise UsageError(f"{folder}: there is no such folder", hint="name the folder that holds the release's files")
     expected = choice.manifest.files or ()
     emit(Began(STEP, sum(_size_on_disk(folder / file.path) for file in expected if file.digests)))
-    checked = _check_all(folder, expected, pieces, fail_fast, emit)
+    wanted = [file for file in expected if file.path not in left_out]
+    checked = _check_all(folder, wanted, pieces, fail_fast, emit)
+    checked += [_not_checked(file) for file in expected if file.path in left_out]
     emit(Ended(STEP))
     listed = {file.path for file in expected}
     unexpected = tuple(path for path in payload_paths(folder) if path not in listed) if listed else ()

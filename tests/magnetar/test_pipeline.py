@@ -265,3 +265,62 @@ def test_nothing_is_written_outside_the_folder_that_was_named(link: str, tmp_pat
     )
     assert list(home.iterdir()) == []
     assert [path.name for path in work.iterdir()] == ["down"]
+
+
+@pytest.mark.parametrize("target", ["mistral", "mlx", "gguf", "safetensors"])
+def test_every_target_boots_as_what_was_published_does(magnetar: Run, got: Path, tmp_path: Path, target: str) -> None:
+    converted = magnetar("convert", got / "austen-moe", tmp_path / target, "--to", target, "--json")
+    assert converted.document["result"]["verified"] is True
+    if target != "safetensors":  # that one has no configuration: names as they are
+        booted = magnetar("boot", tmp_path / target, "--json").document["result"]
+        assert booted["bits_per_byte"] == pytest.approx(AUSTEN.smoke.bits_per_byte, abs=1e-3)  # type: ignore[union-attr]
+
+
+def test_a_number_that_does_not_fit_its_dtype_is_refused_unless_that_is_allowed(
+    magnetar: Run, got: Path, tmp_path: Path
+) -> None:
+    words = ("convert", got / "austen-moe", tmp_path / "f16", "--dtype")
+    assert magnetar(*words, "f99").code == 2
+    assert magnetar(*words, "f16", "--to", "hf").code == 0
+    assert magnetar("inspect", tmp_path / "f16", "--json").document["result"]["dtypes"] == ["F16"]
+
+
+def test_a_dry_run_shows_what_would_come_and_writes_nothing(magnetar: Run, link: str, tmp_path: Path) -> None:
+    shown = magnetar("fetch", link, "--dir", tmp_path, *LOOPBACK, "--dry-run", "--exclude", "*.pth")
+    assert shown.code == 0
+    assert "left out" in shown.out
+    assert "nothing is in the way" in shown.out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_what_was_chosen_is_fetched_and_the_rest_is_not_called_good(
+    magnetar: Run, link: str, tmp_path: Path
+) -> None:
+    shown = magnetar("fetch", link, "--dir", tmp_path, *LOOPBACK, "--include", "*.json", "--json")
+    assert shown.code == 0
+    assert {path.name for path in (tmp_path / "austen-moe").iterdir()} == {".magnetar", "params.json"}
+    report = magnetar("verify", tmp_path / "austen-moe", "--json")
+    assert report.code == 5
+    assert {finding["kind"] for finding in report.document["result"]["findings"]} == {"missing"}
+
+
+def test_a_release_that_is_here_already_is_adopted_and_not_fetched(
+    magnetar: Run, link: str, release: Path, tmp_path: Path
+) -> None:
+    shown = magnetar("fetch", link, "--dir", tmp_path / "new", *LOOPBACK, "--adopt", release, "--json")
+    assert shown.code == 0
+    assert shown.document["result"]["downloaded"] == 0
+    assert magnetar("verify", tmp_path / "new" / "austen-moe").code == 0
+
+
+def test_two_releases_are_seeded_in_one_session(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights").write_bytes(name.encode() * 30_000)
+    words = ["seed", str(tmp_path / "one"), str(tmp_path / "two"), "--loopback", "--quiet"]
+    with subprocess.Popen([sys.executable, "-m", "magnetar", *words], stdout=subprocess.PIPE, text=True) as seeder:
+        assert seeder.stdout is not None
+        links = [seeder.stdout.readline().strip() for _ in range(2)]
+        seeder.terminate()
+        assert seeder.wait(20) == 143
+    assert [link.partition("dn=")[2].partition("&")[0] for link in links] == ["one", "two"]

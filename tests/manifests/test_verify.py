@@ -190,6 +190,13 @@ def test_fail_fast_stops_at_the_first_finding_and_calls_the_rest_not_checked(tmp
     assert Verdict.NOT_CHECKED in {file.verdict for file in report.files}
 
 
+def test_a_file_that_was_left_out_on_purpose_is_neither_missing_nor_good(release: Path, choice: Choice) -> None:
+    (release / "weights.bin").unlink()
+    report = verify(release, choice, left_out={"weights.bin"})
+    assert report.findings == ()
+    assert report.exit_code is ExitCode.NOT_ALL_CHECKED
+
+
 def test_an_interrupted_verification_ends_at_once(release: Path, choice: Choice) -> None:
     class Interrupted(BaseException):
         pass
