@@ -27,6 +27,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from magnetar.convert.architecture import Architecture
 from magnetar.convert.layouts import LAYOUTS
 from magnetar.model.bundled import bundled_release
@@ -135,15 +137,15 @@ def sized(dim: int, layers: int) -> Architecture:
 
 
 def write_checkpoints(folder: Path, architecture: Architecture) -> None:
-    """In both layouts. The tensors are views of one file of random bytes, so that this takes no memory."""
+    """In both layouts. The tensors are views of one file of random weights, so that this takes no memory."""
     import torch
 
     noise = folder / "noise"
-    largest = max(
-        torch.Size(tensor.shape).numel() for tensor in LAYOUTS["mistral-fused"].tensors(architecture).values()
-    )
+    shapes = {layout: LAYOUTS[layout].tensors(architecture) for layout in ("mistral", "mistral-fused")}
+    largest = max(math.prod(tensor.shape) for tensor in shapes["mistral-fused"].values())
     with noise.open("wb") as file:
-        block = os.urandom(1 << 22)
+        weights = np.random.default_rng(1).standard_normal(1 << 21, np.float32) * np.float32(0.02)
+        block = (weights.view(np.uint32) >> 16).astype(np.uint16).tobytes()
         for _ in range(-(-2 * largest // len(block))):
             file.write(block)
     for layout, wanted in shapes.items():
