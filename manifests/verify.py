@@ -33,9 +33,9 @@ def verify(
     """Hold every file of ``folder`` against the chosen manifest: sizes first, then digests, on all cores.
 
     ``pieces`` is given where the pieces were just checked against the manifest's own infohash: it decides on the
-    files that have no digest. Files in ``left_out`` were not wanted: they are not checked. ``strict`` makes a finding of each file that the release does not have; ``fail_fast``
-    stops at the first finding. Raises ``UsageError`` if there is no such folder; whatever is wrong inside it is in
-    the report.
+    files that have no digest. Files in ``left_out`` were not wanted, and are not checked. ``strict`` makes a finding
+    of each file that the release does not have; ``fail_fast`` stops at the first finding. Raises ``UsageError`` if
+    there is no such folder; whatever is wrong inside it is in the report.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: there is no such folder", hint="name the folder that holds the release's files")
