@@ -11,7 +11,7 @@ from magnetar.convert.blocks import BLOCK_FORMATS
 from magnetar.convert.checkpoint import Checkpoint
 from magnetar.convert.fingerprints import fingerprint, word_size
 from magnetar.convert.measure import measure_error, read_side_by_side
-from magnetar.convert.numbers import DECODERS, can_recode
+from magnetar.convert.numbers import DECODERS, FLOATS, Numbers, can_recode
 from magnetar.convert.parts import Part
 from magnetar.convert.permutations import Group, find_reordering
 from magnetar.convert.pieces import Move
@@ -53,7 +53,7 @@ def explain(first: Side, second: Side, name: str, architecture: Architecture | N
     if left.shape != right.shape:
         return _explain_shapes(first, second, difference)
     if left.dtype != right.dtype:
-        return _explain_cast(first, second, difference)
+        return _explain_cast(first, second, difference, architecture, part)
     return _explain_numbers(first, second, difference, architecture, part)
 
 
@@ -76,7 +76,7 @@ def measure_delta(first: Side, second: Side, name: str) -> Delta:
     return Delta(left.nbytes // size, changed, begin, end, not balance.any(), only_signs)
 
 
-def _sums(words: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def _sums(words: Numbers) -> Numbers:
     wide = words.astype(np.uint64)
     return np.array([wide.sum(dtype=np.uint64), (wide * wide).sum(dtype=np.uint64)])
 
@@ -85,7 +85,7 @@ def _explain_shapes(first: Side, second: Side, difference: TensorDifference) -> 
     left, right = first.moves[difference.name], second.moves[difference.name]
     detail = f"has the shape {list(right.shape)}, not {list(left.shape)}"
     if left.dtype == right.dtype and math.prod(left.shape) == math.prod(right.shape):
-        if digest_move(first.checkpoint, left) == digest_move(second.checkpoint, right):
+        if _digest(first, left) == _digest(second, right):
             return replace(difference, how=How.RESHAPED, detail=f"{detail}, and the same bytes")
         if left.shape == right.shape[::-1]:
             prints = fingerprint(first.checkpoint, left), fingerprint(second.checkpoint, right)
@@ -94,19 +94,27 @@ def _explain_shapes(first: Side, second: Side, difference: TensorDifference) -> 
     return replace(difference, detail=detail)
 
 
-def _explain_cast(first: Side, second: Side, difference: TensorDifference) -> TensorDifference:
+def _explain_cast(
+    first: Side, second: Side, difference: TensorDifference, architecture: Architecture | None, part: Part
+) -> TensorDifference:
     """Tensors of two dtypes whose numbers are not simply the same."""
-    left, right = first.moves[difference.name], second.moves[difference.name]
-    for (side, move), (other, wanted) in (((first, left), (second, right)), ((second, right), (first, left))):
-        if can_recode(move.dtype, wanted.dtype):
-            cast = move.to_dtype(wanted.dtype)
-            if digest_move(side.checkpoint, cast) == digest_move(other.checkpoint, wanted):
-                detail = f"is what {move.dtype} becomes when it is rounded to {wanted.dtype}"
-                return _with_error(first, second, replace(difference, how=How.ROUNDED, detail=detail))
-    quantised = left.dtype in BLOCK_FORMATS or right.dtype in BLOCK_FORMATS
-    detail = f"is {right.dtype}, not {left.dtype}" + ("" if quantised else ", and has other numbers")
-    difference = replace(difference, how=How.NOT_COMPARABLE if quantised else How.DIFFERENT, detail=detail)
-    return _with_error(first, second, difference)
+    name, (old, new) = difference.name, difference.dtypes
+    for one, other in ((first, second), (second, first)):
+        move, wanted = one.moves[name], other.moves[name]
+        if can_recode(move.dtype, wanted.dtype) and _digest(one, move.to_dtype(wanted.dtype)) == _digest(other, wanted):
+            detail = f"is what {move.dtype} becomes when it is rounded to {wanted.dtype}"
+            return _with_error(first, second, replace(difference, how=How.ROUNDED, detail=detail))
+    if old in FLOATS and new in FLOATS:
+        wide = [Side(side.checkpoint, {name: side.moves[name].to_dtype("F32")}) for side in (first, second)]
+        found = _explain_numbers(wide[0], wide[1], difference, architecture, part)
+        return replace(found, detail=f"is {new}, not {old}, and {found.detail}")
+    quantised = old in BLOCK_FORMATS or new in BLOCK_FORMATS
+    how = How.NOT_COMPARABLE if quantised else How.DIFFERENT
+    return _with_error(first, second, replace(difference, how=how, detail=f"is {new}, not {old}"))
+
+
+def _digest(side: Side, move: Move) -> str:
+    return digest_move(side.checkpoint, move)
 
 
 def _explain_numbers(

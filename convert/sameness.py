@@ -49,8 +49,9 @@ class TensorDifference:
     ``dtypes`` and ``shapes`` are of the first and the second. ``origin`` is the tensor of the first whose numbers the
     second has here. ``order`` tells where permuted heads, experts, rows or columns came from: number ``i`` of the
     second was ``order[i]`` of the first; empty where there are too many to list. ``changed`` counts numbers that
-    differ; ``begin`` and ``end`` bound the bytes that do, within the tensor as the common layout has it. ``error`` is
-    the normalised mean square error against the first. Each is empty, zero or None where it says nothing.
+    differ; ``begin`` and ``end`` bound the bytes that do, within the tensor as the common layout has it, in 32-bit
+    floats if the dtypes differ. ``error`` is the normalised mean square error against the first. Each is empty, zero
+    or None where it says nothing.
     """
 
     name: str
