@@ -12,7 +12,7 @@ from magnetar.fetch.checking import check_pieces
 from magnetar.fetch.discovery import find_metadata
 from magnetar.fetch.disk import any_payload, check_destination, check_folder, check_space, part_hard_links, settle_sizes
 from magnetar.fetch.goal import Stop, never
-from magnetar.fetch.metainfo import read_torrent
+from magnetar.fetch.metainfo import check_info, read_torrent
 from magnetar.fetch.options import DEFAULT_FETCH, FetchOptions
 from magnetar.fetch.reception import LazySwarm, Reception
 from magnetar.fetch.selection import left_out, narrow
@@ -78,6 +78,8 @@ def fetch(
             torrent, magnet = find_metadata(swarm.open(), magnet, parent, options, emit)
         metadata = read_torrent(torrent)
         check_same(metadata, magnet)
+        if options.info_digest:
+            check_info(torrent, options.info_digest)
         wanted = narrow(metadata, options.include, options.exclude)
         folder = kept or parent / metadata.name
         check_folder(folder)

@@ -4,8 +4,9 @@ One of the two modules that know libtorrent; the other is ``magnetar.fetch.swarm
 """
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -14,9 +15,12 @@ import libtorrent
 from magnetar.errors import DiskError, MalformedError, TorrentError, UsageError
 from magnetar.events import Began, Emit, Ended, Moved, ignore
 from magnetar.fetch.digests import FileDigests, PieceDigest
+from magnetar.fetch.healing import is_tracker_url, is_web_url
+from magnetar.fetch.magnet import MOST_TRACKERS
 from magnetar.fetch.merkle import BLOCK
 from magnetar.fetch.torrent import Metadata, TorrentFile, check_name, check_paths, spelled_paths
 from magnetar.files import disk_failure
+from magnetar.manifests.digests import Digest, new_hasher
 from magnetar.manifests.paths import FORBIDDEN_PARTS
 
 LARGEST_TORRENT = 32 << 20
@@ -37,7 +41,7 @@ def read_torrent(content: bytes) -> Metadata:
     info = params.ti
     paths = payload_paths(info)
     # libtorrent mends unsafe names silently, so the names are read as the metadata spells them as well.
-    check_paths(spelled_paths(lt.bdecode(info.info_section())))
+    check_paths(spelled_paths(_decode(info.info_section())))
     check_paths(paths.values())
     check_name(info.name())
     layout = info.layout()
@@ -49,10 +53,29 @@ def read_torrent(content: bytes) -> Metadata:
         piece_length=info.piece_length(),
         piece_count=info.num_pieces(),
         files=tuple(TorrentFile(PurePosixPath(path), layout.file_size(index)) for index, path in paths.items()),
-        trackers=tuple(dict.fromkeys(params.trackers)),
-        web_seeds=tuple(dict.fromkeys(params.url_seeds)),
+        trackers=_few(filter(is_tracker_url, params.trackers)),
+        web_seeds=_few(filter(is_web_url, params.url_seeds)),
         private=info.priv(),
     )
+
+
+def _few(urls: Iterable[str]) -> tuple[str, ...]:
+    """Each once, and no more than anyone has use for: a torrent may name a hundred thousand."""
+    return tuple(islice(dict.fromkeys(urls), MOST_TRACKERS))
+
+
+def check_info(torrent: bytes, pinned: Digest) -> None:
+    """Raise ``TorrentError`` unless the torrent's info dictionary, byte for byte, has the pinned digest.
+
+    An infohash of version 1 is a SHA-1, of which collisions are cheap to make; this is as strong as the algorithm.
+    """
+    hasher = new_hasher(pinned.algorithm)
+    hasher.update(memoryview(load(torrent).ti.info_section()))
+    if hasher.hexdigest() != pinned.hex:
+        raise TorrentError(
+            f"the torrent's metadata has {pinned.algorithm} {hasher.hexdigest()}, and {pinned.hex} was pinned",
+            hint="somebody serves another torrent under this infohash: do not use it; nothing was written",
+        )
 
 
 def read_torrent_file(path: Path) -> bytes:
@@ -81,6 +104,12 @@ def load(content: bytes) -> Any:
     if params.ti is None or not params.ti.is_valid():
         raise TorrentError("the torrent cannot be read: it has no file list")
     return params
+
+
+def _decode(content: bytes) -> dict[bytes, Any]:
+    """The dictionary that bencoded bytes hold, within a limit of its own: two million items."""
+    with foreign_errors("the torrent cannot be read"):
+        return dict(lt.bdecode(content))
 
 
 @contextmanager
@@ -130,7 +159,7 @@ def damaged_paths(info: Any, pieces: Sequence[bool]) -> list[str]:
 def file_digests(torrent: bytes) -> Iterator[FileDigests]:
     """How each file of payload can be checked apart from the others. Raises ``TorrentError``."""
     info = load(torrent).ti
-    layers = lt.bdecode(torrent).get(b"piece layers", {})
+    layers = _decode(torrent).get(b"piece layers", {})
     layout = info.layout()
     hashes = info.info_hashes()
     for index, path in payload_paths(info).items():

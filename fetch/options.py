@@ -5,6 +5,7 @@ from pathlib import Path
 
 from magnetar.fetch.mirror import Mirror
 from magnetar.fetch.protocol import Encryption, Network
+from magnetar.manifests.digests import Digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,8 @@ class FetchOptions(SwarmOptions):
 
     ``mirrors`` are asked by HTTP for what no peer has, or few have; every piece from them is hashed like any other.
 
+    ``info_digest`` pins the torrent's info dictionary: metadata of any other digest is refused.
+
     ``upload`` False takes without giving. After the last piece the swarm is left, unless ``seed`` says to stay until
     stopped, or ``seed_ratio`` (bytes sent for each byte of the release) or ``seed_time`` until that is reached.
     """
@@ -83,6 +86,7 @@ class FetchOptions(SwarmOptions):
     adopt: tuple[Path, ...] = ()
     adopt_links: bool = False
     mirrors: tuple[Mirror, ...] = ()
+    info_digest: Digest | None = None
     fallback_trackers: bool = True
     metadata_timeout: float = 120.0
     stall_timeout: float = 300.0

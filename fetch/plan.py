@@ -12,7 +12,7 @@ from magnetar.fetch.discovery import LOOK_EVERY, Sightings, find_metadata, reach
 from magnetar.fetch.disk import check_destination, check_folder, check_space, free_bytes, missing_bytes
 from magnetar.fetch.exposure import what_others_see
 from magnetar.fetch.magnet import Magnet
-from magnetar.fetch.metainfo import read_torrent
+from magnetar.fetch.metainfo import check_info, read_torrent
 from magnetar.fetch.options import DEFAULT_FETCH, FetchOptions
 from magnetar.fetch.protocol import Joining, Swarm
 from magnetar.fetch.selection import left_out, narrow
@@ -69,6 +69,8 @@ def plan_fetch(
             torrent, magnet = find_metadata(swarm, magnet, parent, options, emit)
         metadata = read_torrent(torrent)
         check_same(metadata, magnet)
+        if options.info_digest:
+            check_info(torrent, options.info_digest)
         sightings = _look_out(swarm, reachable(magnet, options, private=metadata.private), parent, emit)
     wanted = narrow(metadata, options.include, options.exclude)
     folder = kept or parent / metadata.name
