@@ -10,10 +10,19 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 
 from magnetar.errors import MalformedError, ManifestError
-from magnetar.manifests.digests import Digest
+from magnetar.manifests.digests import HEX_LENGTHS, Digest
 from magnetar.manifests.paths import safe_path
 
 FORMAT = 1
@@ -52,14 +61,19 @@ Line = Annotated[str, Field(min_length=1, max_length=2000)]
 Count = Annotated[int, Field(gt=0, lt=1 << 62)]
 Size = Annotated[int, Field(ge=0, lt=1 << 62)]
 RelativePath = Annotated[str, AfterValidator(_safe)]
-DigestText = Annotated[Digest, BeforeValidator(_digest)]
+DIGEST_PATTERN = "^(" + "|".join(f"{name}:[0-9a-f]{{{length}}}" for name, length in HEX_LENGTHS.items()) + ")$"
+DigestText = Annotated[
+    Digest, BeforeValidator(_digest), WithJsonSchema({"type": "string", "pattern": DIGEST_PATTERN}, mode="validation")
+]
 Url = Annotated[str, Field(pattern=r"^https?://[^\s]+$", max_length=2000)]
 
 
 class _Table(BaseModel):
     """A TOML table whose every key is known."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, json_schema_extra={"patternProperties": {"^x-": {}}}
+    )
 
     @model_validator(mode="before")
     @classmethod
