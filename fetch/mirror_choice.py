@@ -1,6 +1,6 @@
 """Which pieces to read next, and from which mirrors."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from itertools import product
 
 from magnetar.fetch.mirror_layout import Layout
@@ -44,10 +44,14 @@ class Run:
 
 
 class Choice:
-    """The mirrors of each file, and what is known against them. To be used by one thread at a time."""
+    """The mirrors of each file, and what is known against them. To be used by one thread at a time.
 
-    def __init__(self, layout: Layout) -> None:
+    Only pieces that are in ``provable`` are chosen.
+    """
+
+    def __init__(self, layout: Layout, provable: Container[int]) -> None:
         self._layout = layout
+        self._provable = provable
         self._sources: dict[str, list[Source]] = {}
         self._refuted: set[tuple[int, frozenset[Source]]] = set()
 
@@ -70,7 +74,8 @@ class Choice:
         ``unclaimed`` are the pieces to choose from, with how many peers have each.
         """
         ready = [path for path, sources in self._sources.items() if any(source.usable for source in sources)]
-        candidates = {piece for path in ready for piece in self._layout.pieces(path) if piece in unclaimed}
+        held = (piece for path in ready for piece in self._layout.pieces(path))
+        candidates = {piece for piece in held if piece in unclaimed and piece in self._provable}
         for first in sorted(candidates, key=lambda piece: (unclaimed[piece], piece)):
             run = Run(first, first, whole=False)
             sources = self.assign(first, run)

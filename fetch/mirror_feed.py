@@ -18,7 +18,8 @@ from magnetar.fetch.http import Client, HttpFailed
 from magnetar.fetch.http_addresses import AddressPolicy, NotAllowed
 from magnetar.fetch.mirror import FileMirror, ReleaseMirror, host_of, named_hosts, shown
 from magnetar.fetch.mirror_choice import Choice, Run
-from magnetar.fetch.mirror_layout import Layout
+from magnetar.fetch.mirror_digests import read_digests
+from magnetar.fetch.mirror_layout import read_layout
 from magnetar.fetch.mirror_proof import Proving
 from magnetar.fetch.mirror_reading import Allowance, Interrupted, Reading
 from magnetar.fetch.mirror_source import NoRanges, Source
@@ -39,9 +40,9 @@ PARTING = 0.25  # seconds for the threads to end in; they touch nothing afterwar
 class Feed:
     """The readers of one torrent's mirrors. ``tend`` and ``close`` are for the thread that owns the transfer."""
 
-    def __init__(self, intake: Intake, layout: Layout, metadata: Metadata, options: FetchOptions, emit: Emit) -> None:
+    def __init__(self, intake: Intake, torrent: bytes, metadata: Metadata, options: FetchOptions, emit: Emit) -> None:
         self._intake = intake
-        self._layout = layout
+        self._layout = read_layout(torrent)
         self._metadata = metadata
         self._emit = emit
         self._stop = Event()
@@ -51,8 +52,13 @@ class Feed:
         )
         self._allowance = Allowance(options.download_limit, self._stop)
         self._lock = Lock()  # over the choice
-        self._choice = Choice(layout)
-        self._proving = Proving(intake, self._choice, MEMORY // 2, self._stop, self._remarks.append)
+        digests = read_digests(torrent)
+        self._choice = Choice(self._layout, digests)
+        self._proving = Proving(intake, self._choice, digests, MEMORY // 2, self._stop, self._remarks.append)
+        if len(digests) < metadata.piece_count:
+            self._remarks.append(
+                "a link brings no hashes of pieces of version 2: mirrors serve only files of one piece"
+            )
         self._archives: deque[ReleaseMirror] = deque()
         self._readers: list[Thread] = []
         self._crash: BaseException | None = None
@@ -184,8 +190,7 @@ class Feed:
             if sources is None:
                 return
             content = reading.content(piece, sources)
-            if piece in claimed:
-                self._proving.hand_over(piece, content, self._served(piece, sources))
+            if piece in claimed and self._proving.hand_over(piece, content, self._served(piece, sources)):
                 claimed.discard(piece)
 
     def _served(self, piece: int, sources: Mapping[str, Source]) -> Mapping[Source, int]:

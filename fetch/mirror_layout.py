@@ -77,11 +77,3 @@ def read_layout(torrent: bytes) -> Layout:
         for index in range(layout.num_files())
     ]
     return Layout(extents, info.piece_length(), padded=info.info_hashes().has_v1())
-
-
-def knows_piece_hashes(torrent: bytes) -> bool:
-    """Whether a torrent (``.torrent`` bytes) brings the hash of every piece.
-
-    One of version 2 keeps them outside of the info dictionary that a link leads to (BEP 52).
-    """
-    return bool(load(torrent).ti.info_hashes().has_v1()) or b"12:piece layersd" in torrent

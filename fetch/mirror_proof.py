@@ -1,10 +1,17 @@
-"""Pieces from mirrors in the torrent's hands, until it has hashed them; and what follows for who served them."""
+"""Pieces from mirrors, hashed before they are put into the torrent, which hashes them again; and what follows for who
+served them.
+
+The torrent could do it alone, but it cannot tell whose bytes were wrong, and once in twenty runs a piece that had
+failed there was never looked at again.
+"""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from threading import Event, RLock
 
+from magnetar.fetch.digests import PieceDigest
 from magnetar.fetch.mirror_choice import Choice
+from magnetar.fetch.mirror_digests import Content
 from magnetar.fetch.mirror_reading import Interrupted
 from magnetar.fetch.mirror_source import Source
 from magnetar.fetch.protocol import Intake
@@ -23,12 +30,22 @@ class _Unproven:
 class Proving:
     """Hands pieces over and settles what became of them. Safe to use from several threads, until ``close``.
 
-    ``most`` bytes may wait for their hash, or one piece. ``tell`` takes what the user should hear.
+    ``digests`` has what each piece must hash to. ``most`` bytes may wait in the torrent, or one piece. ``tell`` takes
+    what the user should hear.
     """
 
-    def __init__(self, intake: Intake, choice: Choice, most: int, stop: Event, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        intake: Intake,
+        choice: Choice,
+        digests: Mapping[int, PieceDigest],
+        most: int,
+        stop: Event,
+        tell: Callable[[str], None],
+    ) -> None:
         self._intake = intake
         self._choice = choice
+        self._digests = digests
         self._most = most
         self._stop = stop
         self._tell = tell
@@ -47,20 +64,26 @@ class Proving:
             if not self._stop.is_set():
                 self._intake.release(pieces)
 
-    def hand_over(self, piece: int, content: bytes, served: Mapping[Source, int]) -> None:
-        """Put a claimed piece into the torrent, and wait for room for another. Raises ``Interrupted``.
+    def hand_over(self, piece: int, content: bytes, served: Mapping[Source, int]) -> bool:
+        """Put a claimed piece into the torrent and wait for room for another, or find that it is wrong, and say so.
 
-        ``served`` has the bytes that each mirror gave to it.
+        ``served`` has the bytes that each mirror gave to it. Raises ``Interrupted``.
         """
+        unproven = _Unproven(served, len(content))
+        good = self._digests[piece].fits(Content(f"piece {piece}", content))
         with self._lock:
             if self._stop.is_set():
                 raise Interrupted
-            self._waiting[piece] = _Unproven(served, len(content))
+            if not good:
+                self._judge(piece, unproven, good=False)
+                return False
+            self._waiting[piece] = unproven
             self._intake.put(piece, content)
         while self._is_full():
             self.settle()
             if self._stop.wait(LOOK_AGAIN):
                 raise Interrupted
+        return True
 
     def settle(self) -> None:
         """Credit the mirrors of pieces that were found good; drop the one that served a bad piece."""

@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from magnetar.errors import Stalled
-from magnetar.events import Emit, Remarked
-from magnetar.fetch.mirror_layout import knows_piece_hashes, read_layout
+from magnetar.events import Emit
 from magnetar.fetch.options import FetchOptions
 from magnetar.fetch.protocol import Intake, Status
 from magnetar.fetch.torrent import Metadata
@@ -22,13 +21,10 @@ def fed_by_mirrors(
     """
     if not options.mirrors:
         yield _ignore
-    elif not knows_piece_hashes(torrent):
-        emit(Remarked("mirrors are not asked: the link brings no hashes of pieces; a .torrent file does"))
-        yield _ignore
     else:
         from magnetar.fetch.mirror_feed import Feed
 
-        feed = Feed(intake, read_layout(torrent), metadata, options, emit)
+        feed = Feed(intake, torrent, metadata, options, emit)
         try:
             yield feed.tend
         except Stalled as error:
