@@ -189,7 +189,11 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=9)
     parser.add_argument("--folder", type=Path, default=None, help="where to work; twice to four times the bytes")
     parser.add_argument("--only", default="", help="only programs whose name holds this")
+    parser.add_argument("--write", type=Path, default=None, help="only write the checkpoints, into this folder")
     wish = parser.parse_args()
+    if wish.write:
+        write_checkpoints(wish.write, choose_sizes(wish.bytes))
+        return
     with tempfile.TemporaryDirectory(dir=wish.folder, prefix="magnetar-convert-") as name:
         folder = Path(name)
         chosen = {
@@ -197,7 +201,9 @@ def main() -> None:
             for name, contender in contenders().items()
             if wish.only in name and importlib.util.find_spec(contender.needs)
         }
-        write_checkpoints(folder, choose_sizes(wish.bytes))
+        # In another process: a child's peak memory begins with that of the process that started it.
+        words = [sys.executable, __file__, "--bytes", f"{wish.bytes}", "--write", f"{folder}"]
+        subprocess.run(words, check=True)
         if any(contender.source == "hf" for contender in chosen.values()):
             code = CHECKED.format(target="hf", more="")
             subprocess.run([sys.executable, "-c", code, f"{folder / 'mistral'}", f"{folder / 'hf'}"], check=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from magnetar.convert.blocks import BLOCK_FORMATS, QUANTISERS, packed_unit
+from magnetar.convert.blocks import BLOCK_FORMATS, QUANTISERS
 from magnetar.errors import ConversionError, UsageError
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
@@ -47,8 +47,7 @@ def recode(block: memoryview, source: str, target: str) -> tuple[memoryview, int
 def decode(block: memoryview, dtype: str) -> Numbers:
     """A run of numbers as an array of floats, one-dimensional."""
     if dtype in BLOCK_FORMATS:
-        _, nbytes = packed_unit(dtype)
-        packed = np.frombuffer(block, np.uint8).reshape(-1, nbytes)
+        packed = np.frombuffer(block, np.uint8).reshape(1, -1)  # as one row: the library works on few rows at once
         quants, kind = _gguf(dtype)
         return np.asarray(quants.dequantize(packed, kind), np.float32).reshape(-1)
     return DECODERS[dtype](np.frombuffer(block, np.uint8))
@@ -56,11 +55,10 @@ def decode(block: memoryview, dtype: str) -> Numbers:
 
 def quantise(numbers: Numbers, dtype: str) -> memoryview:
     """Floats in a block format; their count must be a multiple of the block's."""
-    elements, _ = packed_unit(dtype)
     quants, kind = _gguf(dtype)
-    rows = np.ascontiguousarray(numbers, np.float32).reshape(-1, elements)
+    row = np.ascontiguousarray(numbers, np.float32).reshape(1, -1)
     with np.errstate(all="ignore"):
-        return _bytes(quants.quantize(rows, kind))
+        return _bytes(quants.quantize(row, kind))
 
 
 def _gguf(dtype: str) -> tuple[Any, Any]:
