@@ -62,23 +62,26 @@ def measure_delta(first: Side, second: Side, name: str) -> Delta:
     left, right = first.moves[name], second.moves[name]
     size = word_size(left.dtype)
     sign = 1 << (8 * size - 1)
-    changed, begin, end, balance, only_signs = 0, left.nbytes, 0, np.zeros(2, np.uint64), left.dtype in DECODERS
+    changed, begin, end, only_signs = 0, left.nbytes, 0, left.dtype in DECODERS
+    balance = np.zeros(2, np.uint64)
     streams = stream_move(first.checkpoint, left), stream_move(second.checkpoint, right)
     for position, one, other in read_side_by_side(*streams):
+        if np.array_equal(one, other):
+            continue
         ours, theirs = one.view(f"<u{size}"), other.view(f"<u{size}")
-        apart = np.flatnonzero(ours != theirs)
-        if len(apart):
-            changed += len(apart)
-            begin, end = min(begin, position + int(apart[0]) * size), position + (int(apart[-1]) + 1) * size
-            old, new = ours[apart], theirs[apart]
-            only_signs = only_signs and bool(np.all(old ^ new == sign))
-            balance += _sums(old) - _sums(new)
+        flipped = ours ^ theirs
+        apart = flipped != 0
+        changed += int(np.count_nonzero(apart))
+        begin = min(begin, position + int(apart.argmax()) * size)
+        end = position + (len(apart) - int(apart[::-1].argmax())) * size
+        only_signs = only_signs and bool(np.all(apart == (flipped == sign)))
+        balance += _sums(ours) - _sums(theirs)
     return Delta(left.nbytes // size, changed, begin, end, not balance.any(), only_signs)
 
 
 def _sums(words: Numbers) -> Numbers:
     wide = words.astype(np.uint64)
-    return np.array([wide.sum(dtype=np.uint64), (wide * wide).sum(dtype=np.uint64)])
+    return np.array([wide.sum(dtype=np.uint64), wide @ wide])
 
 
 def _explain_shapes(first: Side, second: Side, difference: TensorDifference) -> TensorDifference:

@@ -23,10 +23,11 @@ def measure_error(wanted: tuple[Checkpoint, Move], found: tuple[Checkpoint, Move
     """
     apart = power = 0.0
     for _, one, other in read_side_by_side(_as_floats(*wanted), _as_floats(*found)):
-        left, right = (side.view("<f4").astype(np.float64) for side in (one, other))
         with np.errstate(all="ignore"):
-            apart += float(np.sum((right - left) ** 2))
-            power += float(np.sum(left**2))
+            left, right = (side.view("<f4").astype(np.float64) for side in (one, other))
+            right -= left
+            apart += float(right @ right)
+            power += float(left @ left)
     if apart == 0.0:
         return 0.0
     error = apart / power if power else math.inf
