@@ -1,0 +1,157 @@
+"""Which tensors the damaged bytes of a file belong to: byte ranges, joined with the headers of a checkpoint.
+
+Headers only are read. Names are those that the file itself has.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import NamedTuple
+
+from magnetar.convert.containers import open_file, open_joined
+from magnetar.convert.search import find_files
+from magnetar.convert.split import split_stem
+from magnetar.errors import ConversionError, DiskError, UsageError
+from magnetar.ranges import LocalFile
+
+ByteRange = tuple[int, int]
+"""Offset and length."""
+
+
+@dataclass(frozen=True, slots=True)
+class DamagedTensor:
+    """``damaged`` of the ``nbytes`` that ``file`` holds of a tensor."""
+
+    file: str
+    name: str
+    damaged: int
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class DamagedHeader:
+    """``damaged`` bytes of a file that are no tensor's: its header, or padding.
+
+    Names, and where tensors begin, may then be wrong, so that what is said of this file's tensors is only likely.
+    """
+
+    file: str
+    damaged: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A damaged file whose tensors cannot be told, and why: its header is damaged, or it holds no weights."""
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """What is damaged in a checkpoint, file by file, in the order in which the bytes lie."""
+
+    tensors: tuple[DamagedTensor, ...]
+    headers: tuple[DamagedHeader, ...]
+    unreadable: tuple[Unreadable, ...]
+
+
+def locate_damage(folder: Path, ranges: Mapping[str, Sequence[ByteRange]]) -> Damage:
+    """Name the tensors that damaged bytes belong to.
+
+    ``ranges`` holds the damaged bytes of each file, by its path below ``folder``, in any order; they may overlap. What
+    cannot be told is in the result; nothing is raised for it.
+    """
+    tensors: list[DamagedTensor] = []
+    headers: list[DamagedHeader] = []
+    unreadable: list[Unreadable] = []
+    for file, damaged in ranges.items():
+        runs = _Runs(damaged)
+        try:
+            held = list(_list_extents(folder / file)) if runs.total else []
+        except (ConversionError, UsageError, DiskError) as error:
+            unreadable.append(Unreadable(file, error.message))
+            continue
+        counted = (DamagedTensor(file, held_by.name, runs.count(held_by.range), held_by.range[1]) for held_by in held)
+        tensors += [tensor for tensor in counted if tensor.damaged]
+        beside = runs.total - sum(runs.count(extent) for extent in merge_ranges(held_by.range for held_by in held))
+        if beside:
+            headers.append(DamagedHeader(file, beside))
+    return Damage(tuple(tensors), tuple(headers), tuple(unreadable))
+
+
+def merge_ranges(ranges: Iterable[ByteRange]) -> list[ByteRange]:
+    """The same bytes in order, each once."""
+    merged: list[ByteRange] = []
+    for offset, length in sorted(ranges):
+        if length <= 0:
+            continue
+        last, count = merged[-1] if merged else (0, 0)
+        if merged and offset <= last + count:
+            merged[-1] = (last, max(last + count, offset + length) - last)
+        else:
+            merged.append((offset, length))
+    return merged
+
+
+class _Runs:
+    """Bytes by range, made so that counting those in a range takes no time."""
+
+    def __init__(self, ranges: Iterable[ByteRange]) -> None:
+        self._merged = merge_ranges(ranges)
+        self._starts = [offset for offset, _ in self._merged]
+        self._sums = list(accumulate((length for _, length in self._merged), initial=0))
+
+    @property
+    def total(self) -> int:
+        return self._sums[-1]
+
+    def count(self, extent: ByteRange) -> int:
+        """How many of the bytes lie in a range."""
+        offset, length = extent
+        return self._count_before(offset + length) - self._count_before(offset)
+
+    def _count_before(self, position: int) -> int:
+        index = bisect_right(self._starts, position) - 1
+        if index < 0:
+            return 0
+        offset, length = self._merged[index]
+        return self._sums[index] + min(length, position - offset)
+
+
+class _Extent(NamedTuple):
+    """Where a tensor, or what a file has of it, lies in that file."""
+
+    name: str
+    range: ByteRange
+
+
+def _list_extents(path: Path) -> Iterator[_Extent]:
+    """What a file holds of which tensors, in the order of its bytes. Raises what opening it raises."""
+    if split_stem(path.name):
+        yield from _list_part(path)
+        return
+    with open_file(path) as checkpoint:
+        own = {
+            number
+            for number, source in enumerate(checkpoint.sources)
+            if isinstance(source, LocalFile) and source.path == path
+        }
+        specs = [spec for spec in checkpoint.specs.values() if spec.source in own]
+    for spec in sorted(specs, key=lambda spec: spec.offset):
+        yield _Extent(spec.name, (spec.offset, spec.nbytes))
+
+
+def _list_part(path: Path) -> Iterator[_Extent]:
+    """Of one part of a split file: tensors that go on in the next part have only what is in this one."""
+    _, parts = find_files(path)
+    begin = sum(part.stat().st_size for part in parts[: parts.index(path)])
+    end = begin + path.stat().st_size
+    with open_joined(parts, split_stem(path.name)) as checkpoint:
+        specs = sorted(checkpoint.specs.values(), key=lambda spec: spec.offset)
+    for spec in specs:
+        first, last = max(spec.offset, begin), min(spec.offset + spec.nbytes, end)
+        if first < last:
+            yield _Extent(spec.name, (first - begin, last - first))
