@@ -1,7 +1,7 @@
 """Fetches in a process of its own, so that a test may kill it: LINK PARENT BYTES_PER_SECOND [FILE_SIZE_LIMIT].
 
-Prints how many bytes of payload became good, a line each time. The file size limit, if any, falls once payload moves:
-a stand-in for a disk that is full.
+Prints how many bytes of payload became good, a line each time, and 0 before anything is done. The file size limit, if
+any, falls once payload moves: a stand-in for a disk that is full.
 """
 
 import sys
@@ -28,6 +28,7 @@ def main(link: str, parent: str, rate: str, limit: str = "") -> int:
 
                 resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), resource.RLIM_INFINITY))
 
+    print(good, flush=True)
     try:
         fetch(parse_magnet(link), Path(parent), options=replace(NEARBY, download_limit=int(rate)), emit=tell)
     except MagnetarError as error:

@@ -19,10 +19,13 @@ TOTAL = sum(SIZES.values())
 
 @pytest.fixture(autouse=True)
 def short_lookout(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "LOOKOUT", 1.0)
+    monkeypatch.setattr(plan, "LOOKOUT", 0.3)
 
 
-def test_a_dry_run_shows_files_sizes_space_and_peers_and_writes_nothing(tmp_path: Path, published: Seeding) -> None:
+def test_a_dry_run_shows_files_sizes_space_and_peers_and_writes_nothing(
+    tmp_path: Path, published: Seeding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "LOOKOUT", 3.0)
     events: list[Event] = []
     found = plan_fetch(published.magnet, tmp_path / "new", options=NEARBY, emit=events.append)
     assert found.folder == tmp_path / "new" / "mixtral-tiny"

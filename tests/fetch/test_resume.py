@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from magnetar.events import Began, Event, Moved, Remarked
+from magnetar.fetch.checking import check_pieces
 from magnetar.fetch.download import Fetched, fetch
 from magnetar.fetch.magnet import parse_magnet
 from magnetar.fetch.seed import Seeding
-from magnetar.fetch.state import RESUME_FILE, STAMPS_FILE
+from magnetar.fetch.state import RESUME_FILE, STAMPS_FILE, read_kept_torrent
 from magnetar.files import STATE_FOLDER
 from tests.fetch.world import NEARBY, SIZES, contents, serve, write_release
 
@@ -72,16 +73,25 @@ def test_after_kill_9_nothing_that_was_on_disk_is_fetched_again(
     assert any(isinstance(event, Remarked) and "are here and good" in event.text for event in events)
 
 
-def test_many_kills_at_any_moment_lose_nothing_and_leave_nothing_wrong(
+def test_twenty_kills_at_any_moment_lose_nothing_and_leave_nothing_wrong(
     tmp_path: Path, published: Seeding, payload: dict[str, bytes]
 ) -> None:
     moments = random.Random(11)
-    for _ in range(4):
-        with start(published, tmp_path, 3_000_000) as process:
-            time.sleep(moments.uniform(0.3, 1.0))
+    folder = tmp_path / "mixtral-tiny"
+    before = 0
+    for _ in range(20):
+        with start(published, tmp_path, 400_000) as process:
+            wait_for(process, 0)
+            time.sleep(moments.uniform(0.05, 0.6))
             process.kill()
+        torrent = read_kept_torrent(folder)
+        good = check_pieces(folder, torrent).done if torrent else 0
+        assert good >= before
+        before = good
+    assert 0 < before < TOTAL  # the kills fell while there was something to do
     again = fetch(published.magnet, tmp_path, options=NEARBY)
     assert contents(again.folder) == payload
+    assert again.downloaded <= 1.1 * TOTAL - before
     assert fetch(published.magnet, tmp_path, options=NEARBY).downloaded == 0
 
 
@@ -137,7 +147,6 @@ def test_a_truncated_file_is_not_claimed(fetched: Fetched, published: Seeding, p
 @pytest.mark.parametrize("count", [7, 8, 9])
 def test_resume_data_that_claims_all_of_a_truncated_file_is_not_believed(tmp_path: Path, count: int) -> None:
     """Read back by libtorrent, a list of pieces is padded to a multiple of eight: whether it is one must not matter."""
-    from magnetar.fetch.checking import check_pieces
     from magnetar.fetch.metainfo import create_torrent, read_torrent
     from magnetar.fetch.protocol import Joining, Network
     from magnetar.fetch.swarm import open_swarm
