@@ -12,11 +12,9 @@ from urllib.parse import quote, urlsplit
 
 from magnetar.errors import UsageError
 from magnetar.fetch.torrent import Metadata
+from magnetar.manifests.paths import PART_NUMBER
 
 MOST_PARTS = 10_000
-PART_NUMBER = re.compile(r"\{part(?::0(\d))?\}")
-"""Where the number of a part stands in a URL: ``{part}``, or ``{part:02}`` for at least two digits."""
-
 _UNFIT = re.compile(r"[\x00-\x20\x7f]")
 
 

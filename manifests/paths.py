@@ -9,6 +9,10 @@ from magnetar.files import STATE_FOLDER
 FORBIDDEN_PARTS = frozenset({STATE_FOLDER, ".git"})
 """A payload there could forge the state of a download, or run code at the next git command."""
 
+PART_NUMBER = re.compile(r"\{part(?::0(\d))?\}")
+"""Where the number of a part stands in the URL of a file that was cut in parts: ``{part}``, or ``{part:02}`` for at
+least two digits."""
+
 LONGEST_PART = 255
 LONGEST_PATH = 4000
 _NOT_PLAIN = re.compile(r"[\x00-\x1f\x7f\\]|^[A-Za-z]:")

@@ -23,7 +23,7 @@ from pydantic import (
 
 from magnetar.errors import MalformedError, ManifestError
 from magnetar.manifests.digests import HEX_LENGTHS, Digest
-from magnetar.manifests.paths import safe_path
+from magnetar.manifests.paths import PART_NUMBER, safe_path
 
 FORMAT = 1
 LARGEST_MANIFEST = 1 << 20
@@ -52,7 +52,7 @@ def _digest(value: object) -> Digest:
 
 def _strong(digest: Digest) -> Digest:
     if digest.weak:
-        raise ValueError(f"{digest.algorithm} is too weak to pin a text")
+        raise ValueError(f"{digest.algorithm} is too weak to pin a file")
     return digest
 
 
@@ -87,12 +87,21 @@ class FilePlace(_Table):
     """Where else one file can be had, by HTTP.
 
     ``offset`` is the byte of the URL at which it begins: inside an uncompressed tar, say. With ``parts``, the file was
-    cut in so many, and the URL holds ``{part}`` where their numbers stand, counted from 0.
+    cut in so many, and the URL holds ``{part}`` where their numbers stand, counted from 0, or ``{part:02}`` for at
+    least two digits.
     """
 
     url: Url
     offset: Size = 0
     parts: Annotated[int, Field(ge=0, le=10_000)] = 0
+
+    @model_validator(mode="after")
+    def _number_parts_in_the_url(self) -> "FilePlace":
+        if bool(self.parts) != bool(PART_NUMBER.search(self.url)):
+            raise ValueError("parts and {part} in the url belong together")
+        if self.parts and self.offset:
+            raise ValueError("a file in parts has no offset")
+        return self
 
 
 class ReleaseFile(_Table):
@@ -109,6 +118,13 @@ class Mirror(_Table):
 
     url: Url
     digests: tuple[DigestText, ...] = ()
+
+
+class SideFile(_Table):
+    """A file beside the manifest, by its digest."""
+
+    path: RelativePath
+    digest: Annotated[DigestText, AfterValidator(_strong)]
 
 
 class ArchitectureFacts(_Table):
@@ -132,7 +148,7 @@ class Smoke(_Table):
 
 
 class Manifest(_Table):
-    """One release. ``files`` is None where the list itself is not known."""
+    """One release. ``files`` is None where the list itself is not known; ``tensors`` names its tensors' digests."""
 
     format: int
     name: Name
@@ -149,6 +165,7 @@ class Manifest(_Table):
     architecture: ArchitectureFacts = ArchitectureFacts()
     files: tuple[ReleaseFile, ...] | None = None
     mirrors: tuple[Mirror, ...] = ()
+    tensors: SideFile | None = None
     smoke: Smoke | None = None
     sources: tuple[Line, ...] = ()
     unknown: tuple[Line, ...] = ()

@@ -94,3 +94,31 @@ def test_hostile_documents_are_refused_quickly(hostile: bytes) -> None:
 def test_a_text_for_the_smoke_test_cannot_be_pinned_weakly() -> None:
     with pytest.raises(ManifestError, match="too weak"):
         parse(f'[smoke]\ntext = "md5:{"0" * 32}"\nbits_per_byte = 1.5')
+
+
+def test_a_file_may_have_mirrors_inside_a_tar_or_in_parts() -> None:
+    manifest = parse(
+        '[[files]]\npath = "w"\n'
+        'mirrors = [{ url = "https://a.example/r.tar", offset = 1536 }, '
+        '{ url = "https://b.example/w-split{part}", parts = 11 }]'
+    )
+    assert manifest.files is not None
+    tar, split = manifest.files[0].mirrors
+    assert (tar.offset, tar.parts, split.offset, split.parts) == (1536, 0, 0, 11)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        'url = "https://a.example/w-{part}"',
+        'url = "https://a.example/w", parts = 3',
+        'url = "https://a.example/w-{part.__class__}", parts = 3',
+        'url = "https://a.example/w-{part}", parts = 3, offset = 512',
+        'url = "https://a.example/w", offset = -1',
+        'url = "ftp://a.example/w"',
+        'url = "file:///etc/passwd"',
+    ],
+)
+def test_a_mirror_that_makes_no_file_is_refused(place: str) -> None:
+    with pytest.raises(ManifestError, match=r"files\.0\.mirrors\.0"):
+        parse(f'[[files]]\npath = "w"\nmirrors = [{{ {place} }}]')
