@@ -45,12 +45,14 @@ class HttpFailed(OutsideError):
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Answer:
-    """An answer whose body is about to be read. It begins at byte ``first`` of what the URL names, which has ``total``
-    bytes (None where the server does not say). ``url`` is where the last redirection led.
+    """An answer whose body is about to be read. ``url`` is where the last redirection led.
+
+    ``partial``: it begins where it was asked to; otherwise at byte 0. What the URL names has ``total`` bytes, or None
+    if the server does not say.
     """
 
     url: str
-    first: int
+    partial: bool
     total: int | None
     response: urllib3.BaseHTTPResponse
 
@@ -169,7 +171,7 @@ def _answer(url: str, first: int, response: urllib3.BaseHTTPResponse) -> Answer:
         if response.status == 206:
             return _partial(url, first, response)
         if response.status == 200:
-            return Answer(url, 0, response.length_remaining, response)
+            return Answer(url, False, response.length_remaining, response)
         raise _refusal(response)
     except HttpFailed:
         response.close()
@@ -181,7 +183,7 @@ def _partial(url: str, first: int, response: urllib3.BaseHTTPResponse) -> Answer
     found = _RANGE.fullmatch(said.strip())
     if not found or int(found[1]) != first:
         raise HttpFailed(f"was asked for bytes from {first}, and answers with {said[:60]!r}")
-    return Answer(url, first, None if found[3] == "*" else int(found[3]), response)
+    return Answer(url, True, None if found[3] == "*" else int(found[3]), response)
 
 
 def _refusal(response: urllib3.BaseHTTPResponse) -> HttpFailed:

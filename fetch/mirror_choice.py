@@ -81,7 +81,7 @@ class Choice:
             sources = self.assign(first, run)
             if sources:
                 path, main = list(sources.items())[-1]
-                if not main.ranged:
+                if main.ranged is False:
                     return self._whole(run, path, candidates)
                 run.last = self._end_of_run(first, candidates, unclaimed)
                 return run

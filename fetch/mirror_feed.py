@@ -32,7 +32,7 @@ MOST_READERS = 4
 MEMORY = 64 << 20
 """Bytes of pieces that are being read, or wait for their hash: half for each, and at least one piece."""
 CLAIMED_AT_ONCE = 16 << 20  # bytes that a reader of a whole file keeps from the peers
-LOOK_AGAIN = 0.5  # seconds, where there was nothing to do
+LOOK_AGAIN = 0.25  # seconds, where there was nothing to do
 TAKE_OVER_AFTER = 20.0  # seconds in which peers hold all that is left to take
 PARTING = 0.25  # seconds for the threads to end in; they touch nothing afterwards, whenever they do
 

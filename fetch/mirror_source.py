@@ -22,13 +22,14 @@ class NoRanges(OutsideError):
 class Source:
     """A mirror of a file of ``size`` bytes. ``dropped`` says why it is not asked any more; empty while it is.
 
-    ``ranged`` is False once the server was seen to ignore ranges; then one reader goes from the beginning to the end.
+    ``ranged`` says whether the server gives ranges; None until that was seen. Without, one reader goes from the file's
+    beginning to its end.
     """
 
     def __init__(self, mirror: FileMirror, size: int, client: Client) -> None:
         self.mirror = mirror
         self.size = size
-        self.ranged = True
+        self.ranged: bool | None = None
         self.dropped = ""
         self.readers = 0
         self.received = 0
@@ -69,14 +70,14 @@ class Source:
     def succeeded(self, count: int) -> None:
         """Note that ``count`` bytes of it were good."""
         self.received += count
-        if self.ranged:
+        if self.ranged is not False:
             self._failures = 0
 
     def failed(self, error: OutsideError) -> str:
         """Note a failure: wait, ever longer, or ask no more. Returns what the user should hear; mostly nothing."""
         self._failures += 1
         passing = isinstance(error, HttpFailed) and error.passing
-        if not passing or (not self.ranged and self._failures >= MOST_RESTARTS):
+        if not passing or (self.ranged is False and self._failures >= MOST_RESTARTS):
             return self.drop(error.message)
         pause = min(LONGEST_BACKOFF, 2.0 ** (self._failures - 1))
         if isinstance(error, HttpFailed):
@@ -110,12 +111,12 @@ class Source:
 
     def _skip_to(self, first: int, answer: Answer, pace: Callable[[int], None], *, allowed: bool) -> None:
         """Read up to byte ``first`` of what a server without ranges sends."""
-        if answer.first == first:
+        self.ranged = answer.partial
+        if answer.partial:
             return
-        self.ranged = False
         if not allowed:
             raise NoRanges(f"{self} is served without ranges")
-        for chunk in answer.chunks(first - answer.first):
+        for chunk in answer.chunks(first):
             pace(len(chunk))
 
     def _check_size(self, answer: Answer, size: int) -> None:

@@ -55,7 +55,7 @@ class RangedFile(io.RawIOBase):
         self._client = client
         self._position = 0
         with closing(client.get(url, 0, HEADER - 1)) as answer:
-            if answer.total is None or answer.response.status != 206:
+            if answer.total is None or not answer.partial:
                 raise HttpFailed("is served without ranges, which finding a file in a tar needs")
             self._size = answer.total
 
