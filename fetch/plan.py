@@ -91,6 +91,7 @@ def plan_fetch(
 
 def _look_out(swarm: Swarm, magnet: Magnet, parent: Path, emit: Emit) -> Sightings:
     """Join without the file list, so that nothing is asked for, and see who is there."""
+    swarm.keep_peers()
     transfer = swarm.join(Joining(parent, magnet))
     sightings = Sightings(swarm, emit)
     until = time.monotonic() + LOOKOUT

@@ -181,6 +181,10 @@ class Swarm(Protocol):
         """Sleep until something happens, but no longer than ``seconds``, nor so long that Ctrl-C would lag."""
         ...
 
+    def keep_peers(self) -> None:
+        """Stay connected to peers of whom nothing is wanted, too."""
+        ...
+
     def reach_further(self, wanted: bool = True) -> None:
         """Try the slower ways to peers too: some can be reached over uTP only. ``wanted`` False: no longer."""
         ...

@@ -25,14 +25,14 @@ def short_lookout(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_dry_run_shows_files_sizes_space_and_peers_and_writes_nothing(
     tmp_path: Path, published: Seeding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan, "LOOKOUT", 3.0)
+    monkeypatch.setattr(plan, "LOOKOUT", 2.0)
     events: list[Event] = []
     found = plan_fetch(published.magnet, tmp_path / "new", options=NEARBY, emit=events.append)
     assert found.folder == tmp_path / "new" / "mixtral-tiny"
     assert {str(file.path): file.size for file in found.wanted} == SIZES
     assert (found.missing, found.wanted_size, found.left_out) == (TOTAL, TOTAL, ())
     assert found.free > 0
-    assert found.peers >= 1
+    assert (found.peers, found.seeds) == (1, 1)
     assert found.obstacles == ()
     assert events
     assert list(tmp_path.iterdir()) == []
