@@ -116,7 +116,7 @@ class Client:
                 self._answers.add(answer)
                 return answer
             response.close()
-            before, url = url, urljoin(url, response.headers.get("Location", ""))
+            before, url = url, _location(url, response)
         raise HttpFailed(f"more than {MOST_REDIRECTIONS} redirections")
 
     def close(self) -> None:
@@ -190,6 +190,14 @@ def _refusal(response: urllib3.BaseHTTPResponse) -> HttpFailed:
     reason = f"answers {response.status} {response.reason or ''}".strip()
     passing = response.status in _PASSING
     return HttpFailed(reason, passing=passing, pause=_retry_after(response) if passing else 0.0)
+
+
+def _location(url: str, response: urllib3.BaseHTTPResponse) -> str:
+    said = response.headers.get("Location", "")
+    try:
+        return urljoin(url, said)
+    except ValueError as error:
+        raise HttpFailed(f"redirects to {said[:100]!r}, which is no address") from error
 
 
 def _retry_after(response: urllib3.BaseHTTPResponse) -> float:
