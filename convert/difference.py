@@ -9,11 +9,11 @@ import numpy as np
 from magnetar.convert.architecture import Architecture
 from magnetar.convert.blocks import BLOCK_FORMATS
 from magnetar.convert.checkpoint import Checkpoint
-from magnetar.convert.fingerprints import fingerprint, word_size
+from magnetar.convert.fingerprints import Fingerprints, fingerprint, word_size
 from magnetar.convert.measure import measure_error, read_side_by_side
 from magnetar.convert.numbers import DECODERS, FLOATS, Numbers, can_recode
 from magnetar.convert.parts import Part
-from magnetar.convert.permutations import Group, find_reordering
+from magnetar.convert.permutations import Group, find_reordering, is_transposed
 from magnetar.convert.pieces import Move
 from magnetar.convert.sameness import How, TensorDifference
 from magnetar.convert.stream import stream_move
@@ -92,8 +92,8 @@ def _explain_shapes(first: Side, second: Side, difference: TensorDifference) -> 
             return replace(difference, how=How.RESHAPED, detail=f"{detail}, and the same bytes")
         if left.shape == right.shape[::-1]:
             prints = fingerprint(first.checkpoint, left), fingerprint(second.checkpoint, right)
-            if prints[0] and prints[1] and (found := find_reordering(prints[0], prints[1], None, None, 0)):
-                return replace(difference, how=found.how, detail=f"{found.detail}: {detail}")
+            if prints[0] and prints[1] and is_transposed(prints[0], prints[1]):
+                return replace(difference, how=How.TRANSPOSED, detail=f"is transposed: {detail}")
     return replace(difference, detail=detail)
 
 
@@ -142,13 +142,33 @@ def _explain_numbers(
 def _explain_order(
     first: Side, second: Side, difference: TensorDifference, architecture: Architecture | None, part: Part
 ) -> TensorDifference | None:
-    name = difference.name
-    prints = [fingerprint(side.checkpoint, side.moves[name]) for side in (first, second)]
-    if prints[0] is None or prints[1] is None:
+    left, right = first.moves[difference.name], second.moves[difference.name]
+    old, new = fingerprint(first.checkpoint, left), fingerprint(second.checkpoint, right)
+    if old is None or new is None:
         return None
-    rows, columns, heads = _groups(architecture, part, first.moves[name].shape)
-    found = find_reordering(prints[0], prints[1], rows, columns, heads)
-    return replace(difference, how=found.how, detail=found.detail, order=found.order) if found else None
+    rows, columns, heads = _groups(architecture, part, left.shape)
+    found = find_reordering(old, new, rows, columns, heads)
+    if found:
+        return replace(difference, how=found.how, detail=found.detail, order=found.order)
+    if len(left.shape) == 2 and left.shape[0] != left.shape[1]:
+        return _explain_turn(first, second, difference, old, new)
+    return None
+
+
+def _explain_turn(
+    first: Side, second: Side, difference: TensorDifference, old: Fingerprints, new: Fingerprints
+) -> TensorDifference | None:
+    """Fused checkpoints store w2 transposed: a tool may leave it so, or turn what is not, and keep the shape."""
+    left, right = first.moves[difference.name], second.moves[difference.name]
+    misread = fingerprint(second.checkpoint, replace(right, shape=right.shape[::-1]))
+    if misread and is_transposed(old, misread):
+        detail = "has the bytes of the transposed matrix under the shape of the matrix"
+        return replace(difference, how=How.TRANSPOSED, detail=detail)
+    misread = fingerprint(first.checkpoint, replace(left, shape=left.shape[::-1]))
+    if misread and is_transposed(misread, new):
+        detail = "was transposed as if the matrix had been stored so"
+        return replace(difference, how=How.TRANSPOSED, detail=detail)
+    return None
 
 
 def _groups(

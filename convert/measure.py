@@ -26,8 +26,8 @@ def measure_error(wanted: tuple[Checkpoint, Move], found: tuple[Checkpoint, Move
         with np.errstate(all="ignore"):
             left, right = (side.view("<f4").astype(np.float64) for side in (one, other))
             right -= left
-            apart += float(right @ right)
-            power += float(left @ left)
+            apart += float(np.einsum("i,i", right, right))  # not @: BLAS would bring threads of its own into ours
+            power += float(np.einsum("i,i", left, left))
     if apart == 0.0:
         return 0.0
     error = apart / power if power else math.inf

@@ -35,7 +35,7 @@ def find_reordering(
 
     ``rows`` and ``columns`` say of what they come in groups; ``heads`` is how many heads are rotated, 0 if none is.
     """
-    if np.array_equal(first.rows, second.columns) and np.array_equal(first.columns, second.rows):
+    if is_transposed(first, second):
         return Reordering(How.TRANSPOSED, "is transposed")
     if len(first.rows) != len(second.rows) or len(first.columns) != len(second.columns):
         return None
@@ -46,6 +46,11 @@ def find_reordering(
         or _find_lines(first.rows, second.rows, How.ROWS)
         or _find_lines(first.columns, second.columns, How.COLUMNS)
     )
+
+
+def is_transposed(first: Fingerprints, second: Fingerprints) -> bool:
+    """Whether the rows of each are the columns of the other."""
+    return np.array_equal(first.rows, second.columns) and np.array_equal(first.columns, second.rows)
 
 
 def _find_rotary(first: Words, second: Words, heads: int) -> Reordering | None:

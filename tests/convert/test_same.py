@@ -190,6 +190,16 @@ def test_a_transposed_matrix_of_another_shape_is_named_too(altered: Callable[[Ch
     assert "name by name" in sameness.reason
 
 
+def test_a_w2_of_the_fused_form_is_named_if_it_was_left_so_or_turned_once_too_often(
+    altered: Callable[[Change], Sameness],
+) -> None:
+    name = EXPERT.format(1, "w2")
+    left = only(altered(change_each(name, by=lambda tensor: tensor.T.reshape(tensor.shape))))
+    turned = only(altered(change_each(name, by=lambda tensor: tensor.reshape(tensor.shape[::-1]).T)))
+    assert (left.name, left.how) == (turned.name, turned.how) == (name, How.TRANSPOSED)
+    assert left.detail != turned.detail
+
+
 def test_the_same_bytes_in_another_shape_are_named(altered: Callable[[Change], Sameness]) -> None:
     difference = only(altered(change_each(EXPERT.format(1, "w2"), by=lambda tensor: tensor.reshape(24, 16))))
     assert difference.how is How.RESHAPED
