@@ -13,7 +13,7 @@ from magnetar.errors import UsageError
 DEFAULT_SHARD_SIZE = 5_000_000_000
 """Bytes. What transformers 4 and the Hub's tools take."""
 
-RECODING = 8 * CHUNK
+RECODING = 4 * CHUNK
 """What writing a chunk in another format takes beside it."""
 
 INTERPRETER = 40 << 20

@@ -13,6 +13,9 @@ from magnetar.errors import ConversionError
 from magnetar.events import Emit, Remarked, ignore
 from magnetar.ranges import FileSpan, LocalFile
 
+RECODED = 1 << 16
+"""Bytes that are written in another format at once: numpy makes several copies of them, which a cache should hold."""
+
 
 def stream_move(
     checkpoint: Checkpoint,
@@ -37,8 +40,9 @@ def stream_move(
             if not move.recoded:
                 yield block
                 continue
-            for start in range(0, len(block), _step(unit)):
-                recoded, lost = recode(block[start : start + _step(unit)], move.stored_as, move.dtype)
+            step = _step(unit, RECODED)
+            for start in range(0, len(block), step):
+                recoded, lost = recode(block[start : start + step], move.stored_as, move.dtype)
                 too_large += lost
                 yield recoded
     if too_large:
@@ -76,8 +80,9 @@ def _unit(move: Move) -> int:
     return math.lcm(elements, wanted) // elements * nbytes
 
 
-def _step(unit: int) -> int:
-    return max(CHUNK // unit, 1) * unit
+def _step(unit: int, size: int = CHUNK) -> int:
+    """As many whole units as fit; at least one."""
+    return max(size // unit, 1) * unit
 
 
 def _stream(checkpoint: Checkpoint, piece: Piece, unit: int, check: bool) -> Iterator[memoryview]:
