@@ -10,6 +10,7 @@ needed = (
     "magnetar/py.typed",
     "magnetar/manifests/mixtral-8x7b-v0.1.toml",
     "magnetar/manifests/austen-moe.toml",
+    "magnetar/manifests/austen-moe.tensors.json",
     "magnetar/model/release/austen-moe/consolidated.00.pth",
     "magnetar/model/release/austen-moe/tokenizer.model",
     "magnetar/model/release/held-out.txt",

@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.text import Text
 
 from magnetar.pipeline_demo import demonstrate
+from magnetar.render_path import draw_demo
 from magnetar.render_progress import PlainProgress
-from magnetar.render_results import draw_demo
 
 WIDTH = 108
 PICTURE = Path(__file__).with_name("demo.svg")

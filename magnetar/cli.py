@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from magnetar.fetch.plan import FetchPlan
     from magnetar.fetch.seed import Seeding
     from magnetar.manifests.report import Report
+    from magnetar.pipeline_prove import Proven
 
 app = typer.Typer(
     name="magnetar",
@@ -111,7 +112,7 @@ def demo(
 ) -> None:
     """Offline: seed the bundled release on 127.0.0.1, get it by its magnet link, prove it and boot it."""
     from magnetar.pipeline_demo import demonstrate
-    from magnetar.render_results import draw_demo
+    from magnetar.render_path import draw_demo
 
     finish("demo", showing, lambda emit: demonstrate(directory, keep=keep, emit=emit), draw_demo)
 
@@ -132,7 +133,7 @@ def get(
     """Fetch, verify, convert and boot in one go; run again, it does only what is missing."""
     from magnetar import pipeline
     from magnetar.pipeline_fetch import resolve_target
-    from magnetar.render_results import draw_got
+    from magnetar.render_path import draw_got
 
     def work(emit: "Emit") -> pipeline.Got:
         return pipeline.get(
@@ -163,7 +164,7 @@ def fetch(
 ) -> None:
     """Get a release from the swarm. Done means that every piece was checked; stopped at any moment, it resumes."""
     from magnetar.pipeline_fetch import fetch_release, plan_release, resolve_target
-    from magnetar.render_results import draw_fetch_plan, draw_fetched
+    from magnetar.render_swarm import draw_fetch_plan, draw_fetched
 
     def work(emit: "Emit") -> "Fetched":
         return fetch_release(
@@ -178,23 +179,40 @@ def fetch(
     finish("fetch", showing, work, draw_fetched)
 
 
-@app.command(epilog="Examples: magnetar verify mixtral-8x7b-32kseqlen; magnetar verify . --manifest mixtral-8x7b-v0.1")
+@app.command(epilog="Examples: magnetar verify mixtral-8x7b-32kseqlen; magnetar verify model.gguf -m austen-moe")
 @gathers("showing", Showing)
 def verify(
     showing: Showing,
-    folder: Annotated[Path, typer.Argument(metavar="PATH", help="The folder that holds the release's files.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A release's folder, or a converted copy of it.")],
     manifest: ManifestChoice = None,
+    reference: Annotated[
+        Path | None, option("--reference", metavar="PATH", help="The release, for the error of a quantised copy.")
+    ] = None,
     strict: Annotated[bool, option("--strict", help="Files that the release does not have are wrong.")] = False,
     fail_fast: Annotated[bool, option("--fail-fast", help="Stop at the first thing that is wrong.")] = False,
 ) -> None:
-    """Hold every file against the manifest's digests. Exit 5: not the release; 8: not all could be checked."""
-    from magnetar.pipeline_verify import verify_folder
-    from magnetar.render_results import draw_report
+    """Hold every file against its digests; of a converted copy, every tensor. Exit 5: not the release; 8: not all."""
+    from magnetar.pipeline_verify import verify_any
+    from magnetar.render_ledger import draw_verified
 
-    def work(emit: "Emit") -> "Report":
-        return verify_folder(folder, manifest, strict=strict, fail_fast=fail_fast, emit=emit)
+    def work(emit: "Emit") -> "Report | Proven":
+        return verify_any(path, manifest, reference=reference, strict=strict, fail_fast=fail_fast, emit=emit)
 
-    finish("verify", showing, work, draw_report)
+    finish("verify", showing, work, draw_verified)
+
+
+@app.command(epilog="Example: magnetar same mixtral-8x7b-32kseqlen Mixtral-8x7B-v0.1")
+@gathers("showing", Showing)
+def same(
+    showing: Showing,
+    first: Annotated[Path, typer.Argument(metavar="A", help="A checkpoint, in any layout.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Another, in any layout.")],
+) -> None:
+    """Whether two checkpoints hold the same weights, and which tensors differ, and how. Exit 5: they differ."""
+    from magnetar.convert.same import same as compare
+    from magnetar.render_weights import draw_sameness
+
+    finish("same", showing, lambda emit: compare(first, second, emit=emit), draw_sameness)
 
 
 @app.command(epilog="Example: magnetar convert mixtral-8x7b-32kseqlen mixtral-gguf --to gguf --dtype q8_0")
@@ -227,7 +245,7 @@ def convert(
     """Rewrite a checkpoint for another runtime: bit-exact, no pickle executed, in little memory."""
     from magnetar.convert.run import plan_conversion
     from magnetar.pipeline import convert_release
-    from magnetar.render_results import draw_converted, draw_plan
+    from magnetar.render_weights import draw_converted, draw_plan
 
     wish: Any = {"target": to, "from_layout": from_layout, "shard_size": shard_size, "dtype": dtype}
     proof: Any = {"allow_overflow": allow_overflow, "verify": not no_compare, "check": not no_check}
@@ -250,7 +268,7 @@ def boot(
 ) -> None:
     """Run the weights in the bundled model and say whether they work. Exit 7: they do not."""
     from magnetar.pipeline import boot_release
-    from magnetar.render_results import draw_boot
+    from magnetar.render_weights import draw_boot
 
     finish("boot", showing, lambda emit: boot_release(path, named=manifest, emit=emit), draw_boot)
 
@@ -264,7 +282,7 @@ def inspect(
 ) -> None:
     """Look without fetching or running: trackers after healing, files and sizes, tensors, layout, parameters."""
     from magnetar.pipeline_inspect import inspect as look
-    from magnetar.render_results import draw_inspection
+    from magnetar.render_weights import draw_inspection
 
     finish("inspect", showing, lambda _: look(target, tensors=tensors), draw_inspection)
 
@@ -279,7 +297,7 @@ def seed(
 ) -> None:
     """Serve folders, and print their magnet links. A torrent is made where there is none. Ctrl-C ends it."""
     from magnetar.fetch.seed import seed_all
-    from magnetar.render_results import draw_seeding, draw_served
+    from magnetar.render_swarm import draw_seeding, draw_served
 
     screen = open_screen("seed", showing)
 
@@ -310,7 +328,7 @@ def catalog_list(showing: Showing) -> None:
 
 def _list_catalog(showing: Showing) -> NoReturn:
     from magnetar.manifests.catalog import catalog as releases
-    from magnetar.render_results import draw_catalog
+    from magnetar.render_ledger import draw_catalog
 
     finish("catalog", showing, lambda _: tuple(releases().values()), draw_catalog)
 
@@ -322,6 +340,6 @@ def catalog_show(
 ) -> None:
     """Everything that is known of one release, and what is not."""
     from magnetar.manifests.catalog import find_release
-    from magnetar.render_results import draw_manifest
+    from magnetar.render_ledger import draw_manifest
 
     finish("catalog show", showing, lambda _: find_release(name), draw_manifest)

@@ -33,7 +33,7 @@ def create(
 ) -> None:
     """Describe a folder: every file with its size and digests."""
     from magnetar.pipeline_manifest import create as describe
-    from magnetar.render_results import draw_written
+    from magnetar.render_ledger import draw_written
 
     plain = re.sub(r"[^a-z0-9._-]+", "-", folder.resolve().name.lower()).strip("-._")
     facts: dict[str, Any] = {"name": name or plain, "title": title or folder.resolve().name, "publisher": publisher}
@@ -46,7 +46,7 @@ def create(
 def show(showing: Showing, manifest: Named) -> None:
     """Everything that a manifest says."""
     from magnetar.pipeline_manifest import named_manifest
-    from magnetar.render_results import draw_manifest
+    from magnetar.render_ledger import draw_manifest
 
     finish("manifest show", showing, lambda _: named_manifest(manifest), draw_manifest)
 
@@ -57,7 +57,7 @@ def check(showing: Showing, manifest: Named) -> None:
     """Whether a manifest is well-formed, and what it can prove. Exit 3: it is malformed."""
     from magnetar.manifests.create import Strength, strength_of
     from magnetar.pipeline_manifest import named_manifest
-    from magnetar.render_results import draw_strength
+    from magnetar.render_ledger import draw_strength
 
     def work(_emit: object) -> Strength:
         return strength_of(named_manifest(manifest))
@@ -76,7 +76,7 @@ def pin(
 ) -> None:
     """Add the digests of a download that was proven by other means, such as an MD5 or its pieces."""
     from magnetar.pipeline_manifest import pin_release
-    from magnetar.render_results import draw_written
+    from magnetar.render_ledger import draw_written
 
     finish("manifest pin", showing, lambda emit: pin_release(folder, manifest, algorithm, output, emit), draw_written)
 
@@ -92,7 +92,7 @@ def export(
     """Write a manifest's digests as a checksum file."""
     from magnetar.manifests.checksums import write_checksums
     from magnetar.pipeline_manifest import named_manifest
-    from magnetar.render_results import draw_text
+    from magnetar.render_ledger import draw_text
 
     def work(_emit: object) -> str:
         return write_checksums(named_manifest(manifest).files or (), algorithm, tagged=form == "bsd")

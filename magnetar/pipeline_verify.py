@@ -4,10 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from magnetar.convert.conversion import read_conversion
 from magnetar.errors import UsageError
 from magnetar.events import Emit, ignore
 from magnetar.files import STATE_FOLDER
-from magnetar.manifests.catalog import find_by_infohash
+from magnetar.manifests.catalog import catalog, find_by_infohash, find_release
 from magnetar.manifests.choice import Choice, Trust, choose_manifest
 from magnetar.manifests.report import PieceCheck, Report
 from magnetar.manifests.schema import Manifest, ReleaseFile
@@ -16,6 +17,10 @@ from magnetar.manifests.verify import verify
 if TYPE_CHECKING:  # verifying a folder that no torrent is involved in needs no libtorrent
     from magnetar.fetch.download import Fetched
     from magnetar.fetch.torrent import Metadata
+    from magnetar.pipeline_prove import Proven
+
+
+WEIGHTS = (".pth", ".pt", ".bin", ".safetensors", ".gguf")
 
 
 def verify_fetched(fetched: "Fetched", emit: Emit = ignore) -> Report:
@@ -28,6 +33,29 @@ def verify_fetched(fetched: "Fetched", emit: Emit = ignore) -> Report:
     choice = _complete(choice, fetched.metadata)
     pieces = PieceCheck(frozenset()) if fetched.complete else None
     return verify(fetched.folder, choice, pieces=pieces, left_out=fetched.left_out, emit=emit)
+
+
+def verify_any(
+    path: Path,
+    named: str | None,
+    *,
+    reference: Path | None = None,
+    strict: bool = False,
+    fail_fast: bool = False,
+    emit: Emit = ignore,
+) -> "Report | Proven":
+    """Verify a release's folder file by file, and a converted copy of it tensor by tensor.
+
+    A converted copy is a single checkpoint file, or a folder that notes what it was converted from, or one whose
+    weights are in other files than those of the release that was named.
+    """
+    if not path.exists():
+        raise UsageError(f"{path}: there is no such file or folder", hint="name what holds the weights")
+    if path.is_dir() and not _is_converted(path, named):
+        return verify_folder(path, named, strict=strict, fail_fast=fail_fast, emit=emit)
+    from magnetar.pipeline_prove import prove_copy
+
+    return prove_copy(path, named, reference=reference, emit=emit)
 
 
 def verify_folder(
@@ -97,3 +125,15 @@ def _complete(choice: Choice | None, metadata: "Metadata") -> Choice:
     if choice.manifest.files is None:
         return replace(choice, manifest=choice.manifest.model_copy(update={"files": files}))
     return choice
+
+
+def _is_converted(folder: Path, named: str | None) -> bool:
+    """Whether it notes a conversion, or holds other files of weights than the release that was named."""
+    if read_conversion(folder) is not None:
+        return True
+    if named is None or named not in catalog():
+        return False
+    published = [file.path for file in find_release(named).files or () if file.path.endswith(WEIGHTS)]
+    if not published or any((folder / path).exists() for path in published):
+        return False
+    return any(path.name.endswith(WEIGHTS) for path in folder.iterdir())

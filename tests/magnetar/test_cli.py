@@ -13,7 +13,7 @@ from magnetar.cli import app, main
 from .conftest import Run
 
 GROUPS = ("catalog", "manifest")
-COMMANDS = ("boot", "convert", "demo", "fetch", "get", "inspect", "seed", "verify")
+COMMANDS = ("boot", "convert", "demo", "fetch", "get", "inspect", "same", "seed", "verify")
 MIXTRAL = "magnet:?xt=urn:btih:5546272da9065eddeb6fcd7ffddeef5b75be79a7&dn=mixtral-8x7b-32kseqlen"
 
 
@@ -69,6 +69,8 @@ def test_the_version_is_shown(magnetar: Run) -> None:
         (("fetch", MIXTRAL, "--metadata-timeout", "soon"), 2),
         (("get", "nonsense"), 2),
         (("get", "magnet:?xt=urn:btih:xyz", "--dir", "{tmp}/down"), 3),
+        (("same", "{tmp}/absent", "{tmp}/empty"), 2),
+        (("same", "{tmp}/empty", "{tmp}/empty"), 6),
         (("seed", "{tmp}/absent"), 2),
         (("seed", "{tmp}/empty"), 2),
         (("seed", "{tmp}/file"), 2),

@@ -324,3 +324,40 @@ def test_two_releases_are_seeded_in_one_session(tmp_path: Path) -> None:
         seeder.terminate()
         assert seeder.wait(20) == 143
     assert [link.partition("dn=")[2].partition("&")[0] for link in links] == ["one", "two"]
+
+
+def test_a_converted_copy_is_proven_to_be_the_publishers_weights_whoever_converted_it(
+    magnetar: Run, got: Path, tmp_path: Path
+) -> None:
+    noted = magnetar("verify", got / "austen-moe-hf", "--json").document["result"]
+    assert (noted["release"], noted["trust"]) == ("austen-moe", "the release")
+    assert {tensor["standing"] for tensor in noted["proof"]["tensors"]} == {"same"}
+    stranger = shutil.copytree(got / "austen-moe-hf", tmp_path / "hf")
+    shutil.rmtree(stranger / ".magnetar")
+    assert magnetar("verify", stranger, "--manifest", "austen-moe").code == 0
+    shard = stranger / "model.safetensors"
+    content = bytearray(shard.read_bytes())
+    content[-1000] ^= 1
+    shard.write_bytes(content)
+    shown = magnetar("verify", stranger, "--manifest", "austen-moe")
+    assert shown.code == 5
+    assert "not the same weights" in shown.out
+
+
+def test_a_quantised_copy_is_told_with_its_error_and_is_neither_proven_nor_refuted(
+    magnetar: Run, got: Path, tmp_path: Path
+) -> None:
+    assert magnetar("convert", got / "austen-moe", tmp_path / "q8", "--to", "gguf", "--dtype", "q8_0").code == 0
+    shown = magnetar("verify", tmp_path / "q8", "--reference", got / "austen-moe")
+    assert shown.code == 8
+    assert "NMSE" in shown.out
+
+
+def test_two_checkpoints_are_the_same_or_it_is_said_which_tensors_differ_and_how(
+    magnetar: Run, got: Path, release: Path
+) -> None:
+    alike = magnetar("same", got / "austen-moe", got / "austen-moe-hf")
+    assert alike.code == 0
+    assert "127 of 127 tensors are the same bit for bit" in alike.out
+    other = magnetar("same", release, got / "austen-moe-hf" / "model.safetensors", "--json")
+    assert other.document["ok"] is True

@@ -1,0 +1,126 @@
+"""What the ledger says: releases, manifests, and what verification found."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.filesize import decimal
+from rich.table import Table
+from rich.text import Text
+
+from magnetar.errors import ExitCode
+from magnetar.render_shapes import BAD, GOOD, UNSURE, new_table, note, verdict
+from magnetar.render_text import clean, count
+from magnetar.render_weights import draw_proof
+
+if TYPE_CHECKING:
+    from magnetar.manifests.create import Strength
+    from magnetar.manifests.report import Report
+    from magnetar.manifests.schema import Manifest
+    from magnetar.pipeline_manifest import WrittenManifest
+    from magnetar.pipeline_prove import Proven
+
+
+def draw_catalog(releases: Sequence["Manifest"]) -> RenderableType:
+    """One row a release."""
+    table = new_table("name", "publisher", "published", ">parameters", ">active", "licence")
+    for release in releases:
+        facts = release.architecture
+        table.add_row(
+            Text(release.name, style="bold"),
+            clean(release.publisher),
+            str(release.published or "unknown"),
+            count(facts.total_parameters),
+            count(facts.active_parameters),
+            clean(release.licence),
+        )
+    return Group(table, note("magnetar catalog show NAME tells the rest"))
+
+
+def draw_manifest(release: "Manifest") -> RenderableType:
+    """Everything that is known of one release, and what is not."""
+    facts = Table.grid(padding=(0, 2))
+    for name, value in _manifest_facts(release):
+        facts.add_row(Text(name, style="dim"), Text(clean(value), overflow="fold"))
+    parts: list[RenderableType] = [Text(clean(release.title), style="bold"), facts]
+    if release.files is not None:
+        table = new_table("file", ">size", "digests")
+        for file in release.files:
+            digests = "\n".join(str(digest) for digest in file.digests) or "none known"
+            table.add_row(Text(file.path), decimal(file.size) if file.size is not None else "unknown", digests)
+        parts.append(table)
+    for heading, lines in (("not known", release.unknown), ("sources", release.sources)):
+        parts += [Text(heading, style="bold"), *(note(f"- {line}") for line in lines)] if lines else []
+    return Group(*parts)
+
+
+def _manifest_facts(release: "Manifest") -> Iterable[tuple[str, str]]:
+    facts = release.architecture
+    yield "name", release.name
+    yield "publisher", f"{release.publisher}, {release.published or 'date unknown'}"
+    yield "licence", release.licence
+    if release.summary:
+        yield "summary", release.summary
+    yield "parameters", f"{count(facts.total_parameters)} in all, {count(facts.active_parameters)} active for a token"
+    yield "layout", release.layout or "unknown"
+    yield "infohash", ", ".join(filter(None, (release.infohash_v1, release.infohash_v2))) or "unknown"
+    yield "magnet", release.magnet or "unknown"
+    for mirror in release.mirrors:
+        yield "mirror", f"{mirror.url} {' '.join(map(str, mirror.digests))}"
+    if release.smoke:
+        yield "smoke test", f"{release.smoke.bits_per_byte:.3f} bits per byte on {release.smoke.text}"
+
+
+def draw_report(report: "Report") -> RenderableType:
+    """Every file with its verdict, every finding, and what the whole is worth."""
+    table = new_table("file", ">size", "verdict", "checked by")
+    styles = {"good": "green", "bad": "red", "not checked": "yellow"}
+    for file in report.files:
+        size = decimal(file.size) if file.size is not None else "unknown"
+        verdict = Text(file.verdict.value, style=styles[file.verdict])
+        table.add_row(Text(clean(file.path)), size, verdict, ", ".join(file.checked_by))
+    findings = [Text.assemble(("  " + f.kind, "red"), f": {clean(f.path)}: {clean(f.detail)}") for f in report.findings]
+    unexpected = [note(f"not part of the release: {path}") for path in report.unexpected]
+    return Group(table, *findings, *unexpected, _conclude(report))
+
+
+def _conclude(report: "Report") -> Text:
+    against = f"held against {report.release}: {report.reason}"
+    match report.exit_code:
+        case ExitCode.GOOD:
+            return verdict(f"good: {report.trust}", UNSURE if report.trust == "weak" else GOOD, against)
+        case ExitCode.NOT_ALL_CHECKED:
+            return verdict("not all could be checked; nothing wrong was found", UNSURE, against)
+        case _:
+            return verdict("not the release", BAD, against)
+
+
+def draw_verified(verified: "Report | Proven") -> RenderableType:
+    """A report on files, or a proof of tensors."""
+    from magnetar.manifests.report import Report
+
+    return draw_report(verified) if isinstance(verified, Report) else draw_proof(verified)
+
+
+def draw_written(written: "WrittenManifest") -> RenderableType:
+    """The text of a manifest, or where it went."""
+    if written.path is None:
+        return draw_text(written.text)
+    files = len(written.manifest.files or ())
+    return verdict("written", GOOD, f"{written.path}: {written.manifest.name}, {files} files")
+
+
+def draw_text(text: str) -> RenderableType:
+    """A document, as it is: for a file, or the next program."""
+    return Text(text.rstrip("\n"), no_wrap=True, overflow="ignore")
+
+
+def draw_strength(strength: "Strength") -> RenderableType:
+    """What a well-formed manifest can prove."""
+    if strength.files is None:
+        return verdict("well-formed", UNSURE, f"{strength.name}: its files are not known, so it proves nothing")
+    counts = f"{strength.strong} of {strength.files} files have a strong digest"
+    counts += f", {strength.weak} only a weak one" if strength.weak else ""
+    counts += f", {strength.bare} none" if strength.bare else ""
+    style = GOOD if strength.strong == strength.files else UNSURE
+    return verdict("well-formed", style, f"{strength.name}: {counts}")

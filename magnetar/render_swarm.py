@@ -1,0 +1,63 @@
+"""What the swarm brought, would bring, and is given, as a person reads it."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.filesize import decimal
+from rich.text import Text
+
+from magnetar.render_shapes import BAD, GOOD, new_table, note, verdict
+from magnetar.render_text import clean, clock, pace
+
+if TYPE_CHECKING:
+    from magnetar.fetch.download import Fetched
+    from magnetar.fetch.plan import FetchPlan
+    from magnetar.fetch.seed import Seeding, Served
+
+
+def draw_fetched(fetched: "Fetched") -> RenderableType:
+    """Where the release is now, what came and went, and how to go on seeding."""
+    files, size = len(fetched.metadata.files), decimal(fetched.metadata.total_size)
+    lines = [verdict("fetched", GOOD, f"{fetched.folder}: {files} files, {size}, every piece checked")]
+    if fetched.downloaded:
+        ratio = fetched.uploaded / fetched.downloaded
+        speed = pace(fetched.downloaded, fetched.seconds, "B")
+        came = f"{decimal(fetched.downloaded)} in {clock(fetched.seconds)}, {speed}"
+        lines.append(note(f"{came}; sent {decimal(fetched.uploaded)} (ratio {ratio:.2f})"))
+    else:
+        lines.append(note("nothing had to be downloaded"))
+    lines.append(note(f"to go on seeding: magnetar seed {fetched.folder}"))
+    return Group(*lines)
+
+
+def draw_fetch_plan(plan: "FetchPlan") -> RenderableType:
+    """What a fetch would bring, and what stands in its way."""
+    table = new_table("file", ">size", "")
+    wanted = {file.path for file in plan.wanted}
+    for file in plan.metadata.files:
+        remark = "" if file.path in wanted else Text("left out", style="yellow")
+        table.add_row(Text(clean(file.path)), decimal(file.size), remark)
+    lines = [
+        note(f"into {plan.folder}: {decimal(plan.missing)} to come, {decimal(plan.free)} free"),
+        note(f"{plan.peers} peers, {plan.seeds} of them seeds. {plan.seen}"),
+        *(note(f"healed: {healed}") for healed in plan.healed),
+    ]
+    if plan.obstacles:
+        return Group(table, *lines, *(verdict("in the way", BAD, obstacle) for obstacle in plan.obstacles))
+    return Group(table, *lines, verdict("nothing is in the way", GOOD, "nothing was written"))
+
+
+def draw_seeding(seeding: "Seeding") -> RenderableType:
+    """The link, alone on its line so that it can be copied or piped."""
+    return Text(clean(seeding.magnet), no_wrap=True, overflow="ignore")
+
+
+def draw_served(served: Sequence["Served"]) -> RenderableType:
+    """One row for each release that is being seeded."""
+    table = new_table("release", ">peers", ">sent", ">ratio", ">time")
+    for one in served:
+        size = max(one.metadata.total_size, 1)
+        ratio, sent = f"{one.uploaded / size:.2f}", decimal(one.uploaded)
+        table.add_row(Text(clean(one.metadata.name)), str(one.peers), sent, ratio, clock(one.seconds))
+    return table

@@ -1,0 +1,186 @@
+"""What was seen in weights: conversions, proofs, comparisons, and how they ran."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.filesize import decimal
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from magnetar.errors import ExitCode
+from magnetar.render_shapes import BAD, GOOD, UNSURE, new_table, note, verdict
+from magnetar.render_text import clean, clock, count, pace
+
+if TYPE_CHECKING:
+    from magnetar.convert.plan import Plan
+    from magnetar.convert.run import Converted
+    from magnetar.convert.sameness import Sameness
+    from magnetar.model.report import BootReport
+    from magnetar.pipeline_inspect import SeenTorrent, SeenWeights
+    from magnetar.pipeline_prove import Proven
+
+MOST_ROWS = 40
+BLOCKS = " ▁▂▃▄▅▆▇█"
+
+
+def draw_converted(converted: "Converted") -> RenderableType:
+    """What was written, and how it was proven."""
+    table = new_table("file", ">size", "sha256")
+    for file in converted.files:
+        table.add_row(Text(clean(file.path)), decimal(file.size), file.sha256)
+    if converted.already:
+        words = "had been converted before; every file is still whole"
+    else:
+        speed = pace(converted.bytes, converted.seconds, "B")
+        words = f"{converted.tensors} tensors, {decimal(converted.bytes)} in {clock(converted.seconds)}, {speed}"
+        words += "; read back and compared with the source bit for bit" if converted.verified else "; not compared"
+    notes = [note(text) for text in (f"layout {converted.layout}: {converted.reason}", *converted.notes)]
+    return Group(table, *notes, verdict("converted", GOOD, f"{converted.destination}: {words}"))
+
+
+def draw_plan(plan: "Plan") -> RenderableType:
+    """What a conversion would write, a line for each file and tensor."""
+    lines = [Text(clean(line), no_wrap=True, overflow="ignore") for line in plan.lines()]
+    needs = f"{decimal(plan.nbytes)} of disk, about {decimal(plan.peak_memory)} of memory"
+    turned = f"{plan.tensors - plan.turned} tensors are copied, {plan.turned} change the order of their rows"
+    return Group(*lines, note(turned), note(needs))
+
+
+def draw_proof(proven: "Proven") -> RenderableType:
+    """What of a converted copy is the publisher's, and what is not."""
+    proof = proven.proof
+    odd = [tensor for tensor in proof.tensors if tensor.standing != "same"]
+    table = new_table("tensor", "verdict", "")
+    for tensor in odd[:MOST_ROWS]:
+        error = f"NMSE {tensor.error:.1e}" if tensor.error is not None else ""
+        exact = "just what quantising the release gives" if tensor.reproduced else ""
+        words = "; ".join(filter(None, (tensor.detail, error, exact)))
+        style = "yellow" if tensor.standing == "not comparable" else "red"
+        table.add_row(Text(clean(tensor.name)), Text(tensor.standing.value, style=style), Text(clean(words)))
+    parts: list[RenderableType] = [table] if odd else []
+    parts += [note(f"and {len(odd) - MOST_ROWS} more")] if len(odd) > MOST_ROWS else []
+    against = f"{proof.path}, {proof.layout}: held against the tensors of {proven.release}"
+    same = f"{len(proof.tensors) - len(odd)} of {len(proof.tensors)} tensors are the publisher's bit for bit"
+    match proof.exit_code:
+        case ExitCode.GOOD:
+            return Group(*parts, note(same), verdict(f"good: {proven.trust}", GOOD, against))
+        case ExitCode.NOT_ALL_CHECKED:
+            return Group(*parts, note(same), verdict("not all could be compared", UNSURE, against))
+        case _:
+            return Group(*parts, note(same), verdict("not the same weights", BAD, against))
+
+
+def draw_sameness(found: "Sameness") -> RenderableType:
+    """Which tensors of two checkpoints differ, and how."""
+    table = new_table("tensor", "how", "")
+    for difference in found.differences[:MOST_ROWS]:
+        error = f"NMSE {difference.error:.1e}" if difference.error is not None else ""
+        words = "; ".join(filter(None, (difference.detail, error)))
+        table.add_row(Text(clean(difference.name)), Text(difference.how.value), Text(clean(words)))
+    parts: list[RenderableType] = [table] if found.differences else []
+    more = len(found.differences) - MOST_ROWS
+    parts += [note(f"and {more} more")] if more > 0 else []
+    for order in found.experts:
+        follows = "the router follows" if order.router_follows else "the router does not"
+        parts.append(note(f"layer {order.layer}: experts {list(order.order)}; {follows}"))
+    words = f"{found.identical} of {found.tensors} tensors are the same bit for bit, seen as {found.layout}"
+    style, word = {
+        ExitCode.GOOD: (GOOD, "the same weights"),
+        ExitCode.NOT_ALL_CHECKED: (UNSURE, "rounded or quantised"),
+    }.get(found.exit_code, (BAD, "not the same weights"))
+    return Group(*parts, verdict(word, style, words))
+
+
+def draw_boot(report: "BootReport") -> RenderableType:
+    """The verdict with its reasons, the score, the experts' load, and what the model says."""
+    facts = Table.grid(padding=(0, 2))
+    for name, value in _boot_facts(report):
+        facts.add_row(Text(name, style="dim"), Text(clean(value)))
+    parts: list[RenderableType] = [facts]
+    if any(report.expert_load):
+        parts += [Text("\nexperts' load, layer by layer", style="dim"), draw_expert_load(report.expert_load)]
+    if report.sample:
+        parts += [Text("\nit says", style="dim"), Padding(Text(clean(report.sample.strip()), style="italic"), (0, 2))]
+    parts += [Text(""), *(note(text) for text in report.assumptions)]
+    if report.healthy:
+        return Group(*parts, verdict("healthy", GOOD, _score(report)))
+    return Group(*parts, *(verdict("not healthy", BAD, reason) for reason in report.reasons))
+
+
+def _boot_facts(report: "BootReport") -> Iterable[tuple[str, str]]:
+    yield "parameters", f"{count(report.total_parameters)}, {count(report.active_parameters)} active for a token"
+    expected = "no expectation is known" if report.expected is None else f"expected {report.expected:.3f}"
+    yield "score", f"{_score(report)} on {report.tokens:,} tokens of held-out text; {expected}"
+    if report.decode_difference is not None:
+        yield "decode against prefill", f"logits differ by {report.decode_difference:.1e}"
+    if report.routing_entropy is not None:
+        yield "routing entropy", f"{report.routing_entropy:.2f} bits, mean of layers"
+    yield "speed", f"{report.tokens_per_second:,.0f} tokens/s, {clock(report.seconds)} in all"
+
+
+def _score(report: "BootReport") -> str:
+    return "no finite score" if report.bits_per_byte is None else f"{report.bits_per_byte:.3f} bits per byte"
+
+
+def draw_expert_load(load: Sequence[Sequence[float]]) -> RenderableType:
+    """A picture: a row for each layer, a bar for each expert; a full bar is twice an even share."""
+    grid = Table.grid(padding=(0, 1))
+    for layer, shares in enumerate(load):
+        even = 1 / max(len(shares), 1)
+        bars = "".join(BLOCKS[min(round(share / even * 4), 8)] * 2 + " " for share in shares)
+        low, high = min(shares, default=0.0), max(shares, default=0.0)
+        grid.add_row(Text(f"  {layer}", style="dim"), Text(bars, style="magenta"), f"{low:.0%} to {high:.0%}")
+    return grid
+
+
+def draw_inspection(seen: "SeenTorrent | SeenWeights") -> RenderableType:
+    """What a link, a torrent or a checkpoint holds."""
+    facts = Table.grid(padding=(0, 2))
+    for name, value in _torrent_facts(seen) if seen.kind != "weights" else _weights_facts(seen):
+        facts.add_row(Text(name, style="dim"), Text(clean(value), overflow="fold"))
+    if seen.kind != "weights":
+        return Group(facts, *_draw_files(seen))
+    if seen.tensors is None:
+        return Group(facts, note("--tensors lists them"))
+    table = new_table("tensor", "dtype", "shape", ">size")
+    for tensor in seen.tensors:
+        shape = " x ".join(map(str, tensor.shape)) or "scalar"
+        table.add_row(Text(clean(tensor.name)), tensor.dtype, shape, decimal(tensor.bytes))
+    return Group(facts, table)
+
+
+def _torrent_facts(seen: "SeenTorrent") -> Iterable[tuple[str, str]]:
+    yield "name", seen.name or "not in the link"
+    yield "release", seen.release or "not in the catalog"
+    for name, infohash in (("infohash v1", seen.infohash_v1), ("infohash v2", seen.infohash_v2)):
+        if infohash:
+            yield name, infohash
+    for healed in seen.healed:
+        yield "healed", healed
+    for tracker in seen.trackers:
+        yield "tracker", tracker
+    if seen.private:
+        yield "private", "peers come from its own trackers only"
+    yield "clean link", seen.magnet
+
+
+def _draw_files(seen: "SeenTorrent") -> Iterable[RenderableType]:
+    if seen.files is None:
+        yield note("the files are listed in the metadata, which only the swarm has: magnetar fetch brings it")
+        return
+    table = new_table("file", ">size")
+    for file in seen.files:
+        table.add_row(Text(clean(file.path)), decimal(file.size) if file.size is not None else "unknown")
+    yield table
+
+
+def _weights_facts(seen: "SeenWeights") -> Iterable[tuple[str, str]]:
+    yield "path", seen.path
+    yield "container", seen.container
+    yield "layout", f"{seen.layout or 'unknown'}: {seen.reason}"
+    yield "parameters", f"{seen.total_parameters:,} ({count(seen.total_parameters)})"
+    if seen.active_parameters is not None:
+        yield "active", f"{seen.active_parameters:,} ({count(seen.active_parameters)}) for a token"
+    yield "tensors", f"{seen.tensor_count}, {decimal(seen.bytes)}, {', '.join(seen.dtypes)}"
