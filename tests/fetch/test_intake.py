@@ -125,6 +125,25 @@ def test_a_peer_stays_while_everything_that_is_left_is_reserved(tmp_path: Path) 
             assert world.wait_until(lambda: world.transfer.status().phase == "complete")
 
 
+def test_a_piece_that_a_peer_is_sending_may_be_put_in_all_the_same(tmp_path: Path) -> None:
+    release = write_release(tmp_path / "published" / "r", {"a": 2_000_000})
+    with serve(release, piece_length=PIECE, upload_limit=200_000) as seeding:
+        peers = (("127.0.0.1", seeding.port),)
+        with _joined(_torrent(release, 0), release, tmp_path / "new", peers=peers) as world:
+            intake = world.transfer.intake
+
+            def requested() -> set[int]:
+                return set(intake.unclaimed(even_requested=True)) - set(intake.unclaimed())
+
+            assert world.wait_until(lambda: bool(requested()))
+            for piece in range(world.count):
+                intake.reserve([piece])
+                intake.put(piece, world.content(piece))
+            assert world.wait_until(lambda: world.transfer.status().phase == "complete")
+            world.transfer.resume_data()  # after all is on disk
+            assert contents(tmp_path / "new") == contents(release)
+
+
 def _torrent(release: Path, version: int) -> bytes:
     names = sorted(contents(release))
     entries = [lt.create_file_entry(f"{release.name}/{name}", (release / name).stat().st_size) for name in names]
