@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from magnetar.convert.architecture import Architecture
 from magnetar.convert.checkpoint import DTYPES, Checkpoint, TensorSpec
 from magnetar.convert.safetensors import encode_header, read_safetensors
 from magnetar.errors import CheckpointError
@@ -100,6 +101,13 @@ def _array(path: Path, checkpoint: Checkpoint, name: str, dtype: str) -> Array:
 
 def _refuse(path: Path, what: str) -> CheckpointError:
     return CheckpointError(f"{path}: the fingerprint {what}", hint="get it from the release's publisher again")
+
+
+def fits(fingerprint: Fingerprint, architecture: Architecture) -> bool:
+    """Whether a fingerprint can be of such a model: as many layers and experts, and no piece that it does not know."""
+    pieces = np.concatenate([fingerprint.ids, fingerprint.top_ids.reshape(-1)])
+    known = bool(pieces.min() >= 0) and bool(pieces.max() < architecture.vocab_size)
+    return known and fingerprint.expert_counts.shape == (architecture.n_layers, architecture.n_experts)
 
 
 def is_like(one: Fingerprint, other: Fingerprint) -> bool:

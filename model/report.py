@@ -11,13 +11,14 @@ from magnetar.model.levels import LevelResult
 class Cure:
     """A change after which the model scores as it should: what was wrong, and what to do about it.
 
-    ``bits_per_byte`` is the score with it on the part of the text that cures are tried on, ``before`` without.
+    ``bits_per_byte`` is the score with it on the part of the text that cures are tried on, ``before`` without; None if
+    that was no number.
     """
 
     name: str
     advice: str
     bits_per_byte: float
-    before: float
+    before: float | None
 
 
 @dataclass(frozen=True, slots=True)

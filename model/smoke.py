@@ -19,7 +19,7 @@ from magnetar.errors import BootError, UsageError
 from magnetar.events import Emit, ignore
 from magnetar.model.bundled import smoke_text
 from magnetar.model.content import Survey, check_content, survey
-from magnetar.model.fingerprint import Fingerprint, is_like, read_fingerprint
+from magnetar.model.fingerprint import Fingerprint, fits, is_like, read_fingerprint
 from magnetar.model.forward import TELLING_TOKENS, Expectation, Measured, estimate_memory, find_faults
 from magnetar.model.golden import compare, find_strays
 from magnetar.model.levels import Finding, Level, LevelResult, judge, skip
@@ -99,6 +99,25 @@ def boot(
     return replace(report, seconds=time.monotonic() - began, peak_memory=measure_peak())
 
 
+def make_golden(path: Path, *, text: str | None = None, emit: Emit = ignore) -> bytes:
+    """The fingerprint of the checkpoint at ``path`` on the head of ``text``, as a file's bytes; the same each time.
+
+    Raises what ``boot`` raises, and ``BootError`` if there is no tokenizer, or its logits are not finite.
+    """
+    require_torch()
+    from magnetar.model.examination import WINDOW, Task, examine
+
+    with open_source(path) as source:
+        ids = open_tokenizer(source).encode(smoke_text().text if text is None else text)[:WINDOW]
+        if not ids:
+            raise UsageError("the text is empty", hint="give a text of a few hundred words")
+        task = Task(ids, decoded=1)
+        found = examine(view_as(source, PUBLISHED), source.architecture, stored_kind(source), task, emit=emit)
+    if found.fingerprint is None:
+        raise BootError(f"{path}: {found.not_finite}", hint="boot it, to see what is wrong with it")
+    return found.fingerprint.encode()
+
+
 def require_torch() -> None:
     """Say so where torch is missing, and keep its threads from spinning where it is not. Raises ``UsageError``."""
     if find_spec("torch") is None:
@@ -132,6 +151,8 @@ class _Boot:
         self._source, self._request, self._emit = source, request, emit
         self._weights: Weights = view_as(source, PUBLISHED)
         self._architecture = source.architecture
+        golden = request.golden if request.trained else None
+        self._golden = golden if golden is not None and fits(golden, self._architecture) else None
         self._survey = Survey()
         self._results: dict[Level, LevelResult] = {}
         self._tokenizer: Tokenizer | None = None
@@ -186,7 +207,7 @@ class _Boot:
         request, architecture = self._request, self._architecture
         task = Task(
             self._ids,
-            request.golden if request.trained else None,
+            self._golden,
             Strategy(request.routing),
             count_decoded(architecture),
             self._has_room(ahead=True),
@@ -215,7 +236,7 @@ class _Boot:
         try:
             self._tokenizer = open_tokenizer(self._source)
         except BootError as error:
-            if self._request.golden is None:
+            if self._golden is None:
                 return Finding("tokenizer", "", f"{error.message}; {error.hint}")
         self._choose_ids()
         if not self._has_room(ahead=False):
@@ -227,7 +248,7 @@ class _Boot:
     def _choose_ids(self) -> None:
         from magnetar.model.examination import choose_tokens
 
-        golden = self._request.golden
+        golden = self._golden
         if self._tokenizer is not None:
             self._text_ids = self._tokenizer.encode(self._request.text)
         elif golden is not None:
@@ -306,14 +327,14 @@ class _Boot:
         )
 
     def _judge_golden(self, found: "Examination", kind: str) -> None:
-        golden, reason = self._request.golden, ""
-        if golden is None:
+        golden, reason = self._golden, ""
+        if self._request.golden is None:
             reason = "the release has no fingerprint"
         elif not self._request.trained:
             reason = "a fingerprint is of the trained routing"
         elif found.fingerprint is None:
             reason = "its logits are not finite"
-        elif not is_like(golden, found.fingerprint):
+        elif golden is None or not is_like(golden, found.fingerprint):
             reason = "the fingerprint is of another shape of model"
         if golden is None or found.fingerprint is None or found.at_golden is None or reason:
             self._results[Level.GOLDEN] = skip(Level.GOLDEN, reason)
@@ -324,7 +345,26 @@ class _Boot:
         self._results[Level.GOLDEN] = judge(Level.GOLDEN, find_strays(comparison), remark)
 
     def _diagnose(self) -> None:
-        """Look for what is wrong, where the model ran, and not well."""
+        """Look for what is wrong, where the model ran, and not well, and is small enough to be run many times."""
+        from magnetar.model.diagnosis import Patient, diagnose
+        from magnetar.model.generate import fits_in_memory
+
+        bad = any(result.findings for result in self._results.values())
+        if not bad or self._tokenizer is None or not fits_in_memory(self._architecture):
+            return
+        request, comparison = self._request, self._report.golden
+        patient = Patient(
+            self._weights,
+            self._architecture,
+            stored_kind(self._source),
+            self._source.layout,
+            self._tokenizer,
+            self._ids,
+            request.expectation,
+            self._golden if comparison is not None else None,
+            None if comparison is None else comparison.first_diverging,
+        )
+        self._report = replace(self._report, diagnosis=diagnose(patient, self._emit))
 
     def _state_assumptions(self) -> Iterator[str]:
         report, architecture = self._report, self._architecture

@@ -1,0 +1,103 @@
+"""What is wrong with a model that runs badly: known cures are tried on a view of its weights until one helps.
+
+A cure is named only if the model then does what its release does: by the fingerprint, where there is one, else by
+the score that is known; where nothing is known, by a score that is clearly better than that of any other cure.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from magnetar.convert.architecture import Architecture
+from magnetar.events import Began, Emit, Ended, Moved, ignore
+from magnetar.model.altered import Altered, Held
+from magnetar.model.cures import Remedy, list_remedies
+from magnetar.model.examination import Task, choose_tokens, examine
+from magnetar.model.fingerprint import Fingerprint
+from magnetar.model.forward import Expectation
+from magnetar.model.golden import compare
+from magnetar.model.report import Cure, Diagnosis
+from magnetar.model.tokenizer import Tokenizer
+from magnetar.model.weights import Weights
+
+TRIED_ON = 512
+"""Tokens of the text that each cure is tried on."""
+
+TELLING = 0.9
+"""A cure for a model of which nothing is known must bring the score below this share of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """A model that is not healthy, and what is known of it when it is. ``suspect`` is the layer that strays first."""
+
+    weights: Weights
+    architecture: Architecture
+    kind: str
+    layout: str
+    tokenizer: Tokenizer
+    ids: Sequence[int]
+    expectation: Expectation
+    golden: Fingerprint | None
+    suspect: int | None
+
+
+def diagnose(patient: Patient, emit: Emit = ignore) -> Diagnosis:
+    """Try the known cures, the commonest first. The weights are held in memory as they are stored."""
+    held = Held(patient.weights)
+    remedies = list(list_remedies(patient.architecture, list(held.specs), patient.layout, patient.suspect))
+    before = _try(held, patient, Remedy("", "", patient.architecture))
+    tried: list[str] = []
+    best: tuple[float, Remedy] | None = None
+    emit(Began("diagnosis", len(remedies), "layers"))
+    for remedy in remedies:
+        tried.append(remedy.name)
+        trial = _try(held, patient, remedy)
+        emit(Moved("diagnosis", 1))
+        if trial is None:
+            continue
+        if trial.restored:
+            emit(Ended("diagnosis"))
+            return _conclude(remedy, trial.bits_per_byte, before, tried)
+        if best is None or trial.bits_per_byte < best[0]:
+            best = trial.bits_per_byte, remedy
+    emit(Ended("diagnosis"))
+    if best is not None and patient.golden is None and _helps(best[0], before, held, patient, best[1]):
+        return _conclude(best[1], best[0], before, tried)
+    return Diagnosis(None, tuple(tried))
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """How a model does with one cure. ``restored``: as the fingerprint says."""
+
+    bits_per_byte: float
+    restored: bool
+
+
+def _try(weights: Weights, patient: Patient, remedy: Remedy) -> Trial | None:
+    """None where the model comes to no number."""
+    altered = Altered(weights, remedy.change)
+    golden = patient.golden
+    ids = patient.ids[:TRIED_ON] if golden is None else golden.ids.tolist()
+    found = examine(altered, remedy.architecture, patient.kind, Task(ids, golden, decoded=1, ahead=False))
+    if found.bits is None:
+        return None
+    restored = False
+    if golden is not None and found.fingerprint is not None and found.at_golden is not None:
+        comparison = compare(golden, found.fingerprint, found.at_golden, patient.kind)
+        restored = comparison.divergence <= comparison.allowance.divergence and comparison.first_diverging is None
+    return Trial(found.bits / patient.tokenizer.count_bytes(ids), restored)
+
+
+def _helps(score: float, before: Trial | None, weights: Weights, patient: Patient, remedy: Remedy) -> bool:
+    """Whether the best of all cures is good enough to be named."""
+    if patient.expectation.bits_per_byte is None:
+        return before is None or score < TELLING * before.bits_per_byte
+    ids = choose_tokens(patient.ids, patient.architecture)
+    found = examine(Altered(weights, remedy.change), remedy.architecture, patient.kind, Task(ids, decoded=1))
+    return found.bits is not None and patient.expectation.admits(found.bits / patient.tokenizer.count_bytes(ids))
+
+
+def _conclude(remedy: Remedy, score: float, before: Trial | None, tried: Sequence[str]) -> Diagnosis:
+    cure = Cure(remedy.name, remedy.advice, score, None if before is None else before.bits_per_byte)
+    return Diagnosis(cure, tuple(tried))
