@@ -1,15 +1,16 @@
 """Two checkpoints, in whatever formats, held against each other: which tensors differ, and how. Nothing is written."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from magnetar.convert.architecture import Architecture
 from magnetar.convert.difference import Side, explain
+from magnetar.convert.expertorder import find_expert_orders
 from magnetar.convert.layouts import find_layout
 from magnetar.convert.numbers import FLOATS
-from magnetar.convert.parts import EXPERT_ROLES, Part
+from magnetar.convert.parts import Part
 from magnetar.convert.pieces import Move
 from magnetar.convert.sameness import ExpertOrder, How, Sameness, TensorDifference
 from magnetar.convert.source import AS_IS, Source, open_as_it_is, open_source
@@ -79,41 +80,31 @@ class _Comparison:
         self._workers = count_workers([*first.moves.values(), *second.moves.values()])
         self._prints: tuple[Mapping[str, _Print], Mapping[str, _Print]] = ({}, {})
 
-    def run(self, names: list[str]) -> tuple[TensorDifference, ...]:
+    def run(self, names: Sequence[str]) -> tuple[TensorDifference, ...]:
         """Each tensor of ``names`` that is not bit for bit the same, in their order."""
         self._emit(Began(STEP, sum(move.nbytes for side in self._sides for move in side.moves.values())))
         self._prints = self._digest(0), self._digest(1)
         self._emit(Ended(STEP))
         origins = {(one.dtype, one.sha256): name for name, one in self._prints[0].items() if one.sha256}
         moved = {name: origin for name in names if (origin := self._find_origin(name, origins))}
-
-        def judge(name: str) -> TensorDifference | None:
-            try:
-                return self._judge(name, moved)
-            except CheckpointError as error:  # a checksum over tensors that were not digested
-                return TensorDifference(name, How.DAMAGED, error.message)
-
-        return tuple(found for found in work_in_parallel(judge, names, self._workers) if found is not None)
-
-    def find_expert_orders(self, differences: tuple[TensorDifference, ...]) -> tuple[ExpertOrder, ...]:
-        """The layers whose experts are all there, w1, w2 and w3 of each together, in another order."""
-        if self._architecture is None:
+        todo = [name for name in names if not self._are_identical(name)]
+        if not todo:
             return ()
-        routers = {self._parts[one.name].layer: one for one in differences if self._part(one.name).role == "router"}
-        found = []
-        for layer in range(self._architecture.n_layers if self._architecture.n_experts else 0):
-            first, second = (self._list_experts(prints, layer) for prints in self._prints)
-            order = tuple(first.index(expert) if all(expert) and expert in first else -1 for expert in second)
-            numbers = tuple(range(len(order)))
-            if order != numbers and tuple(sorted(order)) == numbers:
-                follows = layer in routers and routers[layer].order == order
-                found.append(ExpertOrder(layer, order, follows))
-        return tuple(found)
+        self._emit(Began("explain", len(todo), "tensors"))
+        differences = work_in_parallel(lambda name: self._judge(name, moved), todo, self._workers)
+        self._emit(Ended("explain"))
+        return tuple(differences)
 
-    def _list_experts(self, prints: Mapping[str, _Print], layer: int) -> list[tuple[str, ...]]:
-        names = {part: name for name, part in self._parts.items() if part.layer == layer and part.expert >= 0}
-        experts = sorted({part.expert for part in names})
-        return [tuple(prints[names[Part(role, layer, expert)]].sha256 for role in EXPERT_ROLES) for expert in experts]
+    def find_expert_orders(self, differences: Sequence[TensorDifference]) -> tuple[ExpertOrder, ...]:
+        """The layers whose experts are all there in another order."""
+        first, second = (
+            {self._part(name): one.sha256 for name, one in prints.items() if name in self._parts}
+            for prints in self._prints
+        )
+        orders = {self._part(one.name): one.order for one in differences}
+        return find_expert_orders(
+            first, second, {part.layer: order for part, order in orders.items() if part.role == "router"}
+        )
 
     def _digest(self, number: int) -> dict[str, _Print]:
         side, other = self._sides[number], self._sides[1 - number]
@@ -138,18 +129,39 @@ class _Comparison:
             return ""
         return origins.get((found.dtype, found.sha256), "")
 
-    def _judge(self, name: str, moved: Mapping[str, str]) -> TensorDifference | None:
-        first, second = self._prints[0].get(name), self._prints[1].get(name)
-        if first is None or second is None:
-            return _tell_absent(name, second is None, moved.get(name, ""))
-        for number, one in enumerate((first, second)):
-            if one.damage:
-                return TensorDifference(name, How.DAMAGED, f"{'first' if not number else 'second'}: {one.damage}")
-        left, right = (side.moves[name] for side in self._sides)
-        if first.sha256 and first == second and left.shape == right.shape:
-            return None if left.dtype == right.dtype else _tell_cast(left, right)
+    def _are_identical(self, name: str) -> bool:
+        left, right = (side.moves.get(name) for side in self._sides)
+        if left is None or right is None or (left.dtype, left.shape) != (right.dtype, right.shape):
+            return False
+        return self._have_same_numbers(name)
+
+    def _have_same_numbers(self, name: str) -> bool:
+        first, second = (prints[name] for prints in self._prints)
+        return first == second and bool(first.sha256)
+
+    def _judge(self, name: str, moved: Mapping[str, str]) -> TensorDifference:
+        """How a tensor that is not identical differs."""
+        try:
+            return self._explain(name, moved)
+        except CheckpointError as error:  # of a tensor whose bytes were not read before
+            return TensorDifference(name, How.DAMAGED, error.message)
+        finally:
+            self._emit(Moved("explain", 1))
+
+    def _explain(self, name: str, moved: Mapping[str, str]) -> TensorDifference:
+        left, right = (side.moves.get(name) for side in self._sides)
         origin = moved.get(name, "")
-        if origin and left.shape == right.shape:
+        if right is None:
+            return TensorDifference(name, How.MISSING, "only the first has it")
+        if left is None:
+            detail = "only the second has it" + (f", with the numbers of {origin}" if origin else "")
+            return TensorDifference(name, How.EXTRA, detail, origin=origin)
+        for which, prints in zip(("first", "second"), self._prints, strict=True):
+            if prints[name].damage:
+                return TensorDifference(name, How.DAMAGED, f"in the {which}: {prints[name].damage}")
+        if left.shape == right.shape and self._have_same_numbers(name):
+            return _tell_cast(left, right)
+        if left.shape == right.shape and origin:
             return _tell_moved(left, right, origin, swapped=moved.get(origin) == name)
         return explain(*self._sides, name, self._architecture, self._part(name))
 
@@ -168,13 +180,6 @@ def _common_dtype(move: Move, other: Move | None) -> str:
     if other is None or other.dtype == move.dtype:
         return move.dtype
     return "F32" if move.dtype in FLOATS and other.dtype in FLOATS else ""
-
-
-def _tell_absent(name: str, missing: bool, origin: str) -> TensorDifference:
-    if missing:
-        return TensorDifference(name, How.MISSING, "only the first has it")
-    detail = f"only the second has it, with the numbers of {origin}" if origin else "only the second has it"
-    return TensorDifference(name, How.EXTRA, detail, origin=origin)
 
 
 def _tell_cast(left: Move, right: Move) -> TensorDifference:

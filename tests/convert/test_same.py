@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -303,6 +304,16 @@ def test_tensors_that_only_one_has_are_named(tmp_path: Path) -> None:
     }
 
 
+def test_a_model_with_fewer_layers_and_experts_lacks_their_tensors(tmp_path: Path) -> None:
+    smaller = replace(MOE, n_layers=1, n_experts=2)
+    first, second = write_release(tmp_path / "first", MOE), write_release(tmp_path / "second", smaller)
+    sameness = same(first, second)
+    lacking = {one.name for one in sameness.differences if one.how is How.MISSING}
+    assert lacking == random_tensors(MOE).keys() - random_tensors(smaller).keys()
+    assert sameness.experts == ()
+    assert {one.how for one in same(second, first).differences} >= {How.EXTRA}
+
+
 def test_stacked_experts_of_an_unknown_family_are_told_by_their_order(tmp_path: Path) -> None:
     stack = torch.randn(4, 6, 10)
     for name, tensor in (("a", stack), ("b", stack[[3, 1, 2, 0]].clone())):
@@ -321,9 +332,9 @@ def test_checkpoints_whose_names_do_not_meet_are_refused(release: Path, tmp_path
 def test_events_add_up_to_the_bytes_of_both(release: Path) -> None:
     events: list[Event] = []
     same(release, release, emit=events.append)
-    (total,) = (event.total for event in events if isinstance(event, Began))
-    assert sum(event.amount for event in events if isinstance(event, Moved)) == total == 4 * MOE.total_parameters
-    assert Ended("compare") in events
+    assert events[0] == Began("compare", 4 * MOE.total_parameters)
+    assert sum(event.amount for event in events if isinstance(event, Moved)) == 4 * MOE.total_parameters
+    assert events[-1] == Ended("compare")
 
 
 MEASURE = """

@@ -235,7 +235,7 @@ def test_memory_stays_where_it_is_however_large_the_model(tmp_path: Path) -> Non
 
     large = Architecture(
         dim=1024,
-        n_layers=4,
+        n_layers=2,
         head_dim=64,
         hidden_dim=8192,
         n_heads=16,
@@ -252,7 +252,7 @@ def test_memory_stays_where_it_is_however_large_the_model(tmp_path: Path) -> Non
         stream.write(encode_header(specs, {}))
         stream.truncate(stream.tell() + sum(spec.nbytes for spec in specs))
     (tmp_path / "config.json").write_text(json.dumps(large.to_config("bfloat16")))
-    assert (tmp_path / "model.safetensors").stat().st_size > 1 << 30
+    assert (tmp_path / "model.safetensors").stat().st_size > 700 << 20
     ran = subprocess.run([sys.executable, "-c", MEASURE, tmp_path], capture_output=True, text=True, check=True)
     exit_code, peak = map(int, ran.stdout.split())
     assert exit_code == 0
