@@ -10,7 +10,11 @@ from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
+from magnetar.convert.checkpoint import Checkpoint
 from magnetar.convert.containers import open_file, open_joined
+from magnetar.convert.gguf import MAGIC as GGUF_MAGIC
+from magnetar.convert.gguf import read_gguf
+from magnetar.convert.safetensors import read_safetensors
 from magnetar.convert.search import find_files
 from magnetar.convert.split import split_stem
 from magnetar.errors import ConversionError, DiskError, UsageError
@@ -61,8 +65,8 @@ class Damage:
 def locate_damage(folder: Path, ranges: Mapping[str, Sequence[ByteRange]]) -> Damage:
     """Name the tensors that damaged bytes belong to.
 
-    ``ranges`` holds the damaged bytes of each file, by its path below ``folder``, in any order; they may overlap. What
-    cannot be told is in the result; nothing is raised for it.
+    ``ranges`` holds the damaged bytes of each file, by its path below ``folder``, in any order; they may overlap, and
+    go on beyond the end of a file that was cut short. What cannot be told is in the result; nothing is raised for it.
     """
     tensors: list[DamagedTensor] = []
     headers: list[DamagedHeader] = []
@@ -70,7 +74,7 @@ def locate_damage(folder: Path, ranges: Mapping[str, Sequence[ByteRange]]) -> Da
     for file, damaged in ranges.items():
         runs = _Runs(damaged)
         try:
-            held = list(_list_extents(folder / file)) if runs.total else []
+            held = list(_list_extents(folder / file, runs.end)) if runs.total else []
         except (ConversionError, UsageError, DiskError) as error:
             unreadable.append(Unreadable(file, error.message))
             continue
@@ -108,6 +112,11 @@ class _Runs:
     def total(self) -> int:
         return self._sums[-1]
 
+    @property
+    def end(self) -> int:
+        """Where the last of the bytes ends."""
+        return sum(self._merged[-1]) if self._merged else 0
+
     def count(self, extent: ByteRange) -> int:
         """How many of the bytes lie in a range."""
         offset, length = extent
@@ -128,12 +137,15 @@ class _Extent(NamedTuple):
     range: ByteRange
 
 
-def _list_extents(path: Path) -> Iterator[_Extent]:
-    """What a file holds of which tensors, in the order of its bytes. Raises what opening it raises."""
+def _list_extents(path: Path, end: int) -> Iterator[_Extent]:
+    """What a file holds of which tensors, in the order of its bytes. Raises what opening it raises.
+
+    A file that ends before ``end`` was cut short.
+    """
     if split_stem(path.name):
         yield from _list_part(path)
         return
-    with open_file(path) as checkpoint:
+    with _open_whole(path, end) as checkpoint:
         own = {
             number
             for number, source in enumerate(checkpoint.sources)
@@ -142,6 +154,32 @@ def _list_extents(path: Path) -> Iterator[_Extent]:
         specs = [spec for spec in checkpoint.specs.values() if spec.source in own]
     for spec in sorted(specs, key=lambda spec: spec.offset):
         yield _Extent(spec.name, (spec.offset, spec.nbytes))
+
+
+def _open_whole(path: Path, size: int) -> Checkpoint:
+    """A file as it was before it was cut short, if its header stands in front."""
+    with LocalFile(path) as file:
+        head = file.read(0, min(file.size, 16)) if file.size < size else b""
+    if head.startswith(GGUF_MAGIC):
+        return read_gguf(_CutShort(path, size))
+    return read_safetensors(_CutShort(path, size)) if head[8:9] == b"{" else open_file(path)
+
+
+class _CutShort(LocalFile):
+    """A file that ends too early, with zeros in the place of what is missing."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        super().__init__(path)
+        self._wanted = size
+
+    @property
+    def size(self) -> int:
+        return self._wanted
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        there = max(min(super().size - offset, len(buffer)), 0)
+        super().read_into(offset, buffer[:there])
+        buffer[there:] = bytes(len(buffer) - there)
 
 
 def _list_part(path: Path) -> Iterator[_Extent]:

@@ -80,6 +80,33 @@ def test_a_file_that_was_split_names_what_each_part_has_of_a_tensor(release: Pat
     )
 
 
+@pytest.mark.parametrize("target", ["hf", "gguf"])
+def test_tensors_that_a_file_was_cut_short_by_are_named(target: str, release: Path, tmp_path: Path) -> None:
+    convert(release, tmp_path / "out", target=target)
+    (path,) = (tmp_path / "out").glob("model.*")
+    size = path.stat().st_size
+    with open_source(tmp_path / "out") as source:
+        *_, before, last = sorted(source.checkpoint.specs.values(), key=lambda spec: spec.offset)
+    cut = last.offset - 10
+    with path.open("r+b") as stream:
+        stream.truncate(cut)
+    damage = locate_damage(tmp_path / "out", {path.name: [(cut, size - cut)]})
+    lost = before.offset + before.nbytes - cut
+    expected = [DamagedTensor(path.name, before.name, lost, before.nbytes)] if lost > 0 else []
+    assert list(damage.tensors) == [*expected, DamagedTensor(path.name, last.name, last.nbytes, last.nbytes)]
+    assert not damage.unreadable
+
+
+def test_a_file_that_was_cut_inside_of_its_header_is_said_to_be(release: Path, tmp_path: Path) -> None:
+    convert(release, tmp_path / "out", target="hf")
+    path = tmp_path / "out/model.safetensors"
+    size = path.stat().st_size
+    with path.open("r+b") as stream:
+        stream.truncate(100)
+    damage = locate_damage(tmp_path / "out", {path.name: [(100, size - 100)]})
+    assert (damage.tensors, len(damage.unreadable)) == ((), 1)
+
+
 def test_a_damaged_header_is_said_to_be_one(release: Path, tmp_path: Path) -> None:
     convert(release, tmp_path / "out", target="mistral")
     file = "consolidated.safetensors"
