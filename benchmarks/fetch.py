@@ -41,7 +41,8 @@ import sys, libtorrent as lt
 torrent, folder, port = sys.argv[1:]
 session = lt.session({'listen_interfaces': '127.0.0.1:0', 'enable_dht': False, 'enable_lsd': False,
     'enable_upnp': False, 'enable_natpmp': False, 'enable_ip_notifier': False, 'webtorrent_stun_server': '',
-    'allow_multiple_connections_per_ip': True, 'enable_outgoing_utp': False, 'aio_threads': 4, 'hashing_threads': 2})
+    'allow_multiple_connections_per_ip': True, 'enable_outgoing_utp': False, 'aio_threads': 4, 'hashing_threads': 2,
+    'max_queued_disk_bytes': 262144})
 wanted = lt.load_torrent_file(torrent)
 wanted.save_path, wanted.peers = folder, [('127.0.0.1', int(port))]
 wanted.flags &= ~(lt.torrent_flags.paused | lt.torrent_flags.auto_managed)
