@@ -142,8 +142,11 @@ class _Judge:
         return replace(proof, detail="has other numbers than the release")
 
     def _judge_rounded(self, proof: TensorProof, move: Move, wanted: TensorDigest) -> TensorProof:
+        if not can_recode(move.dtype, "F32") or not can_recode(wanted.dtype, "F32"):
+            detail = f"is {move.dtype}, which cannot be compared with {wanted.dtype}"
+            return replace(proof, standing=Standing.NOT_COMPARABLE, detail=detail)
         proof = replace(proof, standing=Standing.NOT_COMPARABLE, detail=f"was rounded to {move.dtype}")
-        if self._reference is None or not can_recode(move.dtype, "F32") or not can_recode(wanted.dtype, "F32"):
+        if self._reference is None:
             return proof
         original = self._find_original(self._reference, move.name, wanted)
         error = measure_error((self._reference, original), (self._checkpoint, move))
