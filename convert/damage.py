@@ -14,6 +14,8 @@ from magnetar.convert.checkpoint import Checkpoint
 from magnetar.convert.containers import open_file, open_joined
 from magnetar.convert.gguf import MAGIC as GGUF_MAGIC
 from magnetar.convert.gguf import read_gguf
+from magnetar.convert.grok import FILE as GROK_FILE
+from magnetar.convert.grok import open_grok
 from magnetar.convert.safetensors import read_safetensors
 from magnetar.convert.search import find_files
 from magnetar.convert.split import split_stem
@@ -145,6 +147,9 @@ def _list_extents(path: Path, end: int) -> Iterator[_Extent]:
     if split_stem(path.name):
         yield from _list_part(path)
         return
+    if GROK_FILE.fullmatch(path.name):
+        yield _name_grok(path)
+        return
     with _open_whole(path, end) as checkpoint:
         own = {
             number
@@ -154,6 +159,15 @@ def _list_extents(path: Path, end: int) -> Iterator[_Extent]:
         specs = [spec for spec in checkpoint.specs.values() if spec.source in own]
     for spec in sorted(specs, key=lambda spec: spec.offset):
         yield _Extent(spec.name, (spec.offset, spec.nbytes))
+
+
+def _name_grok(path: Path) -> _Extent:
+    """Each file of Grok-1 is one tensor, whose name follows from its place among the others."""
+    with LocalFile(path) as file:
+        size = file.size
+    _, files = find_files(path.parent)
+    with open_grok(files) as checkpoint:
+        return _Extent(list(checkpoint.specs)[sorted(files).index(path)], (0, size))
 
 
 def _open_whole(path: Path, size: int) -> Checkpoint:

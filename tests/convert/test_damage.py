@@ -1,7 +1,9 @@
+import pickle
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -105,6 +107,23 @@ def test_a_file_that_was_cut_inside_of_its_header_is_said_to_be(release: Path, t
         stream.truncate(100)
     damage = locate_damage(tmp_path / "out", {path.name: [(100, size - 100)]})
     assert (damage.tensors, len(damage.unreadable)) == ((), 1)
+
+
+def test_a_file_of_grok_is_named_by_its_place(tmp_path: Path) -> None:
+    dim, hidden, experts, keys = 8, 16, 2, 4
+    wide, square = (experts, dim, hidden), (dim, dim)
+    matrices = [wide, (experts, hidden, dim), wide, (dim, keys), square, square, (dim, keys)]
+    arrays: list[object] = [np.ones((12, dim), np.float32), np.ones(dim, np.float32)]
+    for shape in matrices:
+        scales = np.ones((*shape[:-2], 1, shape[-1]), np.int16).view("V2")
+        arrays.append({"weight": np.ones(shape, np.int8), "scales": scales})
+    arrays += [np.ones(dim, np.float32)] * 4 + [np.ones((dim, experts), np.float32)]
+    for number, array in enumerate(arrays):
+        (tmp_path / f"tensor{number:05}_000").write_bytes(pickle.dumps(array, protocol=4))
+    size = (tmp_path / "tensor00003_000").stat().st_size
+    damage = locate_damage(tmp_path, {"tensor00003_000": [(200, 9)], "tensor00099_000": [(0, 1)]})
+    assert damage.tensors == (DamagedTensor("tensor00003_000", "layers.0.moe.linear_1.weight", 9, size),)
+    assert [found.file for found in damage.unreadable] == ["tensor00099_000"]
 
 
 def test_a_damaged_header_is_said_to_be_one(release: Path, tmp_path: Path) -> None:
