@@ -18,7 +18,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError, LocationParseError
 
 from magnetar.errors import OutsideError
-from magnetar.fetch.http_addresses import AddressPolicy, NotAllowed
+from magnetar.fetch.http_addresses import AddressPolicy, NotAllowed, is_literal
 from magnetar.fetch.mirror import host_of, shown
 
 MOST_REDIRECTIONS = 8
@@ -90,14 +90,15 @@ class Client:
 
     Proxies are those of the environment (``HTTPS_PROXY``, ``HTTP_PROXY``, ``NO_PROXY``), or ``proxy`` if it is given.
     Behind a proxy, whose address is the user's own choice, a name is the proxy's to resolve; literal addresses in URLs
-    are still checked.
+    are still checked. With ``interface``, its name or one of its addresses, connections leave by it alone.
     """
 
-    def __init__(self, policy: AddressPolicy, *, proxy: str = "", connections: int = 8) -> None:
+    def __init__(self, policy: AddressPolicy, *, proxy: str = "", interface: str = "", connections: int = 8) -> None:
         self._policy = policy
         self._proxy = proxy
-        self._connections = connections
-        self._direct = urllib3.PoolManager(maxsize=connections, headers=_HEADERS)
+        self._interface = interface
+        self._settings: dict[str, Any] = {"maxsize": connections, "headers": _HEADERS, **_binding(interface)}
+        self._direct = urllib3.PoolManager(**self._settings)
         self._direct.pool_classes_by_scheme = _checked_pools(policy)
         self._proxied: dict[str, urllib3.ProxyManager] = {}
         self._answers: WeakSet[Answer] = WeakSet()
@@ -141,19 +142,32 @@ class Client:
 
     def _manager(self, url: str) -> urllib3.PoolManager:
         proxy = self._proxy or _environment_proxy(url)
+        if self._interface and not _binding(self._interface):
+            raise HttpFailed(f"cannot be reached by way of {self._interface} alone: name one of its addresses instead")
         if not proxy or self._policy.only_loopback:
             return self._direct
         if urlsplit(proxy).scheme not in ("http", "https"):
             raise HttpFailed(f"cannot be reached through the proxy {shown(proxy)}: only those of http are spoken")
         if proxy not in self._proxied:
-            self._proxied[proxy] = _proxy_manager(proxy, self._connections)
+            self._proxied[proxy] = _proxy_manager(proxy, self._settings)
         return self._proxied[proxy]
 
 
-def _proxy_manager(proxy: str, connections: int) -> urllib3.ProxyManager:
+def _proxy_manager(proxy: str, settings: dict[str, Any]) -> urllib3.ProxyManager:
     auth = urllib3.util.parse_url(proxy).auth
     headers = urllib3.make_headers(proxy_basic_auth=auth) if auth else None
-    return urllib3.ProxyManager(proxy, maxsize=connections, headers=_HEADERS, proxy_headers=headers)
+    return urllib3.ProxyManager(proxy, proxy_headers=headers, **settings)
+
+
+def _binding(interface: str) -> dict[str, Any]:
+    """What makes a connection leave by an interface: nothing where the system cannot bind to one by its name."""
+    if is_literal(interface):
+        return {"source_address": (interface, 0)}
+    option = getattr(socket, "SO_BINDTODEVICE", None)
+    if not interface or option is None:
+        return {}
+    name = (socket.SOL_SOCKET, option, interface.encode() + b"\0")
+    return {"socket_options": [*HTTPConnection.default_socket_options, name]}
 
 
 def _environment_proxy(url: str) -> str:

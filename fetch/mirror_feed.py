@@ -47,9 +47,8 @@ class Feed:
         self._emit = emit
         self._stop = Event()
         self._remarks: deque[str] = deque()
-        self._client = Client(
-            AddressPolicy(named_hosts(options.mirrors), only_loopback=options.loopback), proxy=options.proxy
-        )
+        policy = AddressPolicy(named_hosts(options.mirrors), only_loopback=options.loopback)
+        self._client = Client(policy, proxy=options.proxy, interface=options.interface)
         self._allowance = Allowance(options.download_limit, self._stop)
         self._lock = Lock()  # over the choice
         digests = read_digests(torrent)

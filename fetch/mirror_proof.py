@@ -5,7 +5,7 @@ The torrent could do it alone, but it cannot tell whose bytes were wrong, and on
 failed there was never looked at again.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from threading import Event, RLock
 
@@ -50,19 +50,21 @@ class Proving:
         self._stop = stop
         self._tell = tell
         self._lock = RLock()
+        self._claimed: set[int] = set()
         self._waiting: dict[int, _Unproven] = {}
 
-    def claim(self, pieces: Iterable[int]) -> None:
+    def claim(self, pieces: Collection[int]) -> None:
         """Keep pieces from the peers."""
         with self._lock:
             if not self._stop.is_set():
+                self._claimed.update(pieces)
                 self._intake.reserve(pieces)
 
-    def give_back(self, pieces: Iterable[int]) -> None:
+    def give_back(self, pieces: Collection[int]) -> None:
         """Leave pieces to the peers again."""
         with self._lock:
             if not self._stop.is_set():
-                self._intake.release(pieces)
+                self._release(pieces)
 
     def hand_over(self, piece: int, content: bytes, served: Mapping[Source, int]) -> bool:
         """Put a claimed piece into the torrent and wait for room for another, or find that it is wrong, and say so.
@@ -92,14 +94,18 @@ class Proving:
             for piece, good in verdicts.items():
                 if good is not None:
                     self._judge(piece, self._waiting.pop(piece), good=good)
-            self._intake.release(piece for piece, good in verdicts.items() if good is not None)
+            self._release([piece for piece, good in verdicts.items() if good is not None])
 
     def close(self) -> None:
         """Settle for the last time, and leave everything to the peers. ``stop`` must have been set."""
         with self._lock:
             self.settle()
-            self._intake.release([*self._waiting])
+            self._release(list(self._claimed))
             self._waiting.clear()
+
+    def _release(self, pieces: Collection[int]) -> None:
+        self._claimed.difference_update(pieces)
+        self._intake.release(pieces)
 
     def _is_full(self) -> bool:
         with self._lock:

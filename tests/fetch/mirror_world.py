@@ -16,7 +16,7 @@ class MirrorServer:
 
     ``corrupt`` inverts a byte of each answer to these paths; ``redirect`` sends to another URL first; ``status``
     answers with that and a page; ``stalls_after`` bytes of each body it goes silent; ``rate`` is bytes a second.
-    ``fails`` answers that many requests with 503 first.
+    ``clients`` are the addresses that asked. ``fails`` answers that many requests with 503 first.
     """
 
     files: dict[str, bytes]
@@ -29,6 +29,7 @@ class MirrorServer:
     rate: int | None = None
     fails: int = 0
     asked: list[tuple[str, str]] = field(default_factory=list)
+    clients: set[str] = field(default_factory=set)
     sent: int = 0
     url: str = ""
     over: threading.Event = field(default_factory=threading.Event)
@@ -42,6 +43,7 @@ class _Handler(BaseHTTPRequestHandler):
         mirror = self.server.mirror
         path = unquote(urlsplit(self.path).path).lstrip("/")
         mirror.asked.append((path, self.headers.get("Range", "")))
+        mirror.clients.add(self.client_address[0])
         elsewhere = mirror.redirect(self.path)
         if elsewhere:
             return self._head(302, 0, Location=elsewhere)

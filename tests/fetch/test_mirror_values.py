@@ -1,4 +1,5 @@
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -143,6 +144,17 @@ def test_a_proxy_that_we_do_not_speak_to_is_no_reason_to_go_without() -> None:
         with pytest.raises(HttpFailed, match=r"proxy socks5://10\.0\.0\.1:1080"):
             Client(HERE, proxy="socks5://me:word@10.0.0.1:1080").get(f"{mirror.url}/w")
         assert not mirror.asked
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there the loopback network has more than one address")
+def test_connections_leave_by_the_interface_that_was_named() -> None:
+    with mirror_server({"w": b"w"}) as mirror:
+        for interface in ("127.0.0.2", "lo"):
+            Client(HERE, interface=interface).get(f"{mirror.url}/w").close()
+        with pytest.raises(HttpFailed, match="does not answer"):
+            Client(HERE, interface="no-such-device").get(f"{mirror.url}/w")
+    assert mirror.clients == {"127.0.0.2", "127.0.0.1"}
+    assert len(mirror.asked) == 2
 
 
 def test_a_server_that_is_not_there_is_passing_and_named(client: Client) -> None:
