@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from magnetar.convert.architecture import Architecture
@@ -38,7 +38,8 @@ def same(first: Path, second: Path, *, emit: Emit = ignore) -> Sameness:
         names = [*sides[0].moves, *(name for name in sides[1].moves if name not in sides[0].moves)]
         differences = comparison.run(names)
         experts = comparison.find_expert_orders(differences)
-        return Sameness(str(first), str(second), layout, reason, len(names), differences, experts)
+        configuration = tuple(_compare_configurations(sources[0].stated, sources[1].stated))
+        return Sameness(str(first), str(second), layout, reason, len(names), differences, experts, configuration)
 
 
 @contextmanager
@@ -54,6 +55,15 @@ def _open_both(first: Path, second: Path) -> Iterator[tuple[tuple[Source, Source
                 raise
             reason = f"compared name by name: {error.message}"
         yield (opened[0], opened[1]), reason
+
+
+def _compare_configurations(first: Architecture | None, second: Architecture | None) -> Iterator[str]:
+    if first is None or second is None:
+        return
+    for field in fields(Architecture):
+        old, new = getattr(first, field.name), getattr(second, field.name)
+        if old != new and field.name != "context_length":  # the publisher's form does not state it
+            yield f"{field.name} is {new}, not {old}"
 
 
 def _by_name(moves: tuple[Move, ...]) -> dict[str, Move]:

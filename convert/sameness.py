@@ -84,6 +84,8 @@ class Sameness:
     """Two checkpoints held against each other in ``layout``. ``tensors`` counts the names of either.
 
     ``differences`` has each that is not bit for bit the same, a mere cast too, in the order of the layers.
+    ``configuration`` tells in words what the two configurations disagree on: the same weights compute something else
+    with another base of the rotation. It is told, and not held against the weights.
     """
 
     first: str
@@ -93,6 +95,7 @@ class Sameness:
     tensors: int
     differences: tuple[TensorDifference, ...]
     experts: tuple[ExpertOrder, ...]
+    configuration: tuple[str, ...]
 
     @property
     def identical(self) -> int:

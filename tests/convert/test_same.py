@@ -81,6 +81,15 @@ def test_the_bundled_release_is_the_same_in_every_format(target: str, tmp_path: 
     assert (sameness.exit_code, sameness.tensors) == (ExitCode.GOOD, 127)
     assert {difference.how for difference in sameness.differences} == ({How.CAST} if target == "gguf" else set())
     assert sameness.identical == 127 - len(sameness.differences)
+    assert sameness.configuration == ()
+
+
+def test_configurations_that_disagree_are_told_though_the_weights_are_the_same(release: Path, tmp_path: Path) -> None:
+    other = write_release(tmp_path / "other", MOE)
+    (other / "params.json").write_text(json.dumps(replace(MOE, rope_theta=1e4, norm_eps=1e-6).to_params()))
+    sameness = same(release, other)
+    assert (sameness.exit_code, sameness.differences) == (ExitCode.GOOD, ())
+    assert sameness.configuration == ("norm_eps is 1e-06, not 1e-05", "rope_theta is 10000.0, not 1000000.0")
 
 
 def test_two_swapped_experts_are_named_with_their_layer(altered: Callable[[Change], Sameness]) -> None:
