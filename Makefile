@@ -21,7 +21,7 @@ demo: $(VENV)/.boot
 	@$(BIN)/magnetar demo
 
 test: $(VENV)/.test
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 
 lint: $(VENV)/.test
 	@$(BIN)/ruff check .
@@ -47,6 +47,6 @@ $(VENV)/.boot: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.boot
-	@echo "Adding what the tests need: about 60 MB more."
+	@echo "Adding what the tests need, other runtimes among it: about 250 MB more."
 	$(PIP_INSTALL) --editable '.[boot,test]'
 	@touch $@

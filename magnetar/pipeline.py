@@ -22,7 +22,7 @@ from magnetar.manifests.catalog import catalog, find_release
 from magnetar.manifests.choice import choose_manifest
 from magnetar.manifests.report import Report
 from magnetar.manifests.schema import Manifest
-from magnetar.model.bundled import smoke_text
+from magnetar.model.bundled import find_golden, smoke_text
 from magnetar.model.report import BootReport
 from magnetar.pipeline_fetch import Wanted, fetch_release
 from magnetar.pipeline_verify import verify_fetched
@@ -98,15 +98,19 @@ def release_of(path: Path) -> Manifest | None:
         return None
 
 
-def boot_release(path: Path, *, named: str | None = None, emit: Emit = ignore) -> BootReport:
-    """Boot a checkpoint in any form, and hold it against what its release's manifest expects."""
+def boot_release(path: Path, *, named: str | None = None, emit: Emit = ignore, **wish: Any) -> BootReport:
+    """Boot a checkpoint in any form, and hold it against what its release's manifest expects.
+
+    ``wish`` holds the other keywords of ``boot``.
+    """
     from magnetar.model.smoke import boot
 
     manifest = find_release(named) if named else release_of(path)
     smoke = manifest.smoke if manifest else None
-    if smoke is None or smoke.text != smoke_text().digest:
-        return boot(path, emit=emit)
-    return boot(path, expected=smoke.bits_per_byte, tolerance=smoke.tolerance, emit=emit)
+    if smoke is not None and smoke.text == smoke_text().digest:
+        golden = find_golden(smoke.golden) if smoke.golden else None
+        wish = {"golden": golden, **wish, "expected": smoke.bits_per_byte, "tolerance": smoke.tolerance}
+    return boot(path, emit=emit, **wish)
 
 
 def get(

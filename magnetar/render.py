@@ -62,6 +62,16 @@ class Screen:
         return self.fail(*failed)
 
     @contextmanager
+    def streaming(self) -> Iterator[Callable[[str], None]]:
+        """A function that shows text on stderr as it is written; where nobody looks, it shows nothing."""
+        if self.progress is not ProgressStyle.AUTO or not self.err.is_terminal:
+            yield lambda _text: None
+            return
+        self.progress = ProgressStyle.NONE  # two things that move would write over each other
+        yield lambda text: self.err.out(clean(text), end="", highlight=False)
+        self.err.out("")
+
+    @contextmanager
     def board(self, draw: Callable[[Result], RenderableType]) -> Iterator[Callable[[Result], None]]:
         """A picture on stderr that is drawn anew each time, for work that lasts; none where there is no terminal."""
         if self.progress is not ProgressStyle.AUTO or not self.err.is_terminal:

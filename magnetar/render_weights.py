@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from magnetar.convert.plan import Plan
     from magnetar.convert.run import Converted
     from magnetar.convert.sameness import Sameness
-    from magnetar.model.report import BootReport
+    from magnetar.model.conductor import RoutingScore
+    from magnetar.model.report import BootReport, Conducted
+    from magnetar.pipeline_boot import WrittenGolden, WrittenOn
     from magnetar.pipeline_inspect import SeenTorrent, SeenWeights
     from magnetar.pipeline_prove import Proven
 
 MOST_ROWS = 40
+EXPERT_COLOURS = ("red", "green", "yellow", "blue", "magenta", "cyan", "bright_red", "bright_green")
 BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
@@ -94,19 +97,73 @@ def draw_sameness(found: "Sameness") -> RenderableType:
 
 
 def draw_boot(report: "BootReport") -> RenderableType:
-    """The verdict with its reasons, the score, the experts' load, and what the model says."""
+    """The verdict with its reasons, level by level, the score, the experts' load, and what the model says."""
     facts = Table.grid(padding=(0, 2))
     for name, value in _boot_facts(report):
         facts.add_row(Text(name, style="dim"), Text(clean(value)))
-    parts: list[RenderableType] = [facts]
+    parts: list[RenderableType] = [_draw_levels(report), Text(""), facts]
     if any(report.expert_load):
         parts += [Text("\nexperts' load, layer by layer", style="dim"), draw_expert_load(report.expert_load)]
+    if report.conducted is not None:
+        parts += [Text("\nwho answers, in the last layer: a colour for each expert", style="dim")]
+        parts += [Padding(_colour_by_expert(report.conducted), (0, 2))]
     if report.sample:
         parts += [Text("\nit says", style="dim"), Padding(Text(clean(report.sample.strip()), style="italic"), (0, 2))]
     parts += [Text(""), *(note(text) for text in report.assumptions)]
     if report.healthy:
         return Group(*parts, verdict("healthy", GOOD, _score(report)))
-    return Group(*parts, *(verdict("not healthy", BAD, reason) for reason in report.reasons))
+    return Group(*parts, *(verdict("not healthy", BAD, reason) for reason in report.reasons), *_draw_diagnosis(report))
+
+
+def _draw_levels(report: "BootReport") -> Table:
+    table = new_table("level", "verdict", "")
+    styles = {"good": "green", "bad": "red", "skipped": "yellow"}
+    for level in report.levels:
+        table.add_row(level.name, Text(level.verdict.value, style=styles[level.verdict]), Text(clean(level.remark)))
+        for finding in level.findings[:MOST_ROWS]:
+            table.add_row("", Text(finding.kind, style="red"), Text(clean(str(finding))))
+    return table
+
+
+def _draw_diagnosis(report: "BootReport") -> Iterable[RenderableType]:
+    if report.diagnosis is None:
+        return
+    cure = report.diagnosis.cure
+    if cure is None:
+        yield note(f"no cure was found; tried {', '.join(report.diagnosis.tried)}")
+    else:
+        yield verdict("diagnosis", UNSURE, f"{cure.name}: with that undone, {cure.bits_per_byte:.3f} bits per byte")
+        yield note(cure.advice)
+
+
+def _colour_by_expert(conducted: "Conducted") -> Text:
+    """The head of the text, each piece in the colour of the expert that was asked first in the last layer."""
+    text = Text()
+    for piece, chosen in zip(conducted.pieces, conducted.chosen[-1], strict=False):
+        words = " " if piece == "<0x0A>" else clean(piece)  # the pieces are those of the vocabulary; lines fold here
+        text.append(words, style=EXPERT_COLOURS[chosen[0] % len(EXPERT_COLOURS)])
+    return text
+
+
+def draw_routings(scores: "Sequence[RoutingScore]") -> RenderableType:
+    """The same weights under each way of choosing who answers."""
+    table = new_table("routing", ">bits per byte", ">expert FLOPs", ">tokens/s")
+    for score in scores:
+        bits = "not finite" if score.bits_per_byte is None else f"{score.bits_per_byte:.3f}"
+        name = f"{score.strategy} (as trained)" if score.trained else score.strategy
+        table.add_row(name, bits, f"{score.expert_flops:.1f} x", f"{score.tokens_per_second:,.0f}")
+    return table
+
+
+def draw_written_on(written: "WrittenOn") -> RenderableType:
+    """The prompt and what came after it."""
+    text = Text.assemble((clean(written.prompt), "dim"), clean(written.text))
+    return Group(text, note(f"{written.tokens} tokens, {pace(written.tokens, written.seconds, 'tokens')}"))
+
+
+def draw_golden(written: "WrittenGolden") -> RenderableType:
+    """Where the fingerprint went."""
+    return verdict("written", GOOD, f"{written.path}: {decimal(written.size)}")
 
 
 def _boot_facts(report: "BootReport") -> Iterable[tuple[str, str]]:
@@ -115,9 +172,15 @@ def _boot_facts(report: "BootReport") -> Iterable[tuple[str, str]]:
     yield "score", f"{_score(report)} on {report.tokens:,} tokens of held-out text; {expected}"
     if report.decode_difference is not None:
         yield "decode against prefill", f"logits differ by {report.decode_difference:.1e}"
+    if report.early_bits is not None and report.late_bits is not None:
+        yield "early and late", f"{report.early_bits:.2f} and {report.late_bits:.2f} bits per token"
+    if report.golden is not None:
+        kept = f"{report.golden.agreement:.1%} of the likeliest pieces agree"
+        yield "against the fingerprint", f"KL {report.golden.divergence:.1e}, NMSE {report.golden.nmse:.1e}, {kept}"
     if report.routing_entropy is not None:
         yield "routing entropy", f"{report.routing_entropy:.2f} bits, mean of layers"
-    yield "speed", f"{report.tokens_per_second:,.0f} tokens/s, {clock(report.seconds)} in all"
+    memory = f", {decimal(report.peak_memory)} of memory at most" if report.peak_memory else ""
+    yield "speed", f"{report.tokens_per_second:,.0f} tokens/s, {clock(report.seconds)} in all{memory}"
 
 
 def _score(report: "BootReport") -> str:

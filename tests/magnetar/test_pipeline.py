@@ -361,3 +361,39 @@ def test_two_checkpoints_are_the_same_or_it_is_said_which_tensors_differ_and_how
     assert "127 of 127 tensors are the same bit for bit" in alike.out
     other = magnetar("same", release, got / "austen-moe-hf" / "model.safetensors", "--json")
     assert other.document["ok"] is True
+
+
+def test_the_same_weights_are_shown_under_every_way_of_choosing_who_answers(magnetar: Run, got: Path) -> None:
+    scores = {
+        one["strategy"]: one
+        for one in magnetar("boot", got / "austen-moe", "--routing", "all", "--json").document["result"]
+    }
+    assert scores["top2"]["trained"] is True
+    assert scores["random"]["bits_per_byte"] > scores["top2"]["bits_per_byte"] + 0.5
+
+
+def test_a_prompt_is_written_on_from_the_same_for_the_same_seed(magnetar: Run, got: Path) -> None:
+    words = ("boot", got / "austen-moe-hf", "--prompt", "Mr. Weston", "--max-tokens", 12, "--seed", 3, "--json")
+    first, second = magnetar(*words).document["result"], magnetar(*words).document["result"]
+    assert first["text"] == second["text"] != ""
+    assert first["tokens"] == 12
+
+
+def test_a_single_level_can_be_asked_for_and_a_fingerprint_made(magnetar: Run, got: Path, tmp_path: Path) -> None:
+    report = magnetar("boot", got / "austen-moe", "--level", "structure", "--json").document["result"]
+    asked = {level["name"]: level["verdict"] for level in report["levels"]}
+    assert asked["structure"] == "good"
+    assert "good" not in {verdict for name, verdict in asked.items() if name != "structure"}
+    assert magnetar("boot", got / "austen-moe", "--make-golden", tmp_path / "golden").code == 0
+    assert (tmp_path / "golden").stat().st_size > 10_000
+
+
+def test_what_is_wrong_is_diagnosed_and_the_cure_is_named(magnetar: Run, got: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(got / "austen-moe-hf", tmp_path / "hf")
+    config = json.loads((copy / "config.json").read_text())
+    config["rope_theta"] = config["rope_parameters"]["rope_theta"] = 10_000.0
+    (copy / "config.json").write_text(json.dumps(config))
+    shown = magnetar("boot", copy)
+    assert shown.code == 7
+    assert "diagnosis" in shown.out
+    assert "theta" in shown.out

@@ -1,0 +1,55 @@
+"""What else can be asked of weights that run: other ways of routing, a text, a fingerprint."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from magnetar.events import Emit, ignore
+from magnetar.files import replace_file
+from magnetar.model.conductor import RoutingScore, compare_routings
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenOn:
+    """What a model wrote after a prompt."""
+
+    prompt: str
+    text: str
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenGolden:
+    """Where a fingerprint went, and its size in bytes."""
+
+    path: Path
+    size: int
+
+
+def compare_ways(path: Path, emit: Emit = ignore) -> tuple[RoutingScore, ...]:
+    """The same weights under every way of choosing who answers."""
+    return compare_routings(path, emit=emit)
+
+
+def write_on(
+    path: Path, prompt: str, say: Callable[[str], None], *, max_tokens: int, temperature: float, seed: int
+) -> WrittenOn:
+    """Write on from ``prompt``; ``say`` is given each piece of text as it comes. Raises as ``generate`` does."""
+    from magnetar.model.prompt import generate
+
+    began, pieces = time.monotonic(), list[str]()
+    for piece in generate(path, prompt, max_tokens, temperature, seed):
+        pieces.append(piece)
+        say(piece)
+    return WrittenOn(prompt, "".join(pieces), len(pieces), time.monotonic() - began)
+
+
+def write_golden(path: Path, target: Path, emit: Emit = ignore) -> WrittenGolden:
+    """Write the fingerprint of the weights at ``path``. Raises ``BootError`` if they are not healthy."""
+    from magnetar.model.smoke import make_golden
+
+    content = make_golden(path, emit=emit)
+    replace_file(target, content)
+    return WrittenGolden(target, len(content))
