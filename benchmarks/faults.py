@@ -47,7 +47,7 @@ from magnetar.model.diagnosis import Patient, diagnose
 from magnetar.model.examination import Examination, Task, examine
 from magnetar.model.fingerprint import read_fingerprint
 from magnetar.model.forward import Expectation, Measured, find_faults
-from magnetar.model.golden import compare, find_strays
+from magnetar.model.golden import compare, find_strays, score_tolerance
 from magnetar.model.levels import Verdict
 from magnetar.model.tokenizer import Tokenizer
 from magnetar.model.weights import Weights
@@ -272,7 +272,7 @@ class Bench:
         comparison = None
         if found.fingerprint is not None and found.at_golden is not None:
             comparison = compare(self.golden, found.fingerprint, found.at_golden, fault.kind)
-        expected = replace(self.expected, tolerance=TOLERANCES.get(fault.kind, 0.01))
+        expected = replace(self.expected, tolerance=score_tolerance(fault.kind, 0.01))
         verdicts: Mapping[str, bool] = {
             "content": content.verdict is Verdict.BAD,
             "forward": any(find_faults(measured, a, expected)),
@@ -299,10 +299,6 @@ class Bench:
         )
         found = diagnose(patient)
         return "" if found.cure is None else found.cure.name
-
-
-TOLERANCES = {"F8_E4M3": 0.02, "I4": 0.05}
-"""How far a score may be from that of the release, by format; 0.01 for all others."""
 
 
 def show(row: Row) -> str:

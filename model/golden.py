@@ -11,21 +11,25 @@ from magnetar.model.levels import Finding
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """How far weights kept in some format may stray: mean KL in nats, NMSE, and the share of positions to agree."""
+    """How far weights kept in some format may stray: mean KL in nats, NMSE, the share of positions to agree.
+
+    ``score`` is how far bits per byte may be from the release's, as a share of it.
+    """
 
     divergence: float
     nmse: float
     agreement: float
+    score: float
 
 
-EXACT = Allowance(1e-4, 1e-4, 0.99)
+EXACT = Allowance(1e-4, 1e-4, 0.99, 0.001)
 """For the dtype of the fingerprint itself: what other kernels and machines make of the same bytes, and no more."""
 
-HALF = Allowance(2e-3, 1e-3, 0.97)
-EIGHT_BIT = Allowance(5e-3, 5e-3, 0.95)
-EIGHT_BIT_FLOAT = Allowance(3e-2, 3e-2, 0.88)
-FOUR_BIT = Allowance(0.15, 0.15, 0.70)
-COARSE = Allowance(1.0, 0.6, 0.4)
+HALF = Allowance(2e-3, 1e-3, 0.97, 0.005)
+EIGHT_BIT = Allowance(5e-3, 5e-3, 0.95, 0.01)
+EIGHT_BIT_FLOAT = Allowance(3e-2, 3e-2, 0.88, 0.02)
+FOUR_BIT = Allowance(0.15, 0.15, 0.70, 0.05)
+COARSE = Allowance(1.0, 0.6, 0.4, 0.3)
 
 ALLOWANCES: Mapping[str, Allowance] = {
     "F32": HALF,
@@ -67,6 +71,11 @@ class Comparison:
 def allowance_for(kind: str, golden: Fingerprint) -> Allowance:
     """How far weights of ``kind`` may stray from ``golden``."""
     return EXACT if kind == golden.kind else ALLOWANCES.get(kind, COARSE)
+
+
+def score_tolerance(kind: str, asked: float) -> float:
+    """How far the score of weights of ``kind`` may stray, as a share of it: as asked for, or as the format has it."""
+    return max(asked, ALLOWANCES.get(kind, COARSE).score)
 
 
 def compare(golden: Fingerprint, ours: Fingerprint, at_golden: Array, kind: str) -> Comparison:

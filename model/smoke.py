@@ -21,7 +21,7 @@ from magnetar.model.bundled import smoke_text
 from magnetar.model.content import Survey, check_content, survey
 from magnetar.model.fingerprint import Fingerprint, fits, is_like, read_fingerprint
 from magnetar.model.forward import TELLING_TOKENS, Expectation, Measured, estimate_memory, find_faults
-from magnetar.model.golden import compare, find_strays
+from magnetar.model.golden import compare, find_strays, score_tolerance
 from magnetar.model.levels import Finding, Level, LevelResult, judge, skip
 from magnetar.model.report import BootReport, Conducted
 from magnetar.model.structure import check_structure
@@ -153,6 +153,8 @@ class _Boot:
         self._architecture = source.architecture
         golden = request.golden if request.trained else None
         self._golden = golden if golden is not None and fits(golden, self._architecture) else None
+        tolerance = score_tolerance(stored_kind(source), request.expectation.tolerance)
+        self._expectation = replace(request.expectation, tolerance=tolerance)
         self._survey = Survey()
         self._results: dict[Level, LevelResult] = {}
         self._tokenizer: Tokenizer | None = None
@@ -321,7 +323,7 @@ class _Boot:
             report.expert_load,
             found.not_finite,
         )
-        expectation = self._request.expectation if self._request.trained else Expectation()
+        expectation = self._expectation if self._request.trained else Expectation()
         remark = f"{report.tokens:,} tokens at {report.tokens_per_second:,.0f} a second"
         self._results[Level.FORWARD] = judge(
             Level.FORWARD, find_faults(measured, self._architecture, expectation), remark
@@ -353,7 +355,7 @@ class _Boot:
         bad = any(result.findings for result in self._results.values())
         if not bad or self._tokenizer is None or not fits_in_memory(self._architecture):
             return
-        request, comparison = self._request, self._report.golden
+        comparison = self._report.golden
         patient = Patient(
             self._weights,
             self._architecture,
@@ -361,7 +363,7 @@ class _Boot:
             self._source.layout,
             self._tokenizer,
             self._ids,
-            request.expectation,
+            self._expectation,
             self._golden if comparison is not None else None,
             None if comparison is None else comparison.first_diverging,
         )

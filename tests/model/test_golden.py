@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from magnetar.errors import BootError, CheckpointError
 from magnetar.manifests.digests import Digest
 from magnetar.model.bundled import bundled_golden, bundled_release, find_golden, smoke_text
 from magnetar.model.fingerprint import Fingerprint, is_like, read_fingerprint
-from magnetar.model.golden import compare
+from magnetar.model.golden import allowance_for, compare
 from magnetar.model.levels import Verdict
 from magnetar.model.mixtral import Mixtral
 from magnetar.model.report import BootReport
@@ -169,3 +170,16 @@ def test_a_fingerprint_with_pieces_that_the_model_does_not_know_is_not_run(tmp_p
     assert report.healthy, report.reasons
     assert report.levels[-1].verdict is Verdict.SKIPPED
     assert "another shape of model" in report.levels[-1].remark
+
+
+@pytest.mark.parametrize("dtype", ["q8_0", "f16"])
+def test_a_narrower_copy_is_allowed_what_its_format_costs_and_no_more(dtype: str, tmp_path: Path) -> None:
+    expected = boot(bundled_release(), text=TEXT, greedy_tokens=1).bits_per_byte
+    convert(bundled_release(), tmp_path / dtype, target="gguf", dtype=dtype)
+    shutil.copy(bundled_release() / "tokenizer.model", tmp_path / dtype)
+    report = boot(tmp_path / dtype, text=TEXT, expected=expected, golden=bundled_golden(), greedy_tokens=1)
+    assert report.healthy, report.reasons
+    assert report.golden is not None
+    assert 0 < report.golden.divergence < report.golden.allowance.divergence
+    shipped = read_fingerprint(bundled_golden())
+    assert allowance_for("BF16", shipped).divergence < report.golden.allowance.divergence
