@@ -150,7 +150,7 @@ def test_a_swarm_without_payload_is_a_stall_and_not_an_endless_wait(tmp_path: Pa
 
 
 def test_the_limits_hold_on_loopback(tmp_path: Path, release: Path, payload: dict[str, bytes]) -> None:
-    limit = 2_000_000
+    limit = 3_000_000
     with serve(release, piece_length=32768) as seeding:
         began = time.monotonic()
         fetch(seeding.magnet, tmp_path / "down", options=replace(NEARBY, download_limit=limit))

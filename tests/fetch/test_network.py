@@ -9,7 +9,7 @@ import pytest
 
 from magnetar.errors import MetadataTimeout, OutsideError, Stalled, UsageError
 from magnetar.events import Event, Remarked, TrackerAnswered
-from magnetar.fetch import discovery, reception, settings
+from magnetar.fetch import discovery, reception, settings, swarm
 from magnetar.fetch.download import Fetched, fetch
 from magnetar.fetch.metainfo import read_torrent
 from magnetar.fetch.options import FetchOptions, SeedOptions
@@ -172,7 +172,9 @@ def test_what_is_no_proxy_is_refused(proxy: str) -> None:
         settings_of(Network(proxy=proxy))
 
 
-def test_an_interface_is_used_alone_or_not_at_all(tmp_path: Path, release: Path, content: dict[str, bytes]) -> None:
+def test_an_interface_is_used_alone_or_not_at_all(
+    tmp_path: Path, release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     port = free_port()
     chosen = settings_of(Network(interface="lo", port=port))
     assert (chosen["outgoing_interfaces"], chosen["listen_interfaces"]) == ("lo", f"lo:{port}")
@@ -181,6 +183,7 @@ def test_an_interface_is_used_alone_or_not_at_all(tmp_path: Path, release: Path,
         magnet = replace(seeding.magnet, peers=(("127.0.0.1", port),))
         fetched = fetch(magnet, tmp_path / "new", options=replace(HERE, interface="127.0.0.1", listen=""))
         assert contents(fetched.folder) == contents(release)
+    monkeypatch.setattr(swarm, "LISTEN_PATIENCE", 0.5)
     with pytest.raises(OutsideError, match="no-such-interface0"):
         fetch(seeding.magnet, tmp_path / "x", options=replace(HERE, listen="", interface="no-such-interface0"))
 

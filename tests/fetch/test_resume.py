@@ -61,9 +61,9 @@ def refetch(fetched: Fetched, seeding: Seeding) -> Fetched:
 def test_after_kill_9_nothing_that_was_on_disk_is_fetched_again(
     tmp_path: Path, published: Seeding, payload: dict[str, bytes]
 ) -> None:
-    with start(published, tmp_path, 3_000_000) as process:
+    with start(published, tmp_path, 1_000_000) as process:
         good = wait_for(process, TOTAL // 4)
-        time.sleep(0.3)  # let what was hashed in memory reach the disk
+        time.sleep(1.0)  # let what was hashed in memory reach the disk
         process.kill()
     events: list[Event] = []
     again = fetch(published.magnet, tmp_path, options=NEARBY, emit=events.append)
@@ -79,10 +79,10 @@ def test_twenty_kills_at_any_moment_lose_nothing_and_leave_nothing_wrong(
     moments = random.Random(11)
     folder = tmp_path / "mixtral-tiny"
     before = 0
-    for _ in range(20):
-        with start(published, tmp_path, 400_000) as process:
-            wait_for(process, 0)
-            time.sleep(moments.uniform(0.05, 0.6))
+    for attempt in range(20):
+        with start(published, tmp_path, 250_000) as process:
+            wait_for(process, attempt % 2)  # before anything is done, or once payload moves
+            time.sleep(moments.uniform(0, 0.4))
             process.kill()
         torrent = read_kept_torrent(folder)
         good = check_pieces(folder, torrent).done if torrent else 0
