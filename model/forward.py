@@ -82,7 +82,6 @@ def estimate_memory(weights: Weights, architecture: Architecture, tokens: int, *
     a = architecture
     largest = max(spec.nbytes for spec in weights.specs.values())
     attention = 2 * 4 * a.dim * a.head_dim * (a.n_heads + a.n_kv_heads)
-    matrix = max(4 * a.dim * a.hidden_dim, attention)
     activations = 4 * tokens * (8 * a.dim + 3 * a.hidden_dim)
     logits = 4 * min(tokens, 2048) * a.vocab_size * 3
-    return INTERPRETER + (2 if ahead else 1) * largest + matrix + activations + logits
+    return INTERPRETER + (2 if ahead else 1) * largest + attention + activations + logits

@@ -18,8 +18,8 @@ from magnetar.model.mixtral import Attention, KeyValues, Rotation, Routing
 from magnetar.model.reading import ATTENTION, EXPERT, TensorStream
 from magnetar.model.routing import Router, Strategy
 
-ROWS_AT_ONCE = 4096
-"""Rows of the output matrix that are widened to float32 together."""
+WIDENED_AT_ONCE = 8 << 20
+"""Bytes of float32 that a matrix is widened to at once."""
 
 
 class NotFinite(BootError):
@@ -76,7 +76,7 @@ class StreamedModel:
         norm, output = self._take("norm.weight"), self._stream.take("output.weight")
         for x in batches:
             normed = self._normalise(x, norm)
-            logits = torch.cat([normed @ rows.float().T for rows in torch.split(output, ROWS_AT_ONCE)], dim=-1)
+            (logits,) = multiply([normed], output)
             if not bool(logits.isfinite().all()):
                 raise NotFinite("output: its logits are not finite")
             yield logits
@@ -140,14 +140,23 @@ class StreamedModel:
     def _ask_expert(self, prefix: str, groups: Sequence[Tensor]) -> list[Tensor]:
         """Its answers to groups of tokens [n, D], with one of its matrices in memory at a time."""
         names = {matrix: f"{prefix}{matrix}.weight" for matrix in EXPERT}
-        w1 = self._take(names["w1"])
-        gates = [functional.silu(group @ w1.T) for group in groups]
-        del w1
-        w3 = self._take(names["w3"])
-        hidden = [gate.mul_(group @ w3.T) for gate, group in zip(gates, groups, strict=True)]
-        del w3
-        w2 = self._take(names["w2"])
-        return [x @ w2.T for x in hidden]
+        gates = [functional.silu(x) for x in multiply(groups, self._stream.take(names["w1"]))]
+        ups = multiply(groups, self._stream.take(names["w3"]))
+        hidden = [gate.mul_(up) for gate, up in zip(gates, ups, strict=True)]
+        return multiply(hidden, self._stream.take(names["w2"]))
+
+
+def multiply(groups: Sequence[Tensor], weight: Tensor) -> list[Tensor]:
+    """Each of ``groups`` [..., in] times ``weight`` [out, in] as it is stored, in float32.
+
+    A few rows are widened at a time: they stay in the cache, which is twice as fast as widening the whole.
+    """
+    rows = max(1, WIDENED_AT_ONCE // (4 * weight.shape[1]))
+    parts = []
+    for block in torch.split(weight, rows):
+        widened = block.float()
+        parts.append([group @ widened.T for group in groups])
+    return [torch.cat(outputs, dim=-1) for outputs in zip(*parts, strict=True)]
 
 
 class Pool:

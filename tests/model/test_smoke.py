@@ -288,4 +288,4 @@ def test_memory_is_that_of_an_expert_and_does_not_grow_with_the_layers(pieces: b
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         peaks[n_layers] = int(done.stdout) * 1024
     expert = 3 * 4 * wide.dim * wide.hidden_dim
-    assert peaks[7] - peaks[2] < 2 * expert
+    assert peaks[7] - peaks[2] < 4 * expert  # five more layers have forty
