@@ -5,7 +5,7 @@ Nothing heavy is imported up here: ``magnetar --help`` should answer before the 
 
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -167,17 +167,24 @@ def fetch(
     from magnetar.pipeline_fetch import fetch_release, plan_release, resolve_target
     from magnetar.render_swarm import draw_fetch_plan, draw_fetched
 
-    def work(emit: "Emit") -> "Fetched":
-        return fetch_release(
-            resolve_target(target, proxy=fetching.proxy), directory, fetching.options(), fetching.mirrors, emit
-        )
+    options = fetching.options()
+    screen = open_screen("fetch", showing)
+
+    def work(emit: "Emit", finished: "Callable[[Fetched], None]" = lambda _fetched: None) -> "Fetched":
+        wanted = resolve_target(target, proxy=fetching.proxy)
+        return fetch_release(wanted, directory, options, fetching.mirrors, finished, emit)
 
     def look(emit: "Emit") -> "FetchPlan":
-        return plan_release(resolve_target(target, proxy=fetching.proxy), directory, fetching.options(), emit)
+        return plan_release(resolve_target(target, proxy=fetching.proxy), directory, options, emit)
+
+    def arrived(fetched: "Fetched") -> None:
+        screen.show(fetched, draw_fetched, ExitCode.GOOD)
 
     if dry_run:
-        finish("fetch", showing, look, draw_fetch_plan)
-    finish("fetch", showing, work, draw_fetched)
+        raise typer.Exit(screen.run(look, draw_fetch_plan))
+    if options.stays:
+        raise typer.Exit(screen.stay(lambda emit: work(emit, arrived)))
+    raise typer.Exit(screen.run(work, draw_fetched))
 
 
 @app.command(epilog="Examples: magnetar verify mixtral-8x7b-32kseqlen; magnetar verify model.gguf -m austen-moe")

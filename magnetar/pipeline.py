@@ -128,13 +128,12 @@ def get(
 
     ``target`` None skips the conversion. Bytes that are not the release are neither converted nor booted.
     """
+    options = options or FetchOptions()
+    if options.stays:
+        raise UsageError("`get` does not stay to seed", hint="seed what it brought: magnetar seed DIR/NAME")
     steps: list[Step] = []
-    fetched = _timed(
-        steps,
-        "fetched",
-        partial(fetch_release, wanted, parent, options or FetchOptions(), use_mirrors, emit),
-        _say_fetched,
-    )
+    fetching = partial(fetch_release, wanted, parent, options, use_mirrors, emit=emit)
+    fetched = _timed(steps, "fetched", fetching, _say_fetched)
     got = partial(Got, fetched.folder, fetched)
     report = converted = booted = None
     if check:

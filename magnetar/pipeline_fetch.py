@@ -1,13 +1,13 @@
 """From what the user names to a folder of bytes: targets, and fetching them."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from magnetar.errors import MagnetError, MetadataTimeout, UsageError
 from magnetar.events import Emit, ignore
-from magnetar.fetch.download import Fetched, fetch
+from magnetar.fetch.download import Fetched, fetch, ignore_fetched
 from magnetar.fetch.magnet import Magnet, parse_magnet
 from magnetar.fetch.metainfo import read_torrent, read_torrent_file
 from magnetar.fetch.mirror import FileMirror, Mirror, ReleaseMirror
@@ -67,13 +67,21 @@ def _from_catalog(manifest: Manifest) -> Wanted:
 
 
 def fetch_release(
-    wanted: Wanted, parent: Path, options: FetchOptions, use_mirrors: bool = True, emit: Emit = ignore
+    wanted: Wanted,
+    parent: Path,
+    options: FetchOptions,
+    use_mirrors: bool = True,
+    finished: Callable[[Fetched], None] = ignore_fetched,
+    emit: Emit = ignore,
 ) -> Fetched:
-    """Fetch what was named into ``parent/NAME``, from the manifest's mirrors too; raises as ``fetch`` does."""
+    """Fetch what was named into ``parent/NAME``, from the manifest's mirrors too; raises as ``fetch`` does.
+
+    ``finished`` is called when every piece is here: this returns later where the options say to stay and seed.
+    """
     if use_mirrors and wanted.manifest is not None:
         options = replace(options, mirrors=(*options.mirrors, *_mirrors_of(wanted.manifest)))
     try:
-        return fetch(wanted.source, parent, options=options, emit=emit)
+        return fetch(wanted.source, parent, options=options, finished=finished, emit=emit)
     except MetadataTimeout as error:
         if wanted.manifest is not None and wanted.manifest.name == BUNDLED:
             error.hint = f"{BUNDLED} ships with Magnetar, in {bundled_release()}: `magnetar demo` serves and fetches it"

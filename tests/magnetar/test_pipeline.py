@@ -397,3 +397,12 @@ def test_what_is_wrong_is_diagnosed_and_the_cure_is_named(magnetar: Run, got: Pa
     assert shown.code == 7
     assert "diagnosis" in shown.out
     assert "theta" in shown.out
+
+
+def test_fetch_shows_what_it_brought_and_then_stays_to_seed_for_as_long_as_it_was_told(
+    magnetar: Run, link: str, tmp_path: Path
+) -> None:
+    shown = magnetar("fetch", link, "--dir", tmp_path, *LOOPBACK, "--seed-time", "1s", "--quiet")
+    assert shown.code == 0
+    assert "every piece checked" in shown.out
+    assert magnetar("get", link, "--dir", tmp_path, *LOOPBACK, "--seed").code == 2
