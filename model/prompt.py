@@ -6,7 +6,8 @@ from pathlib import Path
 from magnetar.convert.source import open_source
 from magnetar.convert.view import view_as
 from magnetar.errors import BootError, UsageError
-from magnetar.model.smoke import open_tokenizer, require_torch
+from magnetar.model.session import open_tokenizer
+from magnetar.model.smoke import require_torch
 from magnetar.model.tokenizer import BEGIN, Tokenizer
 from magnetar.model.weights import PUBLISHED
 

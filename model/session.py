@@ -1,0 +1,304 @@
+"""One checkpoint on its way through the levels. torch is imported only where the model is run."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from magnetar.convert.source import Source
+from magnetar.convert.view import view_as
+from magnetar.errors import BootError, UsageError
+from magnetar.events import Emit
+from magnetar.model.content import Survey, check_content, survey
+from magnetar.model.fingerprint import Fingerprint, fits, is_like
+from magnetar.model.forward import TELLING_TOKENS, Expectation, Measured, estimate_memory, find_faults
+from magnetar.model.golden import compare, find_strays, score_tolerance
+from magnetar.model.levels import Finding, Level, LevelResult, judge, skip
+from magnetar.model.report import BootReport, Conducted
+from magnetar.model.structure import check_structure
+from magnetar.model.tokenizer import Tokenizer
+from magnetar.model.weights import PUBLISHED, RUNNABLE, Weights, name_stored, stored_kind
+
+if TYPE_CHECKING:
+    from magnetar.model.examination import Examination
+
+RUNNING = frozenset({Level.FORWARD, Level.GOLDEN})
+"""The levels that need torch."""
+
+PROMPT = 32
+"""Tokens of the text that the sample goes on from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked of a checkpoint; the arguments of ``boot``."""
+
+    levels: frozenset[Level]
+    text: str
+    expectation: Expectation
+    golden: Fingerprint | None
+    greedy_tokens: int
+    routing: str
+    max_memory: int | None
+    diagnose: bool
+
+    @property
+    def trained(self) -> bool:
+        """Whether the model is run as it was trained, so that known scores hold."""
+        return self.routing == "trained"
+
+
+class Session:
+    """One checkpoint on its way through the levels."""
+
+    def __init__(self, source: Source, request: Request, emit: Emit) -> None:
+        self._source, self._request, self._emit = source, request, emit
+        self._weights: Weights = view_as(source, PUBLISHED)
+        self._architecture = source.architecture
+        golden = request.golden if request.trained else None
+        self._golden = golden if golden is not None and fits(golden, self._architecture) else None
+        tolerance = score_tolerance(stored_kind(source), request.expectation.tolerance)
+        self._expectation = replace(request.expectation, tolerance=tolerance)
+        self._survey = Survey()
+        self._results: dict[Level, LevelResult] = {}
+        self._tokenizer: Tokenizer | None = None
+        self._text_ids: Sequence[int] = ()
+        self._ids: Sequence[int] = ()
+        self._report = BootReport(
+            healthy=False,
+            reasons=(),
+            bits_per_byte=None,
+            expected=request.expectation.bits_per_byte,
+            tokens=0,
+            text_bytes=0,
+            decode_difference=None,
+            expert_load=(),
+            routing_entropy=None,
+            sample=None,
+            layout=source.layout,
+            total_parameters=self._architecture.total_parameters,
+            active_parameters=self._architecture.active_parameters,
+            seconds=0.0,
+            tokens_per_second=0.0,
+            assumptions=(),
+            routing=request.routing,
+        )
+
+    def report(self) -> BootReport:
+        """Run the levels that were asked for and can be run, and gather what they found."""
+        levels = self._request.levels
+        if Level.STRUCTURE in levels:
+            self._results[Level.STRUCTURE] = check_structure(self._source, self._weights)
+        if levels & RUNNING:
+            self._run()
+        if Level.CONTENT in levels:
+            survey(self._weights, self._survey, self._emit)
+            self._results[Level.CONTENT] = check_content(self._survey, self._architecture, name_stored(self._source))
+        results = tuple(self._results[level] for level in Level if level in self._results)
+        reasons = tuple(str(finding) for result in results for finding in result.findings)
+        assumptions = tuple(self._state_assumptions())
+        return replace(self._report, healthy=not reasons, reasons=reasons, levels=results, assumptions=assumptions)
+
+    def _run(self) -> None:
+        """The levels that run the model, in one pass over its tensors."""
+        obstacle = self._find_obstacle()
+        if obstacle is not None:
+            self._results[Level.FORWARD] = skip(Level.FORWARD, str(obstacle), [obstacle])
+            self._results[Level.GOLDEN] = skip(Level.GOLDEN, "the model was not run")
+            self._forget_unwanted()
+            return
+        from magnetar.model.examination import Task, count_decoded, examine
+        from magnetar.model.routing import Strategy
+
+        request, architecture = self._request, self._architecture
+        task = Task(
+            self._ids,
+            self._golden,
+            Strategy(request.routing),
+            count_decoded(architecture),
+            self._has_room(ahead=True),
+        )
+        look = self._survey.look if Level.CONTENT in request.levels else None
+        kind = stored_kind(self._source)
+        found = examine(self._weights, architecture, kind, task, look, self._emit)
+        self._take_down(found)
+        self._judge_forward(found)
+        self._judge_golden(found, kind)
+        self._forget_unwanted()
+        if self._request.diagnose and request.trained:
+            self._diagnose()
+
+    def _forget_unwanted(self) -> None:
+        for level in RUNNING - self._request.levels:
+            self._results.pop(level, None)
+
+    def _find_obstacle(self) -> Finding | None:
+        """Why the model cannot be run at all; None if it can."""
+        odd = next((spec for spec in self._weights.specs.values() if spec.dtype not in RUNNABLE), None)
+        if odd is not None:
+            return Finding(
+                "dtype", odd.name, f"is stored as {odd.dtype}, which cannot be run; boot what it was made of"
+            )
+        try:
+            self._tokenizer = open_tokenizer(self._source)
+        except BootError as error:
+            if self._golden is None:
+                return Finding("tokenizer", "", f"{error.message}; {error.hint}")
+        self._choose_ids()
+        if not self._has_room(ahead=False):
+            needed = estimate_memory(self._weights, self._architecture, len(self._ids), ahead=False)
+            limit = self._request.max_memory or 0
+            return Finding("memory", "", f"running takes about {needed:,} bytes, and {limit:,} are allowed")
+        return None
+
+    def _choose_ids(self) -> None:
+        from magnetar.model.examination import choose_tokens
+
+        golden = self._golden
+        if self._tokenizer is not None:
+            self._text_ids = self._tokenizer.encode(self._request.text)
+        elif golden is not None:
+            self._text_ids = golden.ids.tolist()
+        if not self._text_ids:
+            raise UsageError("the text to score is empty", hint="give a text of a few hundred words")
+        self._ids = choose_tokens(self._text_ids, self._architecture)
+
+    def _has_room(self, *, ahead: bool) -> bool:
+        limit = self._request.max_memory
+        needed = estimate_memory(self._weights, self._architecture, len(self._ids), ahead=ahead)
+        return limit is None or needed <= limit
+
+    def _take_down(self, found: "Examination") -> None:
+        """The numbers of the run, as the report has them."""
+        from magnetar.model.scoring import routing_entropy
+
+        size = self._tokenizer.count_bytes(self._ids) if self._tokenizer else 0
+        shares = found.trace.shares
+        self._report = replace(
+            self._report,
+            bits_per_byte=found.bits / size if found.bits is not None and size and math.isfinite(found.bits) else None,
+            tokens=len(self._ids),
+            text_bytes=size,
+            # drawn anew for every token, so the two passes have nothing to agree on
+            decode_difference=None if self._request.routing == "random" else found.decode_difference,
+            expert_load=shares,
+            routing_entropy=routing_entropy(shares) if shares else None,
+            sample=self._write_sample() if found.not_finite is None else None,
+            tokens_per_second=len(self._ids) / found.seconds,
+            early_bits=found.early_bits,
+            late_bits=found.late_bits,
+            residual_rms=tuple(found.trace.residual_rms),
+            conducted=self._show_conducted(found),
+        )
+
+    def _show_conducted(self, found: "Examination") -> Conducted | None:
+        chosen = tuple(tuple(tuple(token) for token in layer) for layer in found.trace.chosen)
+        if self._tokenizer is None or not chosen:
+            return None
+        # the pieces that were read, of which <s> is the first; those of a fingerprint's text if that came first
+        first = found.fingerprint.ids.tolist() if found.fingerprint is not None else list(self._ids)
+        pieces = ("<s>", *self._tokenizer.spell(first[: len(chosen[0]) - 1]))
+        return Conducted(pieces, chosen)
+
+    def _write_sample(self) -> str | None:
+        from magnetar.model.generate import fits_in_memory, generate_greedily
+        from magnetar.model.load import load_model
+
+        if self._tokenizer is None or not self._request.trained or not fits_in_memory(self._architecture):
+            return None
+        if not self._has_room_for(4 * self._architecture.total_parameters):
+            return None
+        prompt = self._ids[:PROMPT]
+        model = load_model(self._weights, self._architecture)
+        return self._tokenizer.decode([*prompt, *generate_greedily(model, prompt, self._request.greedy_tokens)])
+
+    def _has_room_for(self, nbytes: int) -> bool:
+        limit = self._request.max_memory
+        return limit is None or nbytes + estimate_memory(self._weights, self._architecture, 0) <= limit
+
+    def _judge_forward(self, found: "Examination") -> None:
+        report = self._report
+        measured = Measured(
+            report.bits_per_byte,
+            report.tokens,
+            report.text_bytes,
+            report.decode_difference,
+            report.expert_load,
+            found.not_finite,
+        )
+        expectation = self._expectation if self._request.trained else Expectation()
+        remark = f"{report.tokens:,} tokens at {report.tokens_per_second:,.0f} a second"
+        self._results[Level.FORWARD] = judge(
+            Level.FORWARD, find_faults(measured, self._architecture, expectation), remark
+        )
+
+    def _judge_golden(self, found: "Examination", kind: str) -> None:
+        golden, reason = self._golden, ""
+        if self._request.golden is None:
+            reason = "the release has no fingerprint"
+        elif not self._request.trained:
+            reason = "a fingerprint is of the trained routing"
+        elif found.fingerprint is None:
+            reason = "its logits are not finite"
+        elif golden is None or not is_like(golden, found.fingerprint):
+            reason = "the fingerprint is of another shape of model"
+        if golden is None or found.fingerprint is None or found.at_golden is None or reason:
+            self._results[Level.GOLDEN] = skip(Level.GOLDEN, reason)
+            return
+        comparison = compare(golden, found.fingerprint, found.at_golden, kind)
+        self._report = replace(self._report, golden=comparison)
+        remark = f"KL {comparison.divergence:.2g}, {comparison.agreement:.1%} of the likeliest pieces are the same"
+        self._results[Level.GOLDEN] = judge(Level.GOLDEN, find_strays(comparison), remark)
+
+    def _diagnose(self) -> None:
+        """Look for what is wrong, where the model ran, and not well, and is small enough to be run many times."""
+        from magnetar.model.diagnosis import Patient, diagnose
+        from magnetar.model.generate import fits_in_memory
+
+        bad = any(result.findings for result in self._results.values())
+        if not bad or self._tokenizer is None or not fits_in_memory(self._architecture):
+            return
+        comparison = self._report.golden
+        patient = Patient(
+            self._weights,
+            self._architecture,
+            stored_kind(self._source),
+            self._source.layout,
+            self._tokenizer,
+            self._ids,
+            self._expectation,
+            self._golden if comparison is not None else None,
+            None if comparison is None else comparison.first_diverging,
+        )
+        self._report = replace(self._report, diagnosis=diagnose(patient, self._emit))
+
+    def _state_assumptions(self) -> Iterator[str]:
+        report, architecture = self._report, self._architecture
+        yield f"layout {self._source.layout}: {self._source.reason}"
+        yield f"rope theta {architecture.rope_theta:g}, as the configuration says or leaves open"
+        if not report.tokens:
+            return
+        if report.tokens < len(self._text_ids):
+            yield f"scored on the first {report.tokens} of {len(self._text_ids)} tokens, for a model of this size"
+        if report.expected is None:
+            yield "no score is known for this model and text, so it was only held against guessing"
+        if architecture.n_experts and report.tokens < TELLING_TOKENS:
+            yield f"{report.tokens} tokens are too few to tell whether every expert is chosen"
+        if report.sample is None and report.bits_per_byte is not None and self._request.trained:
+            yield "no sample, because the whole model is too large to be held in memory"
+
+
+def open_tokenizer(source: Source) -> Tokenizer:
+    """The tokenizer beside the weights. Raises ``BootError`` if there is none, or one that does not fit them."""
+    if source.tokenizer is None:
+        raise BootError(
+            f"{source.folder}: no tokenizer.model lies beside the weights, so no text can be scored",
+            hint="put the release's tokenizer.model there",
+        )
+    tokenizer, known = Tokenizer.open(source.tokenizer), source.architecture.vocab_size
+    if tokenizer.vocab_size > known:
+        raise BootError(
+            f"{source.tokenizer}: has {tokenizer.vocab_size} pieces, and the weights know {known}",
+            hint="take the tokenizer.model of the same release",
+        )
+    return tokenizer
