@@ -256,7 +256,10 @@ class Session:
         from magnetar.model.generate import fits_in_memory
 
         bad = any(result.findings for result in self._results.values())
-        if not bad or self._tokenizer is None or not fits_in_memory(self._architecture):
+        if not bad or self._tokenizer is None or self._report.bits_per_byte is None:
+            return  # what gives no numbers is not mended by moving them
+        held = sum(spec.nbytes for spec in self._weights.specs.values())
+        if not fits_in_memory(self._architecture) or not self._has_room_for(held):
             return
         comparison = self._report.golden
         patient = Patient(
