@@ -1,4 +1,4 @@
-"""Fetching 1 GiB over 127.0.0.1 from one seeder: ours, bare libtorrent with the best settings, aria2c, and ``cp``.
+"""Fetching 1 GiB by its .torrent over 127.0.0.1: ours, bare libtorrent with the best settings, aria2c, and ``cp``.
 
     python benchmarks/fetch.py [--bytes N] [--runs N] [--folder DIR]
 
@@ -77,14 +77,14 @@ def measure(command: list[str]) -> Run:
 
 
 @contextlib.contextmanager
-def seeder(folder: Path) -> Iterator[tuple[str, int]]:
-    """Our own seeder, in a process of its own: its magnet link and its port."""
+def seeder(folder: Path) -> Iterator[int]:
+    """Our own seeder, in a process of its own: its port."""
     command = [sys.executable, "-m", "magnetar", "seed", str(folder), "--loopback", "--json", "--quiet"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         result = json.loads(process.stdout.readline())["result"]
         try:
-            yield result["magnet"], result["port"]
+            yield result["port"]
         finally:
             process.send_signal(signal.SIGTERM)
 
@@ -127,13 +127,14 @@ def publish(folder: Path) -> None:
     replace_file(folder / STATE_FOLDER / TORRENT_FILE, lt.bencode(draft.generate()))
 
 
-def contestants(scratch: Path, release: Path, link: str, port: int, announce: str) -> dict[str, list[str]]:
+def contestants(scratch: Path, release: Path, port: int, announce: str) -> dict[str, list[str]]:
     """The command of each, all of them writing to ``scratch/down``."""
     down, torrent = str(scratch / "down"), scratch / "release.torrent"
     document = lt.bdecode((release / STATE_FOLDER / TORRENT_FILE).read_bytes())
     torrent.write_bytes(lt.bencode({**document, b"announce": announce.encode()}))
+    ours = [sys.executable, "-m", "magnetar", "fetch", str(torrent), "--dir", down, "--loopback", "--quiet"]
     commands = {
-        "magnetar": [sys.executable, "-m", "magnetar", "fetch", link, "--dir", down, "--loopback", "--quiet"],
+        "magnetar": [*ours, "--peer", f"127.0.0.1:{port}"],
         "libtorrent": [sys.executable, "-c", BARE, str(torrent), down, str(port)],
         "cp": ["cp", "-r", str(release), down],
     }
@@ -191,8 +192,8 @@ def main() -> None:
         scratch = Path(name)
         write_release(scratch / "release", chosen.bytes)
         publish(scratch / "release")
-        with seeder(scratch / "release") as (link, port), tracker(port) as announce:
-            commands = contestants(scratch, scratch / "release", link, port, announce)
+        with seeder(scratch / "release") as port, tracker(port) as announce:
+            commands = contestants(scratch, scratch / "release", port, announce)
             report(compare(commands, scratch, chosen.runs), chosen.bytes)
 
 

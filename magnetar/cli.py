@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from magnetar.fetch.plan import FetchPlan
     from magnetar.fetch.seed import Seeding
     from magnetar.manifests.report import Report
+    from magnetar.model.report import BootReport
     from magnetar.pipeline_prove import Proven
 
 app = typer.Typer(
@@ -293,9 +294,12 @@ def boot(
     golden: Annotated[
         Path | None, option("--make-golden", metavar="FILE", help="Write the fingerprint of a healthy release.")
     ] = None,
+    report: Annotated[
+        Path | None, option("--report", metavar="FILE", help="Write it as an HTML page too.", dir_okay=False)
+    ] = None,
 ) -> None:
     """Run the weights in the bundled model and say whether they work. Exit 7: they do not."""
-    from magnetar.pipeline_boot import compare_ways, write_golden, write_on
+    from magnetar.pipeline_boot import compare_ways, write_golden, write_on, write_page
     from magnetar.render_weights import draw_boot, draw_golden, draw_routings, draw_written_on
 
     if prompt is not None:
@@ -311,7 +315,14 @@ def boot(
 
     wish: Any = {"routing": routing, "max_memory": max_memory, "diagnose": not no_diagnosis}
     wish |= {"levels": tuple(level)} if level else {}
-    finish("boot", showing, lambda emit: boot_release(path, named=manifest, emit=emit, **wish), draw_boot)
+
+    def work(emit: "Emit") -> "BootReport":
+        booted = boot_release(path, named=manifest, emit=emit, **wish)
+        if report is not None:
+            write_page(booted, path.resolve().name, report)
+        return booted
+
+    finish("boot", showing, work, draw_boot)
 
 
 @app.command(epilog="Examples: magnetar inspect 'magnet:?xt=...'; magnetar inspect weights.pth --tensors")

@@ -8,6 +8,7 @@ from pathlib import Path
 from magnetar.events import Emit, ignore
 from magnetar.files import replace_file
 from magnetar.model.conductor import RoutingScore, compare_routings
+from magnetar.model.report import BootReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +54,10 @@ def write_golden(path: Path, target: Path, emit: Emit = ignore) -> WrittenGolden
     content = make_golden(path, emit=emit)
     replace_file(target, content)
     return WrittenGolden(target, len(content))
+
+
+def write_page(report: BootReport, name: str, target: Path) -> None:
+    """Write the report as one self-contained HTML page. Raises ``NoSpace`` or ``DiskError``."""
+    from magnetar.model.page import draw_page
+
+    replace_file(target, draw_page(report, name).encode())

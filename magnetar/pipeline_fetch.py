@@ -13,7 +13,6 @@ from magnetar.fetch.metainfo import read_torrent, read_torrent_file
 from magnetar.fetch.mirror import FileMirror, Mirror, ReleaseMirror
 from magnetar.fetch.options import FetchOptions
 from magnetar.fetch.plan import FetchPlan, plan_fetch
-from magnetar.fetch.torrent_file import download_torrent
 from magnetar.manifests.catalog import catalog, find_by_infohash, find_release
 from magnetar.manifests.schema import Manifest
 from magnetar.model.bundled import NAME as BUNDLED
@@ -43,6 +42,8 @@ def resolve_target(text: str, *, proxy: str = "") -> Wanted:
     if path.is_file():
         return _from_torrent(path)
     if text.startswith(("http://", "https://")):
+        from magnetar.fetch.torrent_file import download_torrent  # urllib3, which few fetches need
+
         return _from_torrent(download_torrent(text, proxy=proxy))
     if path.suffix == ".torrent":
         raise UsageError(f"{path}: there is no such file", hint="check the path")
@@ -78,6 +79,8 @@ def fetch_release(
 
     ``finished`` is called when every piece is here: this returns later where the options say to stay and seed.
     """
+    if wanted.manifest is not None:
+        options = replace(options, info_digest=wanted.manifest.info)
     if use_mirrors and wanted.manifest is not None:
         options = replace(options, mirrors=(*options.mirrors, *_mirrors_of(wanted.manifest)))
     try:

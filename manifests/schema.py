@@ -152,7 +152,10 @@ class Smoke(_Table):
 
 
 class Manifest(_Table):
-    """One release. ``files`` is None where the list itself is not known; ``tensors`` names its tensors' digests."""
+    """One release. ``files`` is None where the list itself is not known; ``tensors`` names its tensors' digests.
+
+    ``info`` is a digest of the torrent's info dictionary, byte for byte: more than the SHA-1 that an infohash is.
+    """
 
     format: int
     name: Name
@@ -164,6 +167,7 @@ class Manifest(_Table):
     magnet: Annotated[str, Field(pattern=r"^magnet:\?", max_length=16384)] | None = None
     infohash_v1: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
     infohash_v2: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    info: Annotated[DigestText, AfterValidator(_strong)] | None = None
     folder: RelativePath | None = None
     layout: Line | None = None
     architecture: ArchitectureFacts = ArchitectureFacts()

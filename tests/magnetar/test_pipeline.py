@@ -375,7 +375,9 @@ def test_a_prompt_is_written_on_from_the_same_for_the_same_seed(magnetar: Run, g
 
 
 def test_a_single_level_can_be_asked_for_and_a_fingerprint_made(magnetar: Run, got: Path, tmp_path: Path) -> None:
-    report = magnetar("boot", got / "austen-moe", "--level", "structure", "--json").document["result"]
+    page = tmp_path / "report.html"
+    report = magnetar("boot", got / "austen-moe", "--level", "structure", "--report", page, "--json").document["result"]
+    assert page.read_text().startswith("<!doctype html>")
     asked = {level["name"]: level["verdict"] for level in report["levels"]}
     assert asked["structure"] == "good"
     assert "good" not in {verdict for name, verdict in asked.items() if name != "structure"}

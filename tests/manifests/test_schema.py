@@ -122,3 +122,9 @@ def test_a_file_may_have_mirrors_inside_a_tar_or_in_parts() -> None:
 def test_a_mirror_that_makes_no_file_is_refused(place: str) -> None:
     with pytest.raises(ManifestError, match=r"files\.0\.mirrors\.0"):
         parse(f'[[files]]\npath = "w"\nmirrors = [{{ {place} }}]')
+
+
+def test_the_info_dictionary_is_pinned_by_a_strong_digest_only() -> None:
+    assert str(parse(f'info = "sha256:{"a" * 64}"').info) == "sha256:" + "a" * 64
+    with pytest.raises(ManifestError, match="too weak"):
+        parse(f'info = "sha1:{"a" * 40}"')
