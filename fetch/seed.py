@@ -215,6 +215,9 @@ def _serve(swarm: Swarm, serving: Sequence[_Serving], watch: Watch, stop: Stop, 
         if time.monotonic() >= tell_at:
             watch(tuple(each.served() for each in serving))
             tell_at = time.monotonic() + TELL_EVERY
+    swarm.wait(LOOK_EVERY)  # what was just sent is counted on the session's next tick
+    for each in serving:
+        _look(each, alone=len(serving) == 1, emit=emit)
 
 
 def _look(serving: _Serving, *, alone: bool, emit: Emit) -> None:

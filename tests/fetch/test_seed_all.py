@@ -46,9 +46,12 @@ def test_several_folders_are_served_in_one_session_and_told_by_name(tmp_path: Pa
     folders = [write_release(tmp_path / "mine" / name, {"x": 50_000 + n}) for n, name in enumerate("abc")]
     fetcher = Fetcher(tmp_path / "theirs", 3)
     told: list[tuple[Served, ...]] = []
-    ended = seed_all(
-        folders, options=LOOPBACK, listening=fetcher.listening, watch=told.append, stop=fetcher.done.is_set
-    )
+
+    def all_is_given() -> bool:  # what was sent is counted a moment after it has arrived
+        last = told[-1] if told else ()
+        return fetcher.done.is_set() and bool(last) and all(one.uploaded >= one.metadata.total_size for one in last)
+
+    ended = seed_all(folders, options=LOOPBACK, listening=fetcher.listening, watch=told.append, stop=all_is_given)
     assert len({seeding.port for seeding in fetcher.seen}) == 1
     assert [seeded.metadata.name for seeded in ended] == ["a", "b", "c"]
     assert all(seeded.uploaded >= seeded.metadata.total_size for seeded in ended)
