@@ -1,6 +1,6 @@
 """What streaming costs: layers of Mixtral 8x7B's real size, run from disk, against reading them and against computing.
 
-    python benchmarks/boot.py --work FOLDER [--layers 4] [--tokens 512]
+    python benchmarks/boot.py [--work FOLDER] [--layers 4] [--tokens 512]
 
 Writes a checkpoint of random bfloat16 weights (2.9 GB a layer) into FOLDER once, then measures, each in a process of
 its own: a plain sequential read; the pass as ``magnetar boot`` makes it, with the file in the page cache and, where
@@ -140,7 +140,9 @@ def measure(arguments: argparse.Namespace) -> Iterator[tuple[str, dict[str, floa
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument(
+        "--work", type=Path, default=Path("build/benchmark"), help="where the checkpoint lies, and stays"
+    )
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--tokens", type=int, default=512)
     parser.add_argument("--part", choices=("read", "boot", "compute"))
