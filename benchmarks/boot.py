@@ -140,9 +140,7 @@ def measure(arguments: argparse.Namespace) -> Iterator[tuple[str, dict[str, floa
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--work", type=Path, default=Path("build/benchmark"), help="where the weights lie, and stay"
-    )
+    parser.add_argument("--work", type=Path, default=Path("build/benchmark"), help="where the weights lie, and stay")
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--tokens", type=int, default=512)
     parser.add_argument("--part", choices=("read", "boot", "compute"))
