@@ -108,12 +108,8 @@ class Fetching(Meeting):
     download_limit: Rate = None
     upload: Annotated[bool, swarm("--upload/--no-upload", help="Give while taking.")] = True
     seed: Annotated[bool, after("--seed", help="Go on seeding until stopped.")] = False
-    seed_ratio: Annotated[
-        float | None, after("--seed-ratio", min=0.0, help="… until so many times its size is sent.")
-    ] = None
-    seed_time: Annotated[
-        float | None, after("--seed-time", parser=parse_duration, metavar="TIME", help="… for so long.")
-    ] = None
+    seed_ratio: Ratio = None
+    seed_time: SeedTime = None
 
     def options(self) -> "FetchOptions":
         """The same, as ``fetch`` takes it."""
@@ -149,12 +145,8 @@ class Serving(Meeting):
         list[Path] | None,
         option("--torrent", metavar="FILE", exists=True, dir_okay=False, help="Serve as this one, if it fits."),
     ] = None
-    seed_ratio: Annotated[
-        float | None, option("--seed-ratio", min=0.0, help="Until so many times its size is sent.")
-    ] = None
-    seed_time: Annotated[
-        float | None, option("--seed-time", parser=parse_duration, metavar="TIME", help="For so long.")
-    ] = None
+    seed_ratio: Ratio = None
+    seed_time: SeedTime = None
 
     def options(self) -> "SeedOptions":
         """The same, as ``seed`` takes it."""

@@ -1,15 +1,14 @@
 """From what the user names to a folder of bytes: targets, and fetching them."""
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from magnetar.errors import MagnetError, MetadataTimeout, UsageError
+from magnetar.errors import MetadataTimeout, UsageError
 from magnetar.events import Emit, ignore
 from magnetar.fetch.download import Fetched, fetch, ignore_fetched
-from magnetar.fetch.magnet import Magnet, parse_magnet
-from magnetar.fetch.metainfo import read_torrent, read_torrent_file
+from magnetar.fetch.magnet import Magnet, looks_like_magnet, parse_magnet
+from magnetar.fetch.metainfo import load_torrent, read_torrent
 from magnetar.fetch.mirror import FileMirror, Mirror, ReleaseMirror
 from magnetar.fetch.options import FetchOptions
 from magnetar.fetch.plan import FetchPlan, plan_fetch
@@ -17,9 +16,6 @@ from magnetar.manifests.catalog import catalog, find_by_infohash, find_release
 from magnetar.manifests.schema import Manifest
 from magnetar.model.bundled import NAME as BUNDLED
 from magnetar.model.bundled import bundled_release
-
-LIKE_A_LINK = re.compile(r"magnet:|xt=|urn:|%3A|[?&=]|^[0-9A-Fa-f]{30,}$", re.IGNORECASE)
-"""What is no name of a release, and was meant as a link or an infohash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +43,14 @@ def resolve_target(text: str, *, proxy: str = "") -> Wanted:
         return _from_torrent(download_torrent(text, proxy=proxy))
     if path.suffix == ".torrent":
         raise UsageError(f"{path}: there is no such file", hint="check the path")
-    try:
-        magnet = parse_magnet(text)
-    except MagnetError:
-        if LIKE_A_LINK.search(text):
-            raise
+    if not looks_like_magnet(text):
         return _from_catalog(find_release(text))
+    magnet = parse_magnet(text)
     return Wanted(magnet, find_by_infohash(magnet.infohash_v1, magnet.infohash_v2))
 
 
 def _from_torrent(source: Path | bytes) -> Wanted:
-    metadata = read_torrent(source if isinstance(source, bytes) else read_torrent_file(source))
+    metadata = read_torrent(source) if isinstance(source, bytes) else load_torrent(source)
     return Wanted(source, find_by_infohash(metadata.infohash_v1, metadata.infohash_v2))
 
 
