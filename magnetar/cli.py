@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from magnetar import __version__, cli_manifest
+from magnetar import __version__, cli_boot, cli_manifest
 from magnetar.cli_options import (
     Directory,
     ManifestChoice,
@@ -27,7 +27,6 @@ from magnetar.cli_options import (
 )
 from magnetar.cli_swarm import Fetching, Serving
 from magnetar.errors import ExitCode, MagnetarError
-from magnetar.model.levels import Level
 
 if TYPE_CHECKING:
     from magnetar.events import Emit
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from magnetar.fetch.plan import FetchPlan
     from magnetar.fetch.seed import Seeding
     from magnetar.manifests.report import Report
-    from magnetar.model.report import BootReport
     from magnetar.pipeline_prove import Proven
 
 app = typer.Typer(
@@ -268,61 +266,7 @@ def convert(
     )
 
 
-@app.command(epilog="Examples: magnetar boot mixtral-hf; magnetar boot mixtral-hf --prompt 'It is a truth'")
-@gathers("showing", Showing)
-def boot(
-    showing: Showing,
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder of weights, or one checkpoint file.")],
-    manifest: ManifestChoice = None,
-    level: Annotated[
-        list[Level] | None,
-        option("--level", help="Only these; the default is all that apply. Repeatable."),
-    ] = None,
-    routing: Annotated[
-        str, option("--routing", help="trained, top1, top2, top3, all-weighed, all-then-choose, random; or all.")
-    ] = "trained",
-    max_memory: Annotated[
-        int | None, option("--max-memory", parser=parse_amount, metavar="SIZE", help="Begin nothing larger, like 4G.")
-    ] = None,
-    no_diagnosis: Annotated[bool, option("--no-diagnosis", help="Do not look for the cure of what is wrong.")] = False,
-    prompt: Annotated[
-        str | None, option("--prompt", metavar="TEXT", help="Write on from there, and test nothing.")
-    ] = None,
-    max_tokens: Annotated[int, option("--max-tokens", min=0, help="How far.")] = 128,
-    temperature: Annotated[float, option("--temperature", min=0.0, help="0 takes the likeliest.")] = 0.8,
-    seed: Annotated[int, option("--seed", help="The same seed, the same text.")] = 0,
-    golden: Annotated[
-        Path | None, option("--make-golden", metavar="FILE", help="Write the fingerprint of a healthy release.")
-    ] = None,
-    report: Annotated[
-        Path | None, option("--report", metavar="FILE", help="Write it as an HTML page too.", dir_okay=False)
-    ] = None,
-) -> None:
-    """Run the weights in the bundled model and say whether they work. Exit 7: they do not."""
-    from magnetar.pipeline_boot import compare_ways, write_golden, write_on, write_page
-    from magnetar.render_weights import draw_boot, draw_golden, draw_routings, draw_written_on
-
-    if prompt is not None:
-        screen = open_screen("boot", showing)
-        words: Any = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
-        with screen.streaming() as say:
-            raise typer.Exit(screen.run(lambda _: write_on(path, prompt, say, **words), draw_written_on))
-    if golden is not None:
-        finish("boot", showing, lambda emit: write_golden(path, golden, emit), draw_golden)
-    if routing == "all":
-        finish("boot", showing, lambda emit: compare_ways(path, emit), draw_routings)
-    from magnetar.pipeline import boot_release
-
-    wish: Any = {"routing": routing, "max_memory": max_memory, "diagnose": not no_diagnosis}
-    wish |= {"levels": tuple(level)} if level else {}
-
-    def work(emit: "Emit") -> "BootReport":
-        booted = boot_release(path, named=manifest, emit=emit, **wish)
-        if report is not None:
-            write_page(booted, path.resolve().name, report)
-        return booted
-
-    finish("boot", showing, work, draw_boot)
+app.command(epilog=cli_boot.EXAMPLES)(cli_boot.boot)
 
 
 @app.command(epilog="Examples: magnetar inspect 'magnet:?xt=...'; magnetar inspect weights.pth --tensors")

@@ -1,14 +1,21 @@
 """What else can be asked of weights that run: other ways of routing, a text, a fingerprint."""
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from magnetar.errors import UsageError
 from magnetar.events import Emit, ignore
 from magnetar.files import replace_file
+from magnetar.model.against import Other, OtherCheckpoint
 from magnetar.model.conductor import RoutingScore, compare_routings
 from magnetar.model.report import BootReport
+from magnetar.model.served import Server
+
+KEY = "MAGNETAR_AGAINST_KEY"
+"""The environment variable with the key of a server that wants one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +34,18 @@ class WrittenGolden:
 
     path: Path
     size: int
+
+
+def choose_other(target: str) -> Other:
+    """Whom to ask: a server for a URL, else the checkpoint at a path.
+
+    Raises ``UsageError`` for what is neither, and what ``open_source`` raises.
+    """
+    if target.startswith(("http://", "https://")):
+        return Server(target, os.environ.get(KEY, ""))
+    if "://" in target:
+        raise UsageError(f"{target!r} is neither a path nor an http URL", hint="like http://127.0.0.1:8000")
+    return OtherCheckpoint(Path(target))
 
 
 def compare_ways(path: Path, emit: Emit = ignore) -> tuple[RoutingScore, ...]:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from magnetar.errors import ExitCode
+from magnetar.render_against import draw_agreement
 from magnetar.render_shapes import BAD, GOOD, UNSURE, new_table, note, verdict
 from magnetar.render_text import clean, clock, count, pace
 
@@ -104,6 +105,8 @@ def draw_boot(report: "BootReport") -> RenderableType:
     parts: list[RenderableType] = [_draw_levels(report), Text(""), facts]
     if any(report.expert_load):
         parts += [Text("\nexperts' load, layer by layer", style="dim"), draw_expert_load(report.expert_load)]
+    if report.agreement is not None:
+        parts += [Text(""), draw_agreement(report.agreement)]
     if report.conducted is not None:
         parts += [Text("\nwho answers, in the last layer: a colour for each expert", style="dim")]
         parts += [Padding(_colour_by_expert(report.conducted), (0, 2))]

@@ -45,11 +45,13 @@ CONDUCTED = 256
 class Task:
     """What to run: ``ids`` of a text, cut into windows, and those of a fingerprint, a window before them if another.
 
-    ``decoded`` is how many of the first window's tokens are also decoded one by one.
+    ``other`` [T, K] are pieces whose logits are kept too, at the first positions of the first window. ``decoded`` is
+    how many of the first window's tokens are also decoded one by one.
     """
 
     ids: Sequence[int]
     golden: Fingerprint | None = None
+    other: Array | None = None
     strategy: Strategy = Strategy.TRAINED
     decoded: int = MOST_DECODED
     ahead: bool = True
@@ -59,7 +61,8 @@ class Task:
 class Examination:
     """What was measured; see ``BootReport`` for the units. ``not_finite`` says where a number was not.
 
-    ``fingerprint`` is of the first window; ``at_golden`` are its logits of the golden pieces.
+    ``fingerprint`` is of the first window; ``at_golden`` are its logits of the golden pieces, ``at_other`` those of the
+    pieces that the task names.
     """
 
     trace: Trace
@@ -70,9 +73,14 @@ class Examination:
     not_finite: str | None = None
     fingerprint: Fingerprint | None = None
     at_golden: Array | None = None
+    at_other: Array | None = None
     seconds: float = 0.0
     losses: list[Tensor] = field(default_factory=list)
     """Bits of every target [B, T], batch by batch."""
+
+    def cost_of_first(self, count: int) -> float:
+        """The bits of the first ``count`` targets of the first window."""
+        return float(self.losses[0][0, :count].double().sum())
 
 
 def choose_tokens(ids: Sequence[int], architecture: Architecture) -> Sequence[int]:
@@ -143,8 +151,13 @@ def _run(
             found.losses.append(_count_losses(logits, target))
     if first is not None:
         found.fingerprint = _take_fingerprint(first[0], targets[0][0], found.trace, kind)
-        if task.golden is not None:
-            found.at_golden = first[0].gather(1, torch.from_numpy(task.golden.top_ids.astype(np.int64))).numpy()
+        found.at_golden = None if task.golden is None else _pick(first[0], task.golden.top_ids)
+        found.at_other = None if task.other is None else _pick(first[0], task.other)
+
+
+def _pick(logits: Tensor, pieces: Array) -> Array:
+    """The logits [T, V] of certain pieces [t, K], at the first t positions."""
+    return logits[: len(pieces)].gather(1, torch.from_numpy(pieces.astype(np.int64))).numpy()
 
 
 def _compare_decoded(whole: Tensor, decoded: Tensor) -> float:

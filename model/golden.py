@@ -78,9 +78,18 @@ def score_tolerance(kind: str, asked: float) -> float:
     return max(asked, ALLOWANCES.get(kind, COARSE).score)
 
 
+def looser(one: Allowance, other: Allowance) -> Allowance:
+    """The one that allows more."""
+    return max(one, other, key=lambda allowance: allowance.divergence)
+
+
 def compare(golden: Fingerprint, ours: Fingerprint, at_golden: Array, kind: str) -> Comparison:
-    """Hold ``ours`` against ``golden``; ``at_golden`` [T, 8] are our logits of the golden pieces."""
-    allowance = allowance_for(kind, golden)
+    """Hold ``ours``, of weights of ``kind``, against ``golden``; ``at_golden`` as for ``measure``."""
+    return measure(golden, ours, at_golden, allowance_for(kind, golden))
+
+
+def measure(golden: Fingerprint, ours: Fingerprint, at_golden: Array, allowance: Allowance) -> Comparison:
+    """How far ``ours`` is from ``golden``; ``at_golden`` [T, K] are our logits of the golden pieces."""
     errors = tuple(_layer_errors(golden, ours))
     return Comparison(
         divergence=_divergence(golden, at_golden, ours.logsumexp),
@@ -92,22 +101,22 @@ def compare(golden: Fingerprint, ours: Fingerprint, at_golden: Array, kind: str)
     )
 
 
-def find_strays(comparison: Comparison) -> Iterator[Finding]:
-    """What is beyond the allowance, with the layer from which on it is."""
+def find_strays(comparison: Comparison, than: str = "the release") -> Iterator[Finding]:
+    """What is beyond the allowance, with the layer from which on it is. ``than`` says what was held against."""
     allowance, layer = comparison.allowance, comparison.first_diverging
     since = "" if layer is None else f", from layer {layer} on"
     where = "output" if layer is None else f"layers.{layer}"
     if comparison.divergence > allowance.divergence:
-        detail = f"strays from the release by a KL of {comparison.divergence:.2g} nats{since}"
+        detail = f"strays from {than} by a KL of {comparison.divergence:.2g} nats{since}"
         yield Finding("divergence", where, f"{detail}; {allowance.divergence:g} is allowed")
     elif comparison.nmse > allowance.nmse:
-        detail = f"the NMSE of its logits against the release is {comparison.nmse:.2g}{since}"
+        detail = f"the NMSE of its logits against {than} is {comparison.nmse:.2g}{since}"
         yield Finding("nmse", where, f"{detail}; {allowance.nmse:g} is allowed")
     elif comparison.agreement < allowance.agreement:
-        detail = f"has the release's likeliest piece at {comparison.agreement:.1%} of the positions{since}"
+        detail = f"has the likeliest piece of {than} at {comparison.agreement:.1%} of the positions{since}"
         yield Finding("agreement", where, f"{detail}; {allowance.agreement:.0%} is wanted")
     elif layer is not None:
-        detail = f"the residual stream after it strays from the release by {comparison.layer_errors[layer]:.2g}"
+        detail = f"the residual stream after it strays from {than} by {comparison.layer_errors[layer]:.2g}"
         yield Finding("layer", where, f"{detail}; {allowance.nmse:g} is allowed")
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from magnetar.errors import ExitCode
+from magnetar.model.against import Agreement
 from magnetar.model.golden import Comparison
 from magnetar.model.levels import LevelResult
 
@@ -51,7 +52,7 @@ class BootReport:
     ``levels`` are the verdicts in the order of asking. ``early_bits`` and ``late_bits`` are bits per token at the
     positions 0 to 15 and at the last 64 of the windows: a wrong rotation spares the early ones. ``residual_rms`` is of
     the first window, after each layer. ``peak_memory`` is the process's largest resident set so far, in bytes.
-    ``routing`` is the strategy that was followed.
+    ``agreement`` is with the other that the weights were held against. ``routing`` is the strategy that was followed.
     """
 
     healthy: bool
@@ -76,6 +77,7 @@ class BootReport:
     residual_rms: tuple[float, ...] = ()
     conducted: Conducted | None = None
     golden: Comparison | None = None
+    agreement: Agreement | None = None
     diagnosis: Diagnosis | None = None
     routing: str = "trained"
     peak_memory: int | None = None

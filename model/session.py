@@ -9,6 +9,7 @@ from magnetar.convert.source import Source
 from magnetar.convert.view import view_as
 from magnetar.errors import BootError, UsageError
 from magnetar.events import Emit
+from magnetar.model.against import Answers, Other, agree, ask, judge_agreement, skip_against
 from magnetar.model.content import Survey, check_content, survey
 from magnetar.model.fingerprint import Fingerprint, fits, is_like
 from magnetar.model.forward import TELLING_TOKENS, Expectation, Measured, estimate_memory, find_faults
@@ -41,6 +42,7 @@ class Request:
     routing: str
     max_memory: int | None
     diagnose: bool
+    other: Other | None = None
 
     @property
     def trained(self) -> bool:
@@ -61,6 +63,7 @@ class Session:
         self._expectation = replace(request.expectation, tolerance=tolerance)
         self._survey = Survey()
         self._results: dict[Level, LevelResult] = {}
+        self._against: LevelResult | None = None
         self._tokenizer: Tokenizer | None = None
         self._text_ids: Sequence[int] = ()
         self._ids: Sequence[int] = ()
@@ -89,12 +92,13 @@ class Session:
         levels = self._request.levels
         if Level.STRUCTURE in levels:
             self._results[Level.STRUCTURE] = check_structure(self._source, self._weights)
-        if levels & RUNNING:
+        if levels & RUNNING or self._request.other is not None:
             self._run()
         if Level.CONTENT in levels:
             survey(self._weights, self._survey, self._emit)
             self._results[Level.CONTENT] = check_content(self._survey, self._architecture, name_stored(self._source))
         results = tuple(self._results[level] for level in Level if level in self._results)
+        results += (self._against,) if self._against else ()
         reasons = tuple(str(finding) for result in results for finding in result.findings)
         assumptions = tuple(self._state_assumptions())
         return replace(self._report, healthy=not reasons, reasons=reasons, levels=results, assumptions=assumptions)
@@ -105,15 +109,18 @@ class Session:
         if obstacle is not None:
             self._results[Level.FORWARD] = skip(Level.FORWARD, str(obstacle), [obstacle])
             self._results[Level.GOLDEN] = skip(Level.GOLDEN, "the model was not run")
+            self._against = None if self._request.other is None else skip_against("the model was not run")
             self._forget_unwanted()
             return
         from magnetar.model.examination import Task, count_decoded, examine
         from magnetar.model.routing import Strategy
 
         request, architecture = self._request, self._architecture
+        answers = self._ask_other()
         task = Task(
             self._ids,
             self._golden,
+            None if answers is None else answers.fingerprint.top_ids,
             Strategy(request.routing),
             count_decoded(architecture),
             self._has_room(ahead=True),
@@ -124,9 +131,22 @@ class Session:
         self._take_down(found)
         self._judge_forward(found)
         self._judge_golden(found, kind)
+        if answers is not None:
+            self._judge_against(found, answers, kind)
         self._forget_unwanted()
         if self._request.diagnose and request.trained:
             self._diagnose()
+
+    def _ask_other(self) -> Answers | None:
+        """What the other says to the window that comes first; None without one, or where it cannot be had."""
+        if self._request.other is None:
+            return None
+        window = self._ids if self._golden is None else self._golden.ids.tolist()
+        answers = ask(self._request.other, window, self._architecture.vocab_size, self._emit)
+        if isinstance(answers, Answers):
+            return answers
+        self._against = answers
+        return None
 
     def _forget_unwanted(self) -> None:
         for level in RUNNING - self._request.levels:
@@ -249,6 +269,16 @@ class Session:
         self._report = replace(self._report, golden=comparison)
         remark = f"KL {comparison.divergence:.2g}, {comparison.agreement:.1%} of the likeliest pieces are the same"
         self._results[Level.GOLDEN] = judge(Level.GOLDEN, find_strays(comparison), remark)
+
+    def _judge_against(self, found: "Examination", answers: Answers, kind: str) -> None:
+        if found.fingerprint is None or found.at_other is None:
+            self._against = skip_against("our own logits are not finite")
+            return
+        ids = answers.fingerprint.ids.tolist()
+        size = self._tokenizer.count_bytes(ids) if self._tokenizer else 0
+        agreement = agree(answers, found.fingerprint, found.at_other, kind, found.cost_of_first(len(ids)), size)
+        self._report = replace(self._report, agreement=agreement)
+        self._against = judge_agreement(agreement)
 
     def _diagnose(self) -> None:
         """Look for what is wrong, where the model ran, and not well, and is small enough to be run many times."""

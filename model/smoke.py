@@ -15,6 +15,7 @@ from magnetar.convert.source import open_source
 from magnetar.convert.view import view_as
 from magnetar.errors import BootError, UsageError
 from magnetar.events import Emit, ignore
+from magnetar.model.against import Other
 from magnetar.model.bundled import smoke_text
 from magnetar.model.fingerprint import read_fingerprint
 from magnetar.model.forward import Expectation
@@ -38,6 +39,7 @@ def boot(
     routing: str = "trained",
     max_memory: int | None = None,
     diagnose: bool = True,
+    against: Other | None = None,
     emit: Emit = ignore,
 ) -> BootReport:
     """Ask the checkpoint at ``path``, a folder or a file that ``convert`` reads, whether it works, level by level.
@@ -46,14 +48,14 @@ def boot(
     read in seconds, and should come to ``expected`` bits per byte, give or take the share ``tolerance``. ``golden`` is
     the file of its release's fingerprint. ``routing`` is a name of ``routing.Strategy``. A run that would take more
     than ``max_memory`` bytes is not begun. A model that is not healthy is returned as such, not raised; what is wrong
-    with it is looked for if ``diagnose``.
+    with it is looked for if ``diagnose``. ``against`` is asked the same text, and should say the same.
 
     Raises ``UsageError`` (no such path, no torch, an empty text, an unknown routing), what ``open_source`` raises for
     a checkpoint that cannot be read, and what ``read_fingerprint`` raises.
     """
     began = time.monotonic()
     wanted = frozenset(Level(level) for level in levels)
-    if wanted & RUNNING:
+    if wanted & RUNNING or against is not None:
         require_torch()
         check_routing(routing)
     request = Request(
@@ -65,6 +67,7 @@ def boot(
         routing,
         max_memory,
         diagnose,
+        against,
     )
     with open_source(path) as source:
         report = Session(source, request, emit).report()
