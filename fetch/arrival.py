@@ -1,12 +1,15 @@
 """How payload arrives: what is told of it, and when to stop waiting for it."""
 
 import time
+from collections.abc import Mapping
 
 from magnetar.errors import Stalled
-from magnetar.events import Began, Emit, Ended, Moved
+from magnetar.events import Began, Emit, Ended, FileSeen, Moved
 from magnetar.fetch.discovery import Sightings
-from magnetar.fetch.protocol import Status
+from magnetar.fetch.protocol import Status, Transfer
 from magnetar.fetch.torrent import Metadata
+
+LOOK_AT_FILES_EVERY = 1.0  # seconds
 
 
 class Progress:
@@ -29,6 +32,32 @@ class Progress:
     def end(self, status: Status) -> None:
         self.tell(status)
         self._emit(Ended("download"))
+
+
+class FileWatch:
+    """Tells how far each of several files is, once a second; ``sizes`` are those of the wanted ones, in bytes.
+
+    Of a single file the whole tells enough.
+    """
+
+    def __init__(self, sizes: Mapping[str, int], transfer: Transfer, emit: Emit) -> None:
+        self._sizes = sizes
+        self._transfer = transfer
+        self._emit = emit
+        self._seen: dict[str, int] = {}
+        self._look_at = 0.0
+
+    def tell(self, status: Status) -> None:
+        now = time.monotonic()
+        if len(self._sizes) < 2 or status.phase == "checking" or (now < self._look_at and status.phase != "complete"):
+            return
+        self._look_at = now + LOOK_AT_FILES_EVERY
+        done = {path: count for path, count in self._transfer.files().items() if path in self._sizes}
+        for path, count in done.items():
+            size, before = self._sizes[path], self._seen.get(path)
+            if count != before and (before is not None or 0 < count < size):
+                self._emit(FileSeen(path, count, size))
+        self._seen = done
 
 
 class StallWatch:

@@ -9,11 +9,12 @@ from urllib.parse import urlsplit
 from magnetar.errors import MetadataTimeout, OutsideError
 from magnetar.events import Began, Emit, Ended, SwarmSeen, TrackerAnswered
 from magnetar.fetch.magnet import Magnet, join_peers, join_trackers
-from magnetar.fetch.options import FetchOptions
+from magnetar.fetch.options import SwarmOptions
 from magnetar.fetch.protocol import FileFailed, Joining, Notice, PieceFailed, Status, Swarm, Transfer
 
 REACH_FURTHER_AFTER = 15.0  # seconds without metadata or payload, then slower ways to peers are tried too
 LOOK_EVERY = 0.25
+TELL_AGAIN = 5.0  # seconds after which who is there is told though nothing changed: waiting is news too
 
 
 class Sightings:
@@ -26,6 +27,7 @@ class Sightings:
         self.most_peers = 0
         self.most_seeds = 0
         self._last: SwarmSeen | None = None
+        self._told = 0.0
 
     def look(self, transfer: Transfer) -> Status:
         """Tell what is new. Raises what the disk refused; thrown-away pieces are libtorrent's to ask for again."""
@@ -34,10 +36,12 @@ class Sightings:
         status = transfer.status()
         self.most_peers = max(self.most_peers, status.peers)
         self.most_seeds = max(self.most_seeds, status.seeds)
-        seen = SwarmSeen(status.peers, status.seeds, self._swarm.dht_nodes, status.uploaded)
-        if seen != self._last:
+        nodes = self._swarm.dht_nodes
+        seen = SwarmSeen(status.peers, status.seeds, nodes, status.uploaded, status.downloaded, status.mirrored)
+        now = time.monotonic()
+        if seen != self._last or now - self._told > TELL_AGAIN:
             self._emit(seen)
-            self._last = seen
+            self._last, self._told = seen, now
         return status
 
     def summary(self) -> str:
@@ -61,7 +65,7 @@ class Sightings:
 
 
 def find_metadata(
-    swarm: Swarm, magnet: Magnet, parent: Path, options: FetchOptions, emit: Emit
+    swarm: Swarm, magnet: Magnet, parent: Path, options: SwarmOptions, emit: Emit
 ) -> tuple[bytes, Magnet]:
     """The torrent that the link names, as ``.torrent`` bytes, and the link with the peers that were met on the way.
 
@@ -71,21 +75,23 @@ def find_metadata(
     transfer = swarm.join(Joining(parent, reachable(magnet, options)))
     sightings = Sightings(swarm, emit)
     began = time.monotonic()
-    while not (torrent := transfer.torrent()):
-        sightings.look(transfer)
-        waited = time.monotonic() - began
-        if waited > options.metadata_timeout:
-            raise _timeout(magnet, waited, sightings, options)
-        if waited > REACH_FURTHER_AFTER:
-            swarm.reach_further()
-        swarm.wait(LOOK_EVERY)
-    met = transfer.peers()
-    transfer.leave()
-    emit(Ended("metadata"))
+    try:
+        while not (torrent := transfer.torrent()):
+            sightings.look(transfer)
+            waited = time.monotonic() - began
+            if waited > options.metadata_timeout:
+                raise _timeout(magnet, waited, sightings, options)
+            if waited > REACH_FURTHER_AFTER:
+                swarm.reach_further()
+            swarm.wait(LOOK_EVERY)
+        met = transfer.peers()
+    finally:
+        transfer.leave()
+        emit(Ended("metadata"))
     return torrent, join_peers(magnet, met)
 
 
-def reachable(magnet: Magnet, options: FetchOptions, *, private: bool = False) -> Magnet:
+def reachable(magnet: Magnet, options: SwarmOptions, *, private: bool = False) -> Magnet:
     """The link with all that the options add, and with ``loopback``, without all that is not on this machine.
 
     Fallback trackers are never asked about a private torrent (BEP 27).
@@ -113,7 +119,7 @@ def _is_nearby(host: str) -> bool:
     return host in ("localhost", "::1") or host.startswith("127.")
 
 
-def _timeout(magnet: Magnet, waited: float, sightings: Sightings, options: FetchOptions) -> OutsideError:
+def _timeout(magnet: Magnet, waited: float, sightings: Sightings, options: SwarmOptions) -> OutsideError:
     name = magnet.name or magnet.infohash
     more = "" if options.dht or options.loopback else " Let the DHT help (without --no-dht)."
     return MetadataTimeout(

@@ -12,7 +12,8 @@ from magnetar.manifests.digests import Digest
 class SwarmOptions:
     """How to meet the swarm. Limits are in bytes a second, and hold for nearby peers too.
 
-    ``peers`` and ``trackers`` are asked besides those of the link.
+    ``peers`` and ``trackers`` are asked besides those of the link, and so are well-known ``fallback_trackers``, unless
+    the torrent is private. ``metadata_timeout``, in seconds, is the longest wait for what a link leads to.
 
     ``dht`` looks for peers in the distributed hash table, beginning at ``dht_nodes`` (``host:port`` each) instead of
     the well-known nodes if any are given. ``trackers_only`` asks nobody but trackers and the peers
@@ -30,6 +31,8 @@ class SwarmOptions:
 
     peers: tuple[tuple[str, int], ...] = ()
     trackers: tuple[str, ...] = ()
+    fallback_trackers: bool = True
+    metadata_timeout: float = 120.0
     dht: bool = True
     dht_nodes: tuple[str, ...] = ()
     trackers_only: bool = False
@@ -87,8 +90,6 @@ class FetchOptions(SwarmOptions):
     adopt_links: bool = False
     mirrors: tuple[Mirror, ...] = ()
     info_digest: Digest | None = None
-    fallback_trackers: bool = True
-    metadata_timeout: float = 120.0
     stall_timeout: float = 300.0
     download_limit: int | None = None
     upload: bool = True
@@ -108,7 +109,8 @@ class SeedOptions(SwarmOptions):
 
     ``trackers`` also go into a new torrent's metadata; ``piece_length`` of it is in bytes. ``torrents`` are the bytes
     of ``.torrent`` files: a folder without a torrent of its own, whose files are those of one of them, is served under
-    that one's infohash, so that its swarm is not split.
+    that one's infohash, so that its swarm is not split. ``new_torrent`` makes a new one rather than ask the swarm of
+    the release that a folder is known to be.
 
     It ends when stopped, or for each release when ``seed_ratio`` (bytes sent for each byte of it) or ``seed_time``
     (seconds) is reached.
@@ -116,6 +118,7 @@ class SeedOptions(SwarmOptions):
 
     piece_length: int | None = None
     torrents: tuple[bytes, ...] = ()
+    new_torrent: bool = False
     seed_ratio: float | None = None
     seed_time: float | None = None
 

@@ -63,7 +63,8 @@ class Joining:
 class Status:
     """Where a transfer stands. ``done`` of ``total`` wanted payload bytes are there and proven, counted by the piece;
     while ``phase`` is "checking", ``done`` is how many were looked at. "complete" says that every piece of every wanted
-    file is there and proven. ``downloaded`` and ``uploaded`` count payload in this session.
+    file is there and proven. ``downloaded`` and ``uploaded`` count payload in this session; ``mirrored`` is how much of
+    what was downloaded came from mirrors.
     """
 
     phase: Phase
@@ -73,6 +74,7 @@ class Status:
     uploaded: int
     peers: int
     seeds: int
+    mirrored: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,10 @@ class Transfer(Protocol):
 
     def pieces(self) -> Sequence[bool]:
         """For each piece, whether it is there and proven."""
+        ...
+
+    def files(self) -> Mapping[str, int]:
+        """For each file of payload, by its path in the release, how many of its bytes are there and proven."""
         ...
 
     def peers(self) -> Sequence[tuple[str, int]]:

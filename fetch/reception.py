@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from magnetar.errors import DiskError, NoSpace, OutsideError
 from magnetar.events import Emit, Remarked
-from magnetar.fetch.arrival import Progress, StallWatch, stalled
+from magnetar.fetch.arrival import FileWatch, Progress, StallWatch, stalled
 from magnetar.fetch.discovery import LOOK_EVERY, REACH_FURTHER_AFTER, Sightings, reachable
 from magnetar.fetch.exposure import what_others_see
 from magnetar.fetch.goal import Goal, Stop
@@ -92,11 +92,15 @@ class Reception:
         swarm, transfer = self._join(resume)
         sightings = Sightings(swarm, self._emit)
         began, before = time.monotonic(), self.uploaded
-        size = sum(file.size for file in self._state.metadata.files if str(file.path) not in self._unwanted)
+        size = sum(self._wanted_sizes().values())
         while not (stop() or goal.is_reached(self.uploaded, size, time.monotonic() - began)):
             swarm.wait(LOOK_EVERY)
             self.uploaded = before + sightings.look(transfer).uploaded
         transfer.leave()
+
+    def _wanted_sizes(self) -> dict[str, int]:
+        files = {str(file.path): file.size for file in self._state.metadata.files}
+        return {path: size for path, size in files.items() if path not in self._unwanted}
 
     def _join(self, resume: bytes) -> tuple[Swarm, Transfer]:
         options = self._options
@@ -118,9 +122,11 @@ class Reception:
     ) -> None:
         watch = StallWatch(self._options.stall_timeout)
         progress = Progress(self._emit)
+        files = FileWatch(self._wanted_sizes(), transfer, self._emit)
         save_at = time.monotonic() + SAVE_EVERY
         while (status := sightings.look(transfer)).phase != "complete":
             progress.tell(status)
+            files.tell(status)
             feed(status)
             self._adjust_reach(swarm, status, watch)
             if watch.is_stalled(status):
@@ -129,6 +135,7 @@ class Reception:
                 took = self._keep_account(transfer)
                 save_at = time.monotonic() + max(SAVE_EVERY, 50 * took)
             swarm.wait(LOOK_EVERY)
+        files.tell(status)
         progress.end(status)
 
     def _adjust_reach(self, swarm: Swarm, status: Status, watch: StallWatch) -> None:

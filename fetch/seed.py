@@ -7,17 +7,17 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from magnetar.errors import MagnetarError, OutsideError, UsageError, WrongBytesError
+from magnetar.errors import MagnetarError, OutsideError, UsageError
 from magnetar.events import Emit, Event, FoundWrong, Remarked, SwarmSeen, ignore
-from magnetar.fetch.checking import Checked, check_pieces
 from magnetar.fetch.discovery import LOOK_EVERY, Sightings, reachable
 from magnetar.fetch.exposure import what_others_see
 from magnetar.fetch.goal import Goal, Stop, never
 from magnetar.fetch.magnet import Magnet, join_peers, join_trackers
-from magnetar.fetch.metainfo import create_torrent, read_torrent
-from magnetar.fetch.options import DEFAULT_SEED, FetchOptions, SeedOptions
+from magnetar.fetch.metainfo import read_torrent
+from magnetar.fetch.options import DEFAULT_SEED, SeedOptions
 from magnetar.fetch.protocol import Joining, Status, Swarm
-from magnetar.fetch.state import State, read_kept_torrent
+from magnetar.fetch.seed_torrent import LinkOf, find_torrent, unknown
+from magnetar.fetch.state import State
 from magnetar.fetch.swarm import open_swarm
 from magnetar.fetch.torrent import Metadata, magnet_of
 from magnetar.files import STATE_FOLDER, lock_folder
@@ -89,6 +89,7 @@ def seed_all(
     *,
     options: SeedOptions = DEFAULT_SEED,
     listening: Callable[[Seeding], None],
+    link_of: LinkOf = unknown,
     watch: Watch = _ignore_served,
     stop: Stop = never,
     emit: Emit = ignore,
@@ -97,6 +98,9 @@ def seed_all(
 
     ``listening`` is called for each; ``watch`` about once a second with where all of them stand. A folder that cannot
     be served is told as ``FoundWrong`` and left out; if it is the last, what was wrong with the first is raised.
+
+    A folder that ``link_of`` knows is served under that infohash: if no torrent of it is at hand, its metadata is asked
+    of the swarm. Raises ``MetadataTimeout`` if none comes, unless the options want a new torrent.
     """
     wrong: list[MagnetarError] = []
     serving: list[_Serving] = []
@@ -106,7 +110,7 @@ def seed_all(
         swarm = _open(stack, options, emit)
         for folder in folders:
             try:
-                serving.append(_begin(stack, swarm, folder, options, emit))
+                serving.append(_begin(stack, swarm, folder, options, link_of, emit))
             except MagnetarError as error:
                 wrong.append(error)
                 if len(folders) > 1:
@@ -173,19 +177,24 @@ def _open(stack: ExitStack, options: SeedOptions, emit: Emit) -> Swarm:
     return stack.enter_context(open_swarm(options.network))
 
 
-def _begin(stack: ExitStack, swarm: Swarm, folder: Path, options: SeedOptions, emit: Emit) -> _Serving:
+def _begin(stack: ExitStack, swarm: Swarm, folder: Path, options: SeedOptions, link_of: LinkOf, emit: Emit) -> _Serving:
     """Prove every piece of a folder, and join its swarm. Holds the folder as long as the stack lasts."""
     if not _holds_files(folder):
         raise _no_files(folder)
     with ExitStack() as held:
         writable = held.enter_context(_held(folder, emit))
-        torrent, resume = _proven(folder, options, emit)
+        torrent, resume = find_torrent(swarm, folder, options, link_of, emit)
         metadata = read_torrent(torrent)
         if writable:
             State(folder, metadata).keep_torrent(torrent, complete=True)
         magnet = join_trackers(magnet_of(metadata), options.trackers)
         joining = Joining(
-            folder, _reachable(magnet, options), torrent, resume, trusted=True, upload_limit=options.upload_limit
+            folder,
+            reachable(magnet, options, private=metadata.private),
+            torrent,
+            resume,
+            trusted=True,
+            upload_limit=options.upload_limit,
         )
         seeding = Seeding(_link(magnet, swarm.port, options), swarm.port, metadata)
         serving = _Serving(folder, seeding, swarm, joining, Goal(options.seed_ratio, options.seed_time), emit)
@@ -249,50 +258,6 @@ def _held(folder: Path, emit: Emit) -> Iterator[bool]:
     else:
         with lock_folder(folder):
             yield True
-
-
-def _proven(folder: Path, options: SeedOptions, emit: Emit) -> tuple[bytes, bytes]:
-    """A folder's torrent, and resume data that claims every piece, after each was hashed.
-
-    Raises ``WrongBytesError`` if the folder has a torrent of its own and a piece is not good.
-    """
-    kept = read_kept_torrent(folder)
-    if kept:
-        checked = check_pieces(folder, kept, emit=emit)
-        if not checked.complete:
-            raise _not_whole(folder, checked)
-        return kept, checked.resume
-    for torrent in options.torrents:
-        if _may_hold(folder, read_torrent(torrent)):
-            checked = check_pieces(folder, torrent, emit=emit)
-            if checked.complete:
-                return torrent, checked.resume
-            emit(Remarked(f"{folder}: not served as {read_torrent(torrent).name}: its bytes are not those"))
-    made = create_torrent(folder, trackers=options.trackers, piece_length=options.piece_length, emit=emit)
-    checked = check_pieces(folder, made, emit=emit)
-    if not checked.complete:  # a file changed meanwhile
-        raise _not_whole(folder, checked)
-    return made, checked.resume
-
-
-def _may_hold(folder: Path, metadata: Metadata) -> bool:
-    """Whether every file of the torrent is there, in its size."""
-    paths = [(folder / file.path, file.size) for file in metadata.files]
-    return all(path.is_file() and path.stat().st_size == size for path, size in paths)
-
-
-def _not_whole(folder: Path, checked: Checked) -> WrongBytesError:
-    names = ", ".join(checked.damaged[:5]) + (", …" if len(checked.damaged) > 5 else "")
-    return WrongBytesError(
-        f"{folder}: these are not, or not all, the bytes of its torrent: {names}",
-        hint="fetch it to complete or mend it; if you changed it on purpose, remove its "
-        f"{STATE_FOLDER} folder, and it is published as a new torrent",
-    )
-
-
-def _reachable(magnet: Magnet, options: SeedOptions) -> Magnet:
-    asked = FetchOptions(peers=options.peers, fallback_trackers=False, loopback=options.loopback)
-    return reachable(magnet, asked)
 
 
 def _link(magnet: Magnet, port: int, options: SeedOptions) -> Magnet:

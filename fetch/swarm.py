@@ -6,7 +6,7 @@ One of the two modules that know libtorrent; the other is ``magnetar.fetch.metai
 
 import errno
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -164,6 +164,7 @@ class LibtorrentTransfer:
             uploaded=status.total_payload_upload,
             peers=status.num_peers,
             seeds=status.num_seeds,
+            mirrored=self.intake.received,
         )
 
     def _has_all_wanted(self, status: Any) -> bool:
@@ -185,6 +186,11 @@ class LibtorrentTransfer:
 
     def pieces(self) -> Sequence[bool]:
         return list(self._handle.status(lt.torrent_handle.query_pieces).pieces)
+
+    def files(self) -> Mapping[str, int]:
+        info = self._handle.torrent_file()
+        done = self._handle.file_progress(lt.torrent_handle.piece_granularity)
+        return {path: done[index] for index, path in payload_paths(info).items()} if info else {}
 
     def peers(self) -> Sequence[tuple[str, int]]:
         return [(host, port) for host, port in (peer.ip for peer in self._handle.get_peer_info())]

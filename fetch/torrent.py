@@ -64,12 +64,21 @@ def magnet_of(metadata: Metadata, *, peers: Sequence[tuple[str, int]] = ()) -> M
 
 def check_same(metadata: Metadata, magnet: Magnet) -> None:
     """Raise ``TorrentError`` unless the metadata is of the torrent that the link names, by every hash in the link."""
-    for asked, found in ((magnet.infohash_v1, metadata.infohash_v1), (magnet.infohash_v2, metadata.infohash_v2)):
-        if asked and asked != found:
-            raise TorrentError(
-                f"the metadata is of torrent {found or 'without such a hash'}, not of {asked}",
-                hint="the link names two different torrents, or the file beside it is of another release",
-            )
+    for asked, found in _mismatches(metadata, magnet):
+        raise TorrentError(
+            f"the metadata is of torrent {found or 'without such a hash'}, not of {asked}",
+            hint="the link names two different torrents, or the file beside it is of another release",
+        )
+
+
+def is_same(metadata: Metadata, magnet: Magnet) -> bool:
+    """Whether the metadata is of the torrent that the link names, by every hash in the link."""
+    return not _mismatches(metadata, magnet)
+
+
+def _mismatches(metadata: Metadata, magnet: Magnet) -> list[tuple[str, str]]:
+    pairs = ((magnet.infohash_v1, metadata.infohash_v1), (magnet.infohash_v2, metadata.infohash_v2))
+    return [(asked, found) for asked, found in pairs if asked and asked != found]
 
 
 def spelled_paths(info: dict[bytes, Any]) -> Iterator[str]:

@@ -291,8 +291,8 @@ def seed(
     serving: Serving,
     folders: Annotated[list[Path], typer.Argument(metavar="PATH...", help="The folders to serve.")],
 ) -> None:
-    """Serve folders, and print their magnet links. A torrent is made where there is none. Ctrl-C ends it."""
-    from magnetar.fetch.seed import seed_all
+    """Serve folders, and print their magnet links: a release of the catalog under its own. Ctrl-C ends it."""
+    from magnetar.pipeline_seed import seed_releases
     from magnetar.render_swarm import draw_seeding, draw_served
 
     screen = open_screen("seed", showing)
@@ -302,7 +302,7 @@ def seed(
 
     def work(emit: "Emit") -> None:
         with screen.board(draw_served) as watch:
-            seed_all(folders, options=serving.options(), listening=listening, watch=watch, emit=emit)
+            seed_releases(folders, serving.options(), listening, watch, emit)
 
     raise typer.Exit(screen.stay(work))
 

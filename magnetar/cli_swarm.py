@@ -46,6 +46,12 @@ class Meeting:
         None
     )
     tracker: Annotated[list[str] | None, swarm("--tracker", metavar="URL", help="One more tracker. Repeatable.")] = None
+    fallback_trackers: Annotated[
+        bool, swarm("--fallback-trackers/--no-fallback-trackers", help="Well-known ones too, unless it is private.")
+    ] = True
+    metadata_timeout: Annotated[float, swarm(parser=parse_duration, metavar="TIME", help="Longest wait for it.")] = (
+        120.0
+    )
     dht: Annotated[bool, swarm("--dht/--no-dht", help="Look for peers in the distributed hash table.")] = True
     dht_node: Annotated[list[str] | None, swarm("--dht-node", metavar="HOST:PORT", help="Begin there. Repeatable.")] = (
         None
@@ -96,12 +102,6 @@ class Fetching(Meeting):
     mirrors: Annotated[bool, payload("--mirrors/--no-mirrors", help="Use the mirrors of the release's manifest.")] = (
         True
     )
-    fallback_trackers: Annotated[
-        bool, swarm("--fallback-trackers/--no-fallback-trackers", help="Well-known ones too, unless it is private.")
-    ] = True
-    metadata_timeout: Annotated[float, swarm(parser=parse_duration, metavar="TIME", help="Longest wait for it.")] = (
-        120.0
-    )
     stall_timeout: Annotated[float, swarm(parser=parse_duration, metavar="TIME", help="Longest wait for payload.")] = (
         300.0
     )
@@ -123,8 +123,6 @@ class Fetching(Meeting):
             adopt=tuple(self.adopt or ()),
             adopt_links=self.adopt_links,
             mirrors=tuple(ReleaseMirror(url, named=True) for url in self.mirror or ()),
-            fallback_trackers=self.fallback_trackers,
-            metadata_timeout=self.metadata_timeout,
             stall_timeout=self.stall_timeout,
             download_limit=self.download_limit,
             upload=self.upload,
@@ -145,6 +143,9 @@ class Serving(Meeting):
         list[Path] | None,
         option("--torrent", metavar="FILE", exists=True, dir_okay=False, help="Serve as this one, if it fits."),
     ] = None
+    new_torrent: Annotated[
+        bool, option("--new-torrent", help="Make one, even for a release of the catalog: a swarm of its own.")
+    ] = False
     seed_ratio: Ratio = None
     seed_time: SeedTime = None
 
@@ -157,6 +158,7 @@ class Serving(Meeting):
             **self._shared(),
             piece_length=self.piece_length,
             torrents=tuple(read_torrent_file(path) for path in self.torrent or ()),
+            new_torrent=self.new_torrent,
             seed_ratio=self.seed_ratio,
             seed_time=self.seed_time,
         )

@@ -38,12 +38,26 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class SwarmSeen:
-    """Who is there: connected peers, how many of them are seeds, nodes of the DHT, bytes sent so far."""
+    """Who is there: connected peers, how many of them are seeds, nodes of the DHT.
+
+    ``uploaded`` and ``downloaded`` are payload bytes so far; ``mirrored`` of those downloaded came from mirrors.
+    """
 
     peers: int
     seeds: int
     dht_nodes: int
     uploaded: int
+    downloaded: int = 0
+    mirrored: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FileSeen:
+    """Where one of several files stands: ``done`` of its ``total`` bytes are here and proven."""
+
+    path: str
+    done: int
+    total: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +85,7 @@ class Remarked:
     text: str
 
 
-Event = Began | Moved | Ended | SwarmSeen | TrackerAnswered | FoundWrong | Remarked
+Event = Began | Moved | Ended | SwarmSeen | FileSeen | TrackerAnswered | FoundWrong | Remarked
 Emit = Callable[[Event], None]
 
 

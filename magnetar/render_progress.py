@@ -10,7 +10,7 @@ from typing import assert_never
 
 from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID
 from rich.text import Text
 
 from magnetar.events import (
@@ -18,6 +18,7 @@ from magnetar.events import (
     Emit,
     Ended,
     Event,
+    FileSeen,
     FoundWrong,
     Moved,
     ProgressStyle,
@@ -30,6 +31,9 @@ from magnetar.render_text import amount, clean, clock, pace
 
 PLAIN_INTERVAL = 10.0
 """Seconds between two lines of one step in a log."""
+MOST_FILES = 8
+"""Bars for single files that are shown at once; as one is full, the next takes its place."""
+NAME_WIDTH = 28
 
 
 @contextmanager
@@ -90,6 +94,8 @@ class PlainProgress:
         self._write = write
         self._now = now
         self._meters: dict[str, Meter] = {}
+        self._files: dict[str, float] = {}
+        self._swarm = ""
         self._lock = threading.Lock()
 
     def __call__(self, event: Event) -> None:
@@ -107,8 +113,13 @@ class PlainProgress:
                 meter = self._meters.pop(step, None)
                 if meter and meter.done:
                     self._write(f"{step}: {meter.conclude(now)}")
+                self._swarm = ""
             case SwarmSeen():
-                pass  # the payload's own line says whether it moves
+                self._swarm = describe(event)
+                for step, meter in self._meters.items():  # though nothing moves: the wait is news
+                    self._tell(step, meter, now)
+            case FileSeen(path, done, total):
+                self._see_file(path, total, now, whole=done == total)
             case TrackerAnswered() | FoundWrong() | Remarked():
                 self._write(describe(event))
             case _:
@@ -119,18 +130,30 @@ class PlainProgress:
         if meter is None:
             return
         meter.done += moved
-        if now - meter.told >= PLAIN_INTERVAL:
-            meter.told = now
-            self._write(f"{step}: {meter.describe(now)}")
+        self._tell(step, meter, now)
+
+    def _tell(self, step: str, meter: Meter, now: float) -> None:
+        if now - meter.told < PLAIN_INTERVAL:
+            return
+        meter.told = now
+        how_far = meter.describe(now) if meter.done else clock(now - meter.began)
+        self._write("; ".join(filter(None, (f"{step}: {how_far}", self._swarm))))
+
+    def _see_file(self, path: str, total: int, now: float, *, whole: bool) -> None:
+        """Name a file that is here now, unless it came so fast that a line for each would fill the log."""
+        began = self._files.setdefault(path, now)
+        if whole and now - began >= PLAIN_INTERVAL:
+            self._write(f"{clean(path)}: all {decimal(total)} here")
 
 
 class LiveProgress:
     """Bars that move, for a terminal."""
 
     def __init__(self, console: Console) -> None:
-        columns = (TextColumn("[bold]{task.description:<9}"), BarColumn(32), _Amount(), _Speed(), _Swarm())
+        columns = (_Name(), BarColumn(32), _Amount(), _Speed(), _Swarm())
         self._progress = Progress(*columns, console=console)
         self._tasks: dict[str, TaskID] = {}
+        self._files: dict[str, TaskID] = {}
 
     def __enter__(self) -> "LiveProgress":
         self._progress.start()
@@ -138,6 +161,15 @@ class LiveProgress:
 
     def __exit__(self, *_exc: object) -> None:
         self._progress.stop()
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that have a bar just now."""
+        return tuple(self._files)
+
+    def refresh(self) -> None:
+        """Draw now, and not at the next tick."""
+        self._progress.refresh()
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -149,16 +181,31 @@ class LiveProgress:
             case Ended(step):
                 self._finish(step)
             case SwarmSeen():
-                for task in self._progress.tasks:
-                    if not task.finished:
-                        self._progress.update(task.id, swarm=describe(event))
+                for task in self._tasks.values():
+                    self._progress.update(task, swarm=describe(event))
+            case FileSeen(path, done, total):
+                self._see_file(path, done, total)
             case TrackerAnswered() | FoundWrong() | Remarked():
                 self._progress.console.print(Text(describe(event)))
             case _:
                 assert_never(event)
 
+    def _see_file(self, path: str, done: int, total: int) -> None:
+        """A bar for a file while it is coming, and for no more files than fit below each other."""
+        if done == total:
+            if path in self._files:
+                self._progress.remove_task(self._files.pop(path))
+        elif path in self._files:
+            self._progress.update(self._files[path], completed=done)
+        elif len(self._files) < MOST_FILES:
+            self._files[path] = self._progress.add_task(
+                path, total=total, completed=done, unit="B", swarm="", file=True
+            )
+
     def _finish(self, step: str) -> None:
         """Fill the bar, whatever its total was thought to be; a step that moved nothing leaves none."""
+        while self._files:
+            self._progress.remove_task(self._files.popitem()[1])
         task = self._tasks.pop(step, None)
         if task is None:
             return
@@ -167,6 +214,14 @@ class LiveProgress:
             self._progress.update(task, total=done, completed=done, swarm="")
         else:
             self._progress.remove_task(task)
+
+
+class _Name(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        if not task.fields.get("file"):
+            return Text(f"{task.description:<9}", style="bold")
+        name = clean(task.description)
+        return Text("  " + (name if len(name) <= NAME_WIDTH else "…" + name[1 - NAME_WIDTH :]), style="dim")
 
 
 class _Amount(ProgressColumn):
@@ -194,9 +249,10 @@ class _Swarm(ProgressColumn):
 def describe(event: SwarmSeen | TrackerAnswered | FoundWrong | Remarked) -> str:
     """One line that says what happened."""
     match event:
-        case SwarmSeen(peers, seeds, nodes, uploaded):
+        case SwarmSeen(peers, seeds, nodes, uploaded, downloaded, mirrored):
             dht = f", {nodes} DHT nodes" if nodes else ""
-            return f"{peers} peers ({seeds} seeds){dht}, {decimal(uploaded)} sent"
+            share = f", {100 * mirrored // max(downloaded, 1)} % from mirrors" if mirrored else ""
+            return f"{peers} peers ({seeds} seeds){dht}, {decimal(uploaded)} sent{share}"
         case TrackerAnswered(url, peers, error):
             return f"tracker {clean(url)}: {clean(error) if error else f'{peers} peers'}"
         case FoundWrong(kind, subject, detail):

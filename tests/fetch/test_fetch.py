@@ -7,7 +7,7 @@ import libtorrent as lt
 import pytest
 
 from magnetar.errors import FolderLocked, MetadataTimeout, Stalled, TorrentError, UsageError
-from magnetar.events import Began, Ended, Event, Moved, Remarked, SwarmSeen, TrackerAnswered
+from magnetar.events import Began, Ended, Event, FileSeen, Moved, Remarked, SwarmSeen, TrackerAnswered
 from magnetar.fetch.download import fetch
 from magnetar.fetch.magnet import Magnet, parse_magnet
 from magnetar.fetch.metainfo import create_torrent
@@ -34,6 +34,20 @@ def test_a_link_brings_every_byte_and_says_how_many(
     assert [event.step for event in events if isinstance(event, Ended)] == ["metadata", "download"]
     origin = Origin("mixtral-tiny", fetched.metadata.infohash_v1, fetched.metadata.infohash_v2, complete=True)
     assert read_origin(fetched.folder) == origin
+
+
+def test_how_far_each_file_is_is_told_while_it_comes(tmp_path: Path) -> None:
+    release = write_release(tmp_path / "published" / "two", {"a": 3_000_000, "b": 1_000_000, "left": 90_000})
+    events: list[Event] = []
+    with serve(release, piece_length=65536, upload_limit=1_500_000) as seeding:
+        fetch(seeding.magnet, tmp_path / "new", options=replace(NEARBY, exclude=("left",)), emit=events.append)
+    seen = [event for event in events if isinstance(event, FileSeen)]
+    for path, size in (("a", 3_000_000), ("b", 1_000_000)):
+        counts = [event.done for event in seen if (event.path, event.total) == (path, size)]
+        assert counts == sorted(set(counts))
+        assert counts[-1] == size
+    assert {event.path for event in seen} == {"a", "b"}
+    assert any(event.done < event.total for event in seen)
 
 
 def test_a_torrent_file_does_as_well_as_a_link(tmp_path: Path, published: Seeding, payload: dict[str, bytes]) -> None:

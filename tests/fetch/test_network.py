@@ -178,7 +178,9 @@ def test_an_interface_is_used_alone_or_not_at_all(
     port = free_port()
     chosen = settings_of(Network(interface="lo", port=port))
     assert (chosen["outgoing_interfaces"], chosen["listen_interfaces"]) == ("lo", f"lo:{port}")
-    with serve(release, loopback=False, dht=False, interface="127.0.0.1", port=port) as seeding:
+    with serve(
+        release, loopback=False, fallback_trackers=False, dht=False, interface="127.0.0.1", port=port
+    ) as seeding:
         assert seeding.port == port
         magnet = replace(seeding.magnet, peers=(("127.0.0.1", port),))
         fetched = fetch(magnet, tmp_path / "new", options=replace(HERE, interface="127.0.0.1", listen=""))

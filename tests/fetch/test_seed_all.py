@@ -2,10 +2,11 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from magnetar.errors import UsageError, WrongBytesError
+from magnetar.errors import MetadataTimeout, UsageError, WrongBytesError
 from magnetar.events import Event, FoundWrong, Remarked, SwarmSeen
 from magnetar.fetch.download import Fetched, fetch
 from magnetar.fetch.goal import Goal
@@ -13,6 +14,7 @@ from magnetar.fetch.magnet import Magnet
 from magnetar.fetch.metainfo import create_torrent, read_torrent
 from magnetar.fetch.options import SeedOptions
 from magnetar.fetch.seed import Seeding, Served, seed, seed_all
+from magnetar.fetch.torrent import magnet_of
 from tests.fetch.neighbours import free_port
 from tests.fetch.world import NEARBY, V1, contents, publish, serve, write_release
 
@@ -141,6 +143,48 @@ def test_a_folder_that_is_not_the_offered_torrent_gets_one_of_its_own_and_that_i
         emit=events.append,
     )
     assert any(isinstance(event, Remarked) and "not served as stranger" in event.text for event in events)
+
+
+def test_a_release_that_is_known_is_served_in_its_own_swarm_with_metadata_from_there(tmp_path: Path) -> None:
+    published = write_release(tmp_path / "published" / "official-name", {"x": 70_000, "y": 3})
+    publish(published, V1)
+    mine = write_release(tmp_path / "my-copy", {"x": 70_000, "y": 3})
+    with serve(published) as first, serve(mine, link_of=lambda _folder: first.magnet) as seeding:
+        assert seeding.metadata.infohash == first.metadata.infohash
+        fetched = fetch(replace(first.magnet, peers=seeding.magnet.peers), tmp_path / "new", options=NEARBY)
+    assert contents(fetched.folder) == contents(published)
+    with serve(mine) as again:  # what came from the swarm is kept
+        assert again.metadata.infohash == first.metadata.infohash
+
+
+def test_a_known_release_whose_swarm_is_silent_is_refused_rather_than_given_a_swarm_of_its_own(tmp_path: Path) -> None:
+    mine = write_release(tmp_path / "mine", {"x": 70_000})
+    known = Magnet("1" * 40, name="official-name", peers=(("127.0.0.1", free_port()),))
+
+    def begin(**options: Any) -> list[Seeding]:
+        seen: list[Seeding] = []
+        chosen = replace(LOOPBACK, metadata_timeout=1, **options)
+        seed_all([mine], options=chosen, listening=seen.append, link_of=lambda _folder: known, stop=lambda: True)
+        return seen
+
+    with pytest.raises(MetadataTimeout) as refused:
+        begin()
+    assert "--new-torrent" in refused.value.hint
+    assert begin(new_torrent=True)[0].metadata.infohash != known.infohash
+
+
+def test_a_known_release_that_we_made_ourselves_needs_nobody_to_ask(tmp_path: Path, release: Path) -> None:
+    known = magnet_of(read_torrent(create_torrent(release)))
+    with serve(release, link_of=lambda _folder: known) as seeding:
+        assert seeding.metadata.infohash == known.infohash
+
+
+def test_bytes_that_are_not_those_of_the_known_release_are_not_served_as_it(tmp_path: Path) -> None:
+    published = write_release(tmp_path / "published" / "official-name", {"x": 70_000}, seed=9)
+    publish(published, V1)
+    mine = write_release(tmp_path / "mine", {"x": 70_000})
+    with serve(published) as first, serve(mine, link_of=lambda _folder: first.magnet) as seeding:
+        assert seeding.metadata.infohash != first.metadata.infohash
 
 
 def test_whoever_fetched_may_stay_and_serve_the_next(tmp_path: Path, release: Path) -> None:

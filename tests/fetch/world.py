@@ -9,7 +9,8 @@ from pathlib import Path
 import libtorrent as lt
 
 from magnetar.fetch.options import FetchOptions, SeedOptions
-from magnetar.fetch.seed import Seeding, seed
+from magnetar.fetch.seed import Seeding, seed_all
+from magnetar.fetch.seed_torrent import LinkOf, unknown
 from magnetar.files import STATE_FOLDER
 
 NEARBY = FetchOptions(loopback=True, metadata_timeout=20, stall_timeout=20)
@@ -68,7 +69,7 @@ def flip_byte(path: Path, place: int) -> None:
 
 
 @contextmanager
-def serve(folder: Path, **options: object) -> Iterator[Seeding]:
+def serve(folder: Path, *, link_of: LinkOf = unknown, **options: object) -> Iterator[Seeding]:
     """Seed ``folder`` from a thread until the block ends."""
     listening, stop = threading.Event(), threading.Event()
     seen: list[Seeding] = []
@@ -81,7 +82,7 @@ def serve(folder: Path, **options: object) -> Iterator[Seeding]:
     def work() -> None:
         try:
             chosen = SeedOptions(**{"loopback": True, **options})  # type: ignore[arg-type]
-            seed(folder, options=chosen, listening=told, stop=stop.is_set)
+            seed_all([folder], options=chosen, listening=told, link_of=link_of, stop=stop.is_set)
         except BaseException as error:  # handed on to the test's own thread
             failed.append(error)
             listening.set()

@@ -16,6 +16,7 @@ from magnetar.events import (
     Emit,
     Ended,
     Event,
+    FileSeen,
     FoundWrong,
     Moved,
     ProgressStyle,
@@ -25,7 +26,7 @@ from magnetar.events import (
 )
 from magnetar.manifests.digests import Digest
 from magnetar.render import Screen, Terminated, plain
-from magnetar.render_progress import LiveProgress, PlainProgress, watch
+from magnetar.render_progress import MOST_FILES, LiveProgress, PlainProgress, watch
 from magnetar.render_text import amount, clean, clock, count
 
 
@@ -122,6 +123,56 @@ def test_plain_progress_tells_bad_news_at_once_and_the_rest_at_intervals() -> No
         "payload: 500 bytes of 1.0 kB (50 %), 45 bytes/s, 11 s left",
         "payload: 600 bytes in 20 s, 30 bytes/s",
     ]
+
+
+def test_plain_progress_says_who_is_there_while_nothing_moves() -> None:
+    lines: list[str] = []
+    times = iter([0.0, 5.0, 10.0, 12.0, 20.0])
+    emit = PlainProgress(lines.append, lambda: next(times))
+    emit(Began("metadata", None))
+    for nodes in (0, 7, 8, 9):
+        emit(SwarmSeen(0, 0, nodes, 0))
+    assert lines == [
+        "metadata: 10 s; 0 peers (0 seeds), 7 DHT nodes, 0 bytes sent",
+        "metadata: 20 s; 0 peers (0 seeds), 9 DHT nodes, 0 bytes sent",
+    ]
+
+
+def test_plain_progress_tells_the_mirrors_share_and_names_files_that_took_a_while() -> None:
+    lines: list[str] = []
+    times = iter([0.0, 0.0, 1.0, 1.0, 2.0, 10.0, 12.0])
+    emit = PlainProgress(lines.append, lambda: next(times))
+    emit(Began("download", 1000))
+    emit(FileSeen("large", 10, 900))
+    emit(FileSeen("small", 10, 100))
+    emit(FileSeen("small", 100, 100))
+    emit(SwarmSeen(2, 1, 0, 0, downloaded=200, mirrored=50))
+    emit(Moved("download", 500))
+    emit(FileSeen("large", 900, 900))
+    assert lines == [
+        "download: 500 bytes of 1.0 kB (50 %), 50 bytes/s, 10 s left; 2 peers (1 seeds), 0 bytes sent, "
+        "25 % from mirrors",
+        "large: all 900 bytes here",
+    ]
+
+
+def test_live_progress_has_bars_for_the_files_that_are_coming_and_for_no_more_than_fit() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    with LiveProgress(console) as emit:
+        emit(Began("download", 10_000))
+        emit(SwarmSeen(3, 1, 200, 5, downloaded=100, mirrored=30))
+        for number in range(MOST_FILES + 5):
+            emit(FileSeen(f"[b]shard\x1b-{number}", 1, 100))
+        emit(FileSeen("[b]shard\x1b-0", 100, 100))
+        emit(FileSeen("late", 1, 100))
+        assert emit.files == (*(f"[b]shard\x1b-{number}" for number in range(1, MOST_FILES)), "late")
+        emit(Moved("download", 10))
+        emit.refresh()
+        shown = console.file.getvalue()  # type: ignore[attr-defined]
+        emit(Ended("download"))
+        assert emit.files == ()
+    assert "30 % from mirrors" in shown
+    assert "[b]shard\\x1b-1" in shown
 
 
 def test_live_progress_takes_every_event_and_ends_each_bar() -> None:
