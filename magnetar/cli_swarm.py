@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from magnetar.cli_options import option, parse_amount
+from magnetar.errors import MagnetarError, UsageError
 
 if TYPE_CHECKING:
     from magnetar.fetch.options import FetchOptions, SeedOptions
@@ -30,6 +31,15 @@ def parse_duration(given: str | float) -> float:
     if not 0 < seconds < 1e9:
         raise typer.BadParameter(f"{text!r} is not a duration like 90s, 15m, 12h or 2d")
     return seconds
+
+
+def _parse_peer(text: str) -> tuple[str, int]:
+    from magnetar.fetch.magnet import parse_peer
+
+    try:
+        return parse_peer(text)
+    except MagnetarError as error:
+        raise UsageError(f"--peer: {error.message}", hint=error.hint) from error
 
 
 Ratio = Annotated[float | None, after("--seed-ratio", min=0.0, help="Seed until so many times its size is sent.")]
@@ -72,12 +82,10 @@ class Meeting:
 
     def _shared(self) -> dict[str, Any]:
         """The fields under the names that ``SwarmOptions`` has for them."""
-        from magnetar.fetch.magnet import parse_peer
-
         same = {field.name: getattr(self, field.name) for field in fields(Meeting)}
         lists = {"peer": "peers", "tracker": "trackers", "dht_node": "dht_nodes"}
         given = {plural: tuple(same.pop(singular) or ()) for singular, plural in lists.items()}
-        return {**same, **given, "peers": tuple(map(parse_peer, given["peers"]))}
+        return {**same, **given, "peers": tuple(map(_parse_peer, given["peers"]))}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import assert_never
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.filesize import decimal
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID
 from rich.text import Text
@@ -27,13 +27,13 @@ from magnetar.events import (
     TrackerAnswered,
     ignore,
 )
-from magnetar.render_text import amount, clean, clock, pace
+from magnetar.render_text import amount, clean, clock, pace, several
 
 PLAIN_INTERVAL = 10.0
 """Seconds between two lines of one step in a log."""
 MOST_FILES = 8
 """Bars for single files that are shown at once; as one is full, the next takes its place."""
-NAME_WIDTH = 28
+NAME_WIDTH = 20
 
 
 @contextmanager
@@ -146,12 +146,25 @@ class PlainProgress:
             self._write(f"{clean(path)}: all {decimal(total)} here")
 
 
+class _Bars(Progress):
+    """A bar for each task, and below them a line that says who is there."""
+
+    def __init__(self, console: Console) -> None:
+        self.swarm = ""
+        wide = console.width >= 100
+        super().__init__(_Name(), BarColumn(28 if wide else 14), _Amount(), _Speed(), console=console)
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        if self.swarm:
+            yield Text(self.swarm, style="dim", no_wrap=True, overflow="ellipsis")
+
+
 class LiveProgress:
     """Bars that move, for a terminal."""
 
     def __init__(self, console: Console) -> None:
-        columns = (_Name(), BarColumn(32), _Amount(), _Speed(), _Swarm())
-        self._progress = Progress(*columns, console=console)
+        self._progress = _Bars(console)
         self._tasks: dict[str, TaskID] = {}
         self._files: dict[str, TaskID] = {}
 
@@ -160,6 +173,7 @@ class LiveProgress:
         return self
 
     def __exit__(self, *_exc: object) -> None:
+        self._drop_files()
         self._progress.stop()
 
     @property
@@ -174,15 +188,14 @@ class LiveProgress:
     def __call__(self, event: Event) -> None:
         match event:
             case Began(step, total, unit):
-                self._tasks[step] = self._progress.add_task(step, total=total, unit=unit, swarm="")
+                self._tasks[step] = self._progress.add_task(step, total=total, unit=unit)
             case Moved(step, moved):
                 if step in self._tasks:
                     self._progress.advance(self._tasks[step], moved)
             case Ended(step):
                 self._finish(step)
             case SwarmSeen():
-                for task in self._tasks.values():
-                    self._progress.update(task, swarm=describe(event))
+                self._progress.swarm = describe(event) if self._tasks else ""
             case FileSeen(path, done, total):
                 self._see_file(path, done, total)
             case TrackerAnswered() | FoundWrong() | Remarked():
@@ -198,20 +211,22 @@ class LiveProgress:
         elif path in self._files:
             self._progress.update(self._files[path], completed=done)
         elif len(self._files) < MOST_FILES:
-            self._files[path] = self._progress.add_task(
-                path, total=total, completed=done, unit="B", swarm="", file=True
-            )
+            self._files[path] = self._progress.add_task(path, total=total, completed=done, unit="B", file=True)
+
+    def _drop_files(self) -> None:
+        while self._files:
+            self._progress.remove_task(self._files.popitem()[1])
 
     def _finish(self, step: str) -> None:
         """Fill the bar, whatever its total was thought to be; a step that moved nothing leaves none."""
-        while self._files:
-            self._progress.remove_task(self._files.popitem()[1])
+        self._drop_files()
+        self._progress.swarm = ""
         task = self._tasks.pop(step, None)
         if task is None:
             return
         done = self._progress.tasks[self._progress.task_ids.index(task)].completed
         if done:
-            self._progress.update(task, total=done, completed=done, swarm="")
+            self._progress.update(task, total=done, completed=done)
         else:
             self._progress.remove_task(task)
 
@@ -241,20 +256,15 @@ class _Speed(ProgressColumn):
         return Text(words, style="cyan")
 
 
-class _Swarm(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(str(task.fields["swarm"]), style="dim")
-
-
 def describe(event: SwarmSeen | TrackerAnswered | FoundWrong | Remarked) -> str:
     """One line that says what happened."""
     match event:
         case SwarmSeen(peers, seeds, nodes, uploaded, downloaded, mirrored):
-            dht = f", {nodes} DHT nodes" if nodes else ""
-            share = f", {100 * mirrored // max(downloaded, 1)} % from mirrors" if mirrored else ""
-            return f"{peers} peers ({seeds} seeds){dht}, {decimal(uploaded)} sent{share}"
+            dht = f", {several(nodes, 'DHT node')}" if nodes else ""
+            share = f"{100 * mirrored // max(downloaded, 1)} % from mirrors, " if mirrored else ""
+            return f"{share}{several(peers, 'peer')} ({several(seeds, 'seed')}){dht}, {decimal(uploaded)} sent"
         case TrackerAnswered(url, peers, error):
-            return f"tracker {clean(url)}: {clean(error) if error else f'{peers} peers'}"
+            return f"tracker {clean(url)}: {clean(error) if error else several(peers, 'peer')}"
         case FoundWrong(kind, subject, detail):
             return f"{kind}: {clean(subject)}: {clean(detail)}"
         case Remarked(text):

@@ -8,7 +8,7 @@ from rich.filesize import decimal
 from rich.text import Text
 
 from magnetar.render_shapes import BAD, GOOD, new_table, note, verdict
-from magnetar.render_text import clean, clock, pace
+from magnetar.render_text import clean, clock, pace, several
 
 if TYPE_CHECKING:
     from magnetar.fetch.download import Fetched
@@ -40,7 +40,7 @@ def draw_fetch_plan(plan: "FetchPlan") -> RenderableType:
         table.add_row(Text(clean(file.path)), decimal(file.size), remark)
     lines = [
         note(f"into {plan.folder}: {decimal(plan.missing)} to come, {decimal(plan.free)} free"),
-        note(f"{plan.peers} peers, {plan.seeds} of them seeds. {plan.seen}"),
+        note(f"{several(plan.peers, 'peer')}, {several(plan.seeds, 'seed')}. Seen: {plan.seen}"),
         *(note(f"healed: {healed}") for healed in plan.healed),
     ]
     if plan.obstacles:

@@ -17,6 +17,11 @@ def amount(count: int, unit: str) -> str:
     return decimal(count) if unit == "B" else f"{count:,} {unit}"
 
 
+def several(number: int, noun: str) -> str:
+    """``1 peer``, ``12 peers``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def pace(count: float, seconds: float, unit: str) -> str:
     """``63.0 MB/s``; slow steps get a digit more: ``1.3 layers/s``."""
     rate = count / max(seconds, 1e-3)

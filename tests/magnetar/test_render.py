@@ -150,8 +150,8 @@ def test_plain_progress_tells_the_mirrors_share_and_names_files_that_took_a_whil
     emit(Moved("download", 500))
     emit(FileSeen("large", 900, 900))
     assert lines == [
-        "download: 500 bytes of 1.0 kB (50 %), 50 bytes/s, 10 s left; 2 peers (1 seeds), 0 bytes sent, "
-        "25 % from mirrors",
+        "download: 500 bytes of 1.0 kB (50 %), 50 bytes/s, 10 s left; 25 % from mirrors, 2 peers (1 seed), "
+        "0 bytes sent",
         "large: all 900 bytes here",
     ]
 
