@@ -11,7 +11,7 @@ from magnetar.cli_options import ManifestChoice, Showing, finish, gathers, optio
 app = typer.Typer(help="Say what a release is: create, show, check, pin, export manifests.", rich_markup_mode="rich")
 
 Algorithms = Annotated[
-    list[str], option("--algorithm", "-a", metavar="NAME", help="md5, sha1, sha256 or blake3. Repeatable.")
+    list[str], option("--algorithm", "-a", metavar="NAME", help="md5, sha1, sha256, blake3 or bep52. Repeatable.")
 ]
 Output = Annotated[Path | None, option("--output", "-o", help="Write there, not to stdout.", dir_okay=False)]
 Named = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A release of the catalog, or a manifest.")]

@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import Protocol, Self
 
 from magnetar.errors import DiskError, MalformedError
+from magnetar.manifests.merkle import MerkleHasher
 
-HEX_LENGTHS = {"md5": 32, "sha1": 40, "sha256": 64, "blake3": 64}
-"""The algorithms that a manifest may name, with the length of their lower-case hex."""
+HEX_LENGTHS = {"md5": 32, "sha1": 40, "sha256": 64, "blake3": 64, "bep52": 64}
+"""The algorithms that a manifest may name, with the length of their lower-case hex.
+
+``bep52`` is the root that a version 2 torrent has for the file: SHA-256 over a tree of blocks of 16 KiB.
+"""
 
 WEAK = frozenset({"md5", "sha1"})
 """Collisions of these are cheap to make, so alone they prove little against an attacker."""
@@ -58,6 +62,8 @@ class Hasher(Protocol):
 
 def new_hasher(algorithm: str) -> Hasher:
     """A hasher for one of ``HEX_LENGTHS``. BLAKE3 uses every core by itself."""
+    if algorithm == "bep52":
+        return MerkleHasher()
     if algorithm != "blake3":
         return hashlib.new(algorithm, usedforsecurity=False)
     from blake3 import blake3

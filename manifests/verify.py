@@ -12,7 +12,7 @@ from magnetar.errors import DiskError, UsageError
 from magnetar.events import Began, Emit, Ended, FoundWrong, Moved, ignore
 from magnetar.manifests.choice import Choice, Trust
 from magnetar.manifests.diagnosis import name_precisely
-from magnetar.manifests.digests import Digest, digest_file
+from magnetar.manifests.digests import HEX_LENGTHS, WEAK, Digest, digest_file
 from magnetar.manifests.folder import payload_paths
 from magnetar.manifests.report import PIECES, FileResult, Finding, Kind, PieceCheck, Report, Verdict
 from magnetar.manifests.schema import ReleaseFile
@@ -173,6 +173,6 @@ def _size_on_disk(path: Path) -> int:
 
 def _trust(choice: Choice, results: tuple[FileResult, ...]) -> Trust:
     """Weak where a file rests on nothing but MD5 or SHA-1, the pieces of a v1 torrent included."""
-    strong = {"sha256", "blake3"} | ({PIECES} if choice.manifest.infohash_v2 else set())
+    strong = (HEX_LENGTHS.keys() - WEAK) | ({PIECES} if choice.manifest.infohash_v2 else set())
     rests = [set(result.checked_by) for result in results if result.verdict is Verdict.GOOD]
     return Trust.WEAK if any(not algorithms & strong for algorithms in rests) else choice.trust

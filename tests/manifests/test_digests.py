@@ -7,15 +7,37 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from magnetar.errors import DiskError, MalformedError
-from magnetar.manifests.digests import CHUNK, HEX_LENGTHS, Digest, digest_file
+from magnetar.manifests.digests import CHUNK, HEX_LENGTHS, Digest, digest_file, new_hasher
+from magnetar.manifests.merkle import BLOCK, MerkleHasher
 
 
 @given(st.sampled_from(sorted(HEX_LENGTHS)), st.binary(max_size=50))
 def test_a_digest_comes_back_from_its_text(algorithm: str, data: bytes) -> None:
-    value = blake3(data) if algorithm == "blake3" else hashlib.new(algorithm, data)
-    digest = Digest(algorithm, value.hexdigest())
+    hasher = new_hasher(algorithm)
+    hasher.update(memoryview(data))
+    digest = Digest(algorithm, hasher.hexdigest())
     assert Digest.parse(str(digest)) == digest
     assert digest.weak == (algorithm in ("md5", "sha1"))
+
+
+def plain_root(data: bytes) -> str:
+    """BEP 52 as its text has it: all leaves side by side, then level by level."""
+    level = [hashlib.sha256(data[start : start + BLOCK]).digest() for start in range(0, len(data), BLOCK)]
+    level += [bytes(32)] * ((1 << (len(level) - 1).bit_length()) - len(level))
+    while len(level) > 1:
+        level = [hashlib.sha256(one + other).digest() for one, other in zip(level[::2], level[1::2], strict=True)]
+    return level[0].hex()
+
+
+@given(st.integers(1, 9 * BLOCK), st.lists(st.integers(0, 3 * BLOCK), max_size=8))
+def test_the_root_of_a_file_is_that_of_bep_52_however_its_bytes_come(size: int, cuts: list[int]) -> None:
+    data = (b"magnetar" * (size // 8 + 1))[:size]
+    hasher, start = MerkleHasher(), 0
+    for cut in cuts:
+        hasher.update(memoryview(data)[start : start + cut])
+        start += cut
+    hasher.update(data[start:])
+    assert hasher.hexdigest() == plain_root(data)
 
 
 @given(st.text(max_size=80))
