@@ -1,4 +1,4 @@
-"""A torrent's metadata, in and out: reading ``.torrent`` bytes, and making them from a folder.
+"""A torrent's metadata: reading ``.torrent`` bytes, and writing them.
 
 One of the two modules that know libtorrent; the other is ``magnetar.fetch.swarm``.
 """
@@ -12,8 +12,7 @@ from typing import Any
 
 import libtorrent
 
-from magnetar.errors import DiskError, MalformedError, TorrentError, UsageError
-from magnetar.events import Began, Emit, Ended, Moved, ignore
+from magnetar.errors import DiskError, TorrentError, UsageError
 from magnetar.fetch.digests import FileDigests, PieceDigest
 from magnetar.fetch.healing import is_tracker_url, is_web_url
 from magnetar.fetch.magnet import MOST_TRACKERS
@@ -21,14 +20,11 @@ from magnetar.fetch.merkle import BLOCK
 from magnetar.fetch.torrent import Metadata, TorrentFile, check_name, check_paths, spelled_paths
 from magnetar.files import disk_failure
 from magnetar.manifests.digests import Digest, new_hasher
-from magnetar.manifests.paths import FORBIDDEN_PARTS
 
 LARGEST_TORRENT = 32 << 20
 """Bytes. libtorrent's own limit for metadata that comes over the wire is 30 MiB; a 300 GB release needs about 2 MB."""
 
 lt: Any = libtorrent  # its stubs are partly wrong
-
-PIECE_LENGTHS = frozenset(1 << power for power in range(14, 28))
 
 _LIMITS = {"max_pieces": 0x200000, "max_decode_depth": 100, "max_decode_tokens": 3_000_000}
 _PAD, _SYMLINK = 1, 8  # file_flags
@@ -202,64 +198,6 @@ def bare_torrent(info_section: bytes, trackers: Sequence[str]) -> bytes:
     return b"d" + announce + b"4:info" + info_section + b"e"
 
 
-def create_torrent(
-    folder: Path, *, trackers: Sequence[str] = (), piece_length: int | None = None, emit: Emit = ignore
-) -> bytes:
-    """The ``.torrent`` of a folder: hybrid (BEP 52), and the same bytes for the same files, whenever it is made.
-
-    ``.magnetar`` and ``.git`` are left out. ``piece_length`` is a power of two from 16 KiB to 128 MiB; None leaves the
-    choice to libtorrent. Raises ``UsageError`` for an empty folder or a symbolic link, ``DiskError``.
-    """
-    if piece_length is not None and piece_length not in PIECE_LENGTHS:
-        raise UsageError(f"{piece_length} bytes: a piece length is a power of two from 16 KiB to 128 MiB")
-    folder = folder.resolve()
-    files = list(_payload(folder))
-    if not files:
-        raise UsageError(f"{folder}: holds no files to publish")
-    try:
-        check_paths([folder.name, *(str(path) for path, _ in files)])
-    except MalformedError as error:
-        raise UsageError(f"{folder}: cannot be published: {error.message}", hint="rename it first") from error
-    with foreign_errors(f"{folder}: cannot be published", error=DiskError):
-        entries = [lt.create_file_entry(f"{folder.name}/{path}", size) for path, size in files]
-        draft = lt.create_torrent(entries, piece_length or 0)
-        draft.set_creation_date(0)
-        for tier, url in enumerate(trackers):
-            draft.add_tracker(url, tier)
-        _hash_pieces(draft, folder.parent, sum(size for _, size in files), emit)
-        made = draft.generate()
-    made.pop(b"creation date", None)
+def encode(made: dict[bytes, Any]) -> bytes:
+    """Bencode a dictionary, its keys in order at every depth (BEP 3)."""
     return bytes(lt.bencode(made))
-
-
-def _hash_pieces(draft: Any, parent: Path, total: int, emit: Emit) -> None:
-    # The callback is what lets go of the interpreter's lock, so that Ctrl-C works while gigabytes are hashed.
-    emit(Began("hash", total))
-    length = draft.piece_length()
-    left = total
-
-    def moved(_piece: int) -> None:
-        nonlocal left
-        step = min(length, left)  # padding has no part in what the user sees
-        left -= step
-        emit(Moved("hash", step))
-
-    lt.set_piece_hashes(draft, str(parent), moved)
-    emit(Moved("hash", left))
-    emit(Ended("hash"))
-
-
-def _payload(folder: Path) -> Iterator[tuple[PurePosixPath, int]]:
-    """Every file to publish, as its path below the folder and its size, in a fixed order."""
-    found = []
-    for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder)
-        if relative.parts[0].lower() in FORBIDDEN_PARTS:
-            continue
-        if path.is_symlink():
-            raise UsageError(f"{path}: is a symbolic link", hint="publish a folder that holds the files themselves")
-        if path.is_file():
-            found.append((PurePosixPath(relative.as_posix()), path.stat().st_size))
-        elif not path.is_dir():
-            raise UsageError(f"{path}: is neither a file nor a folder")
-    yield from found

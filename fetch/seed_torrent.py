@@ -9,9 +9,10 @@ from pathlib import Path
 from magnetar.errors import MetadataTimeout, WrongBytesError
 from magnetar.events import Emit, Remarked
 from magnetar.fetch.checking import Checked, check_pieces
+from magnetar.fetch.creation import TorrentWish, create_torrent
 from magnetar.fetch.discovery import find_metadata, reachable
 from magnetar.fetch.magnet import Magnet
-from magnetar.fetch.metainfo import create_torrent, read_torrent
+from magnetar.fetch.metainfo import read_torrent
 from magnetar.fetch.options import SeedOptions
 from magnetar.fetch.protocol import Swarm
 from magnetar.fetch.state import read_kept_torrent
@@ -80,7 +81,8 @@ def _somebody_can_be_asked(link: Magnet, options: SeedOptions) -> bool:
 
 
 def _new_torrent(folder: Path, options: SeedOptions, emit: Emit) -> bytes:
-    return create_torrent(folder, trackers=options.trackers, piece_length=options.piece_length, emit=emit)
+    wish = TorrentWish(piece_length=options.piece_length, trackers=options.trackers)
+    return create_torrent(folder, wish, emit=emit)
 
 
 def _as_offered(folder: Path, torrent: bytes, emit: Emit) -> tuple[bytes, bytes] | None:

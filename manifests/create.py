@@ -1,15 +1,13 @@
 """Writing manifests: from a folder, or from one manifest and what a verified download adds to it."""
 
-import os
-from collections.abc import Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from magnetar.errors import ManifestError, UsageError
 from magnetar.events import Began, Emit, Ended, Moved, ignore
-from magnetar.manifests.digests import HEX_LENGTHS, Digest, digest_file
+from magnetar.manifests.digests import HEX_LENGTHS, Digest, Feed, digest_files
 from magnetar.manifests.folder import payload_paths
 from magnetar.manifests.report import Report, Verdict
 from magnetar.manifests.schema import FORMAT, Manifest, ReleaseFile, parse_manifest
@@ -19,9 +17,15 @@ ALGORITHMS = ("sha256", "blake3")
 """What a new manifest holds: the digest that everybody can check, and the one that is checked fastest."""
 
 
-def list_files(folder: Path, algorithms: Sequence[str] = ALGORITHMS, emit: Emit = ignore) -> tuple[ReleaseFile, ...]:
+def list_files(
+    folder: Path,
+    algorithms: Sequence[str] = ALGORITHMS,
+    emit: Emit = ignore,
+    fed: Callable[[str], Collection[Feed]] = lambda _path: (),
+) -> tuple[ReleaseFile, ...]:
     """Every file of a folder with its size and digests, in the order of paths; hidden state folders are left out.
 
+    ``fed`` gives what else is told the bytes of the file at a path, in the same read.
     Raises ``UsageError`` for an unknown algorithm, a link, or a folder without files; ``MalformedError`` for a name
     that no manifest may hold; ``DiskError``.
     """
@@ -35,8 +39,11 @@ def list_files(folder: Path, algorithms: Sequence[str] = ALGORITHMS, emit: Emit 
         if (folder / path).is_symlink() or not (folder / path).is_file():
             raise UsageError(f"{folder / path}: is no regular file, and a manifest lists nothing else")
     emit(Began(STEP, sum((folder / path).stat().st_size for path in paths)))
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        files = tuple(pool.map(lambda path: _describe(folder, path, algorithms, emit), paths))
+    digests = digest_files(folder, paths, algorithms, lambda count: emit(Moved(STEP, count)), fed)
+    files = tuple(
+        ReleaseFile(path=path, size=(folder / path).stat().st_size, digests=found)
+        for path, found in zip(paths, digests, strict=True)
+    )
     emit(Ended(STEP))
     return files
 
@@ -46,7 +53,11 @@ def create_manifest(folder: Path, facts: dict[str, Any], algorithms: Sequence[st
 
     Raises ``ManifestError`` if a fact is not one, and what ``list_files`` raises.
     """
-    files = list_files(folder, algorithms, emit)
+    return state(folder, list_files(folder, algorithms, emit), facts)
+
+
+def state(folder: Path, files: tuple[ReleaseFile, ...], facts: dict[str, Any]) -> Manifest:
+    """The manifest that says ``files`` and ``facts`` of ``folder``. Raises ``ManifestError`` if a fact is not one."""
     return checked(Manifest.model_construct(format=FORMAT, files=files, **facts), str(folder))
 
 
@@ -111,11 +122,6 @@ def _plain(value: Any) -> Any:
         table = {key: _plain(inner) for key, inner in value if inner is not None and inner != ()}
         return {key: inner for key, inner in table.items() if inner != {}}
     return value
-
-
-def _describe(folder: Path, path: str, algorithms: Collection[str], emit: Emit) -> ReleaseFile:
-    digests = digest_file(folder / path, algorithms, lambda count: emit(Moved(STEP, count)))
-    return ReleaseFile(path=path, size=(folder / path).stat().st_size, digests=digests)
 
 
 def _add(file: ReleaseFile, found: ReleaseFile, algorithms: Sequence[str]) -> ReleaseFile:

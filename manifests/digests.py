@@ -1,8 +1,10 @@
 """Digests as values, and the one read of a file that computes several of them."""
 
 import hashlib
+import os
 import re
-from collections.abc import Callable, Collection, Iterator
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,10 +54,14 @@ class Digest:
         return self.algorithm in WEAK
 
 
-class Hasher(Protocol):
-    """What hashlib and blake3 have in common."""
+class Feed(Protocol):
+    """What is told a file's bytes from its beginning to its end."""
 
     def update(self, data: memoryview, /) -> object: ...
+
+
+class Hasher(Feed, Protocol):
+    """What hashlib and blake3 have in common."""
 
     def hexdigest(self) -> str: ...
 
@@ -72,15 +78,52 @@ def new_hasher(algorithm: str) -> Hasher:
     return hasher
 
 
-def digest_file(path: Path, algorithms: Collection[str], moved: Callable[[int], None]) -> tuple[Digest, ...]:
+def digest_files(
+    folder: Path,
+    paths: Iterable[str],
+    algorithms: Collection[str],
+    moved: Callable[[int], None],
+    fed: Callable[[str], Collection[Feed]] = lambda _path: (),
+) -> Iterator[tuple[Digest, ...]]:
+    """Every digest of each file below ``folder``, in the order of ``paths``; files side by side on all cores.
+
+    ``fed`` gives what else is told the bytes of the file at a path, in the same read. After an error, or Ctrl-C, the
+    files that are being read are left at once. Raises as ``digest_file`` does.
+    """
+    left = threading.Event()
+
+    def digest(path: str) -> tuple[Digest, ...]:
+        def passed(count: int) -> None:
+            if left.is_set():
+                raise _Left
+            moved(count)
+
+        return digest_file(folder / path, algorithms, passed, fed(path))
+
+    pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1)
+    try:
+        yield from pool.map(digest, paths)
+    finally:
+        left.set()
+        pool.shutdown(cancel_futures=True)
+
+
+class _Left(Exception):
+    """Nobody waits for this file any more."""
+
+
+def digest_file(
+    path: Path, algorithms: Collection[str], moved: Callable[[int], None], fed: Collection[Feed] = ()
+) -> tuple[Digest, ...]:
     """Every digest of the file in one read of it, in the order asked for; ``moved`` is told the bytes as they pass.
 
-    Several algorithms run side by side, each on a thread of its own, so that the slowest sets the pace.
+    Several algorithms, and whatever else is ``fed`` the bytes, run side by side, each on a thread of its own, so that
+    the slowest sets the pace.
     Raises ``DiskError`` where the file cannot be read to its end, and whatever ``moved`` raises.
     """
     hashers = {algorithm: new_hasher(algorithm) for algorithm in algorithms}
     try:
-        with _feeding(tuple(hashers.values())) as feed:
+        with _feeding((*hashers.values(), *fed)) as feed:
             for chunk in read_chunks(path):
                 feed(chunk)
                 moved(len(chunk))
@@ -100,7 +143,7 @@ def read_chunks(path: Path) -> Iterator[memoryview]:
 
 
 @contextmanager
-def _feeding(hashers: tuple[Hasher, ...]) -> Iterator[Callable[[memoryview], object]]:
+def _feeding(hashers: tuple[Feed, ...]) -> Iterator[Callable[[memoryview], object]]:
     """A function that gives a chunk to every hasher, and returns when they are done with the chunk before."""
     if len(hashers) == 1:
         yield hashers[0].update

@@ -10,11 +10,15 @@ OWN_MANIFEST = "magnetar.toml"
 """The name under which a publisher ships a release's manifest beside its files. It is not one of them."""
 
 
-def payload_paths(folder: Path) -> Iterator[str]:
-    """Relative paths of everything in ``folder`` that is not a folder, in order; state folders are left out."""
+def payload_paths(folder: Path, *, own_manifest: bool = False) -> Iterator[str]:
+    """Relative paths of everything in ``folder`` that is not a folder, in order; state folders are left out.
+
+    So is the folder's own manifest, unless it is asked for. A link to a folder is not a folder.
+    """
     for root, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if name not in FORBIDDEN_PARTS)
-        for name in sorted(names):
+        links = [name for name in folders if (Path(root) / name).is_symlink()]
+        for name in sorted(names + links):
             path = (Path(root) / name).relative_to(folder).as_posix()
-            if path != OWN_MANIFEST:
+            if own_manifest or path != OWN_MANIFEST:
                 yield path

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from magnetar.errors import UsageError
 from magnetar.events import Event, Moved, Remarked
+from magnetar.fetch.creation import TorrentWish, create_torrent
 from magnetar.fetch.digests import FileDigests
 from magnetar.fetch.download import fetch
 from magnetar.fetch.merkle import merkle_root
-from magnetar.fetch.metainfo import create_torrent, file_digests
+from magnetar.fetch.metainfo import file_digests
 from magnetar.fetch.seed import Seeding
 from magnetar.fetch.shelf import Shelf
 from magnetar.ranges import LocalFile
@@ -147,7 +148,7 @@ def test_the_folder_itself_and_what_is_no_plain_file_are_not_candidates(tmp_path
     os.mkfifo(mine / "pipe")
     (mine / "dangling").symlink_to(tmp_path / "nowhere")
     (mine / "snapshot.bin").symlink_to(mine / "tail.bin")  # as in a cache of Hugging Face
-    found = file_digests(create_torrent(mine_without_links(mine), piece_length=PIECE))
+    found = file_digests(create_torrent(mine_without_links(mine), TorrentWish(piece_length=PIECE)))
     shelf = Shelf([tmp_path], apart_from=mine)
     assert all(mine not in path.parents for file in found for c in shelf.candidates(file) for path in c.paths)
 

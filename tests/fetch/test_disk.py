@@ -12,8 +12,9 @@ import pytest
 
 from magnetar.errors import DiskError, NoSpace, UsageError
 from magnetar.fetch import disk
+from magnetar.fetch.creation import create_torrent
 from magnetar.fetch.download import fetch
-from magnetar.fetch.metainfo import create_torrent, read_torrent
+from magnetar.fetch.metainfo import read_torrent
 from magnetar.fetch.seed import Seeding
 from magnetar.fetch.torrent import Metadata, TorrentFile
 from magnetar.files import STATE_FOLDER

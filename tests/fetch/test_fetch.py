@@ -8,9 +8,9 @@ import pytest
 
 from magnetar.errors import FolderLocked, MetadataTimeout, Stalled, TorrentError, UsageError
 from magnetar.events import Began, Ended, Event, FileSeen, Moved, Remarked, SwarmSeen, TrackerAnswered
+from magnetar.fetch.creation import TorrentWish, create_torrent
 from magnetar.fetch.download import fetch
 from magnetar.fetch.magnet import Magnet, parse_magnet
-from magnetar.fetch.metainfo import create_torrent
 from magnetar.fetch.seed import Seeding
 from magnetar.files import STATE_FOLDER, lock_folder
 from magnetar.manifests.origin import Origin, read_origin
@@ -52,7 +52,7 @@ def test_how_far_each_file_is_is_told_while_it_comes(tmp_path: Path) -> None:
 
 def test_a_torrent_file_does_as_well_as_a_link(tmp_path: Path, published: Seeding, payload: dict[str, bytes]) -> None:
     release = write_release(tmp_path / "again" / "mixtral-tiny")
-    (tmp_path / "x.torrent").write_bytes(create_torrent(release, piece_length=32768))
+    (tmp_path / "x.torrent").write_bytes(create_torrent(release, TorrentWish(piece_length=32768)))
     options = replace(NEARBY, peers=(("127.0.0.1", published.port),))
     fetched = fetch(tmp_path / "x.torrent", tmp_path / "new", options=options)
     assert contents(fetched.folder) == payload

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from magnetar.errors import UsageError
 from magnetar.fetch import http
+from magnetar.fetch.creation import create_torrent
 from magnetar.fetch.http import Client, HttpFailed
 from magnetar.fetch.http_addresses import AddressPolicy, NotAllowed
-from magnetar.fetch.metainfo import create_torrent, read_torrent
+from magnetar.fetch.metainfo import read_torrent
 from magnetar.fetch.mirror import FileMirror, ReleaseMirror, named_hosts, shown
 from magnetar.fetch.mirror_choice import Choice, Run
 from magnetar.fetch.mirror_digests import Content, read_digests

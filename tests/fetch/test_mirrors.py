@@ -13,8 +13,8 @@ import pytest
 from magnetar.errors import Stalled
 from magnetar.events import Event, Moved, Remarked, SwarmSeen
 from magnetar.fetch import http
+from magnetar.fetch.creation import TorrentWish, create_torrent
 from magnetar.fetch.download import Fetched, fetch
-from magnetar.fetch.metainfo import create_torrent
 from magnetar.fetch.mirror import FileMirror, Mirror, ReleaseMirror
 from magnetar.fetch.options import FetchOptions
 from tests.fetch.mirror_world import MirrorServer, mirror_server
@@ -28,7 +28,7 @@ PIECE = 32768
 
 @pytest.fixture
 def torrent(release: Path) -> bytes:
-    return create_torrent(release, piece_length=PIECE)
+    return create_torrent(release, TorrentWish(piece_length=PIECE))
 
 
 def named(*mirrors: MirrorServer, options: FetchOptions = NEARBY) -> FetchOptions:
@@ -70,7 +70,7 @@ def test_pieces_of_every_version_of_the_protocol_come_from_mirrors(tmp_path: Pat
 
 def test_swarm_and_mirror_work_on_different_pieces(tmp_path: Path) -> None:
     release = write_release(tmp_path / "published" / "big", {"weights": 20_000_000})
-    torrent = create_torrent(release, piece_length=65536)
+    torrent = create_torrent(release, TorrentWish(piece_length=65536))
     with serve(release, piece_length=65536, upload_limit=4_000_000) as seeding:
         options = replace(NEARBY, peers=(("127.0.0.1", seeding.port),))
         with mirror_server(contents(release), rate=1_500_000) as mirror:
@@ -310,7 +310,7 @@ def test_web_seeds_of_a_torrent_work_through_the_library(tmp_path: Path, release
     """BEP 19: the library's own client appends the torrent's name and the path."""
     served = {f"{release.name}/{path}": content for path, content in contents(release).items()}
     with mirror_server(served) as seed:
-        made = lt.bdecode(create_torrent(release, piece_length=PIECE))
+        made = lt.bdecode(create_torrent(release, TorrentWish(piece_length=PIECE)))
         made[b"url-list"] = f"{seed.url}/".encode()
         fetched, _ = get(bytes(lt.bencode(made)), tmp_path / "new", NEARBY)
     assert contents(fetched.folder) == contents(release)

@@ -7,9 +7,9 @@ import pytest
 from magnetar.errors import MetadataTimeout
 from magnetar.events import Event
 from magnetar.fetch import disk, plan
+from magnetar.fetch.creation import create_torrent
 from magnetar.fetch.download import fetch
 from magnetar.fetch.magnet import Magnet
-from magnetar.fetch.metainfo import create_torrent
 from magnetar.fetch.plan import plan_fetch
 from magnetar.fetch.seed import Seeding
 from tests.fetch.world import NEARBY, SIZES

@@ -147,13 +147,14 @@ def test_a_truncated_file_is_not_claimed(fetched: Fetched, published: Seeding, p
 @pytest.mark.parametrize("count", [7, 8, 9])
 def test_resume_data_that_claims_all_of_a_truncated_file_is_not_believed(tmp_path: Path, count: int) -> None:
     """Read back by libtorrent, a list of pieces is padded to a multiple of eight: whether it is one must not matter."""
-    from magnetar.fetch.metainfo import create_torrent, read_torrent
+    from magnetar.fetch.creation import TorrentWish, create_torrent
+    from magnetar.fetch.metainfo import read_torrent
     from magnetar.fetch.protocol import Joining, Network
     from magnetar.fetch.swarm import open_swarm
     from magnetar.fetch.torrent import magnet_of
 
     folder = write_release(tmp_path / "r", {"a": count * 16384})
-    torrent = create_torrent(folder, piece_length=16384)
+    torrent = create_torrent(folder, TorrentWish(piece_length=16384))
     resume = check_pieces(folder, torrent).resume
     os.truncate(folder / "a", count * 16384 // 2)
     with open_swarm(Network(offline=True)) as swarm:

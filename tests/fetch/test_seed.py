@@ -8,8 +8,9 @@ import pytest
 
 from magnetar.errors import FolderLocked, OutsideError, UsageError, WrongBytesError
 from magnetar.events import Began, Event, SwarmSeen
+from magnetar.fetch.creation import create_torrent
 from magnetar.fetch.download import fetch
-from magnetar.fetch.metainfo import create_torrent, read_torrent
+from magnetar.fetch.metainfo import read_torrent
 from magnetar.fetch.options import SeedOptions
 from magnetar.fetch.seed import Seeded, Seeding, seed
 from magnetar.fetch.state import read_kept_torrent

@@ -8,10 +8,11 @@ import pytest
 
 from magnetar.errors import MetadataTimeout, UsageError, WrongBytesError
 from magnetar.events import Event, FoundWrong, Remarked, SwarmSeen
+from magnetar.fetch.creation import create_torrent
 from magnetar.fetch.download import Fetched, fetch
 from magnetar.fetch.goal import Goal
 from magnetar.fetch.magnet import Magnet
-from magnetar.fetch.metainfo import create_torrent, read_torrent
+from magnetar.fetch.metainfo import read_torrent
 from magnetar.fetch.options import SeedOptions
 from magnetar.fetch.seed import Seeding, Served, seed, seed_all
 from magnetar.fetch.torrent import magnet_of

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from magnetar.errors import OutsideError, TorrentError, UsageError
-from magnetar.fetch.metainfo import LARGEST_TORRENT, create_torrent, read_torrent
+from magnetar.fetch.creation import create_torrent
+from magnetar.fetch.metainfo import LARGEST_TORRENT, read_torrent
 from magnetar.fetch.torrent_file import download_torrent
 
 
