@@ -170,7 +170,7 @@ class _Entry:
     def __init__(self, path: Path, start: int, piece_length: int, version: Version) -> None:
         self.start = start
         self.sha1 = Sha1Pieces(piece_length, -start % piece_length if version == "v1" else 0)
-        self.hashers: tuple[Feed, ...] = () if version == "v2" else (self.sha1,)
+        self.hashers: tuple[Sha1Pieces | TreePieces, ...] = () if version == "v2" else (self.sha1,)
         self._path = path
         self._stamp = _stamp(path)
         self._tree = TreePieces(piece_length)
@@ -190,7 +190,8 @@ class _Entry:
         return self._tree.end()[1]
 
     def check_unchanged(self) -> None:
-        if _stamp(self._path) != self._stamp:
+        seen = {hasher.seen for hasher in self.hashers}
+        if _stamp(self._path) != self._stamp or seen != {self.size}:
             raise DiskError(f"{self._path}: changed while it was read", hint="leave the folder alone, and retry")
 
 

@@ -10,17 +10,19 @@ _ZEROS = bytes(1 << 20)
 class Sha1Pieces:
     """The SHA-1 of each piece that lies in one file (BEP 3), of its bytes in portions of any length.
 
-    Its first ``skip`` bytes belong to a piece that began in a file before it.
+    Its first ``skip`` bytes belong to a piece that began in a file before it. ``seen`` counts all bytes so far.
     """
 
     def __init__(self, piece_length: int, skip: int = 0) -> None:
         self.digests: list[bytes] = []
+        self.seen = 0
         self._piece_length = piece_length
         self._skip = skip
         self._left = piece_length
         self._hasher = sha1(usedforsecurity=False)
 
     def update(self, data: memoryview, /) -> None:
+        self.seen += len(data)
         place = min(self._skip, len(data))
         self._skip -= place
         while place < len(data):
@@ -48,9 +50,13 @@ class Sha1Pieces:
 
 
 class TreePieces:
-    """The root of each piece's part of one file's hash tree (BEP 52), of its bytes in portions of any length."""
+    """The root of each piece's part of one file's hash tree (BEP 52), of its bytes in portions of any length.
+
+    ``seen`` counts them.
+    """
 
     def __init__(self, piece_length: int) -> None:
+        self.seen = 0
         self._leaves = piece_length // BLOCK
         self._piece_length = piece_length
         self._roots: list[bytes] = []
@@ -58,6 +64,7 @@ class TreePieces:
         self._left = piece_length
 
     def update(self, data: memoryview, /) -> None:
+        self.seen += len(data)
         place = 0
         while place < len(data):
             if not self._left:

@@ -1,9 +1,8 @@
 """Serving releases from their folders, so that others can fetch them by their links."""
 
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from magnetar.fetch.seed_torrent import LinkOf, find_torrent, unknown
 from magnetar.fetch.state import State
 from magnetar.fetch.swarm import open_swarm
 from magnetar.fetch.torrent import Metadata, magnet_of
-from magnetar.files import STATE_FOLDER, lock_folder
+from magnetar.files import STATE_FOLDER, hold_folder
 
 TELL_EVERY = 1.0  # seconds
 
@@ -182,7 +181,9 @@ def _begin(stack: ExitStack, swarm: Swarm, folder: Path, options: SeedOptions, l
     if not _holds_files(folder):
         raise _no_files(folder)
     with ExitStack() as held:
-        writable = held.enter_context(_held(folder, emit))
+        writable = held.enter_context(hold_folder(folder))
+        if not writable:
+            emit(Remarked(f"{folder} cannot be written to: the torrent is made anew each time"))
         torrent, resume = find_torrent(swarm, folder, options, link_of, emit)
         metadata = read_torrent(torrent)
         if writable:
@@ -247,17 +248,6 @@ def _seen(swarm: Swarm, serving: Sequence[_Serving]) -> SwarmSeen:
         dht_nodes=swarm.dht_nodes,
         uploaded=sum(status.uploaded for status in there),
     )
-
-
-@contextmanager
-def _held(folder: Path, emit: Emit) -> Iterator[bool]:
-    """Hold the folder, and say whether state can be kept in it. One that cannot be written to is served as it is."""
-    if not os.access(folder, os.W_OK):
-        emit(Remarked(f"{folder} cannot be written to: the torrent is made anew each time"))
-        yield False
-    else:
-        with lock_folder(folder):
-            yield True
 
 
 def _link(magnet: Magnet, port: int, options: SeedOptions) -> Magnet:

@@ -98,3 +98,16 @@ def lock_folder(folder: Path) -> Iterator[Path]:
         yield state
     finally:
         lock.release()
+
+
+@contextmanager
+def hold_folder(folder: Path) -> Iterator[bool]:
+    """Hold ``folder``, and say whether state can be kept in it: one that may not be written to is not locked.
+
+    Raises as ``lock_folder`` does.
+    """
+    if not os.access(folder, os.W_OK):
+        yield False
+    else:
+        with lock_folder(folder):
+            yield True
