@@ -170,7 +170,10 @@ def draw_golden(written: "WrittenGolden") -> RenderableType:
 
 
 def _boot_facts(report: "BootReport") -> Iterable[tuple[str, str]]:
-    yield "parameters", f"{count(report.total_parameters)}, {count(report.active_parameters)} active for a token"
+    active = f", {count(report.active_parameters)} active for a token" if report.active_parameters else ""
+    yield "parameters", count(report.total_parameters) + active
+    if not report.tokens:
+        return
     expected = "no expectation is known" if report.expected is None else f"expected {report.expected:.3f}"
     yield "score", f"{_score(report)} on {report.tokens:,} tokens of held-out text; {expected}"
     if report.decode_difference is not None:

@@ -41,13 +41,15 @@ Numbers = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True, slots=True)
 class TensorFacts:
-    """What one read of a tensor tells. ``digest`` is the SHA-256 of its bytes, in the publisher's arrangement.
+    """What one read of a tensor tells. ``row`` is how many numbers a row has, ``digest`` the SHA-256 of its
+    bytes, in the publisher's arrangement.
 
     ``zero_run`` is the longest run of zeros that does not reach the end of the tensor, ``zero_tail`` the one that does.
     """
 
     name: str
     size: int
+    row: int
     digest: str
     nan: int
     infinite: int
@@ -127,6 +129,7 @@ def measure(spec: TensorSpec, content: bytearray) -> TensorFacts:
     return TensorFacts(
         spec.name,
         size,
+        spec.shape[-1] if spec.shape else 1,
         hashlib.sha256(content).hexdigest(),
         tally.nan,
         tally.infinite,
@@ -151,8 +154,11 @@ def survey(weights: Weights, found: Survey, emit: Emit = ignore) -> None:
     emit(Ended("content"))
 
 
-def check_content(found: Survey, architecture: Architecture, stored: Mapping[str, str]) -> LevelResult:
-    """Judge the numbers of the tensors that were met. ``stored`` gives the file's own names for the findings."""
+def check_content(found: Survey, architecture: Architecture | None, stored: Mapping[str, str]) -> LevelResult:
+    """Judge the numbers of the tensors that were met. ``stored`` gives the file's own names for the findings.
+
+    ``architecture`` is None where it is of no known family, or not whole.
+    """
     facts = [found.facts[name] for name in stored if name in found.facts]
     faults = [fault for fact in facts for fault in _judge_alone(fact, architecture)]
     faults += [*_find_copies(facts), *_find_outliers(facts, architecture)]
@@ -167,7 +173,7 @@ def _other_name(name: str, stored: Mapping[str, str]) -> str:
     return "" if stored.get(name, name) == name else stored[name]
 
 
-def _judge_alone(fact: TensorFacts, architecture: Architecture) -> Iterator[Finding]:
+def _judge_alone(fact: TensorFacts, architecture: Architecture | None) -> Iterator[Finding]:
     """What is wrong with a tensor whatever the others are; the most telling thing only."""
     if fact.nan:
         yield Finding("nan", fact.name, f"{fact.nan:,} of its {fact.size:,} numbers are not numbers")
@@ -184,13 +190,13 @@ def _judge_alone(fact: TensorFacts, architecture: Architecture) -> Iterator[Find
         yield Finding("zero-run", fact.name, f"{run:,} zeros lie in a row in it")
 
 
-def _telling_zeros(fact: TensorFacts, architecture: Architecture) -> int:
+def _telling_zeros(fact: TensorFacts, architecture: Architecture | None) -> int:
     """The longest run of zeros that training does not explain; 0 if there is none.
 
     Pieces that no text had keep rows of zeros in embedding and output: single ones, and any number at the end.
     """
     by_piece = describe_role(fact.name, architecture) in ("tok_embeddings", "output")
-    allowed = architecture.dim + LONGEST_ZEROS if by_piece else LONGEST_ZEROS
+    allowed = fact.row + LONGEST_ZEROS if by_piece else LONGEST_ZEROS
     run = fact.zero_run if by_piece else max(fact.zero_run, fact.zero_tail)
     return run if run >= allowed else 0
 
@@ -207,7 +213,7 @@ def _find_copies(facts: Iterable[TensorFacts]) -> Iterator[Finding]:
             yield Finding("tied" if tied else "duplicate", fact.name, f"has the very bytes of {other}")
 
 
-def _find_outliers(facts: Iterable[TensorFacts], architecture: Architecture) -> Iterator[Finding]:
+def _find_outliers(facts: Iterable[TensorFacts], architecture: Architecture | None) -> Iterator[Finding]:
     """Tensors whose rms is far from that of their role in other layers and experts.
 
     The score is the modified z-score of log rms (Iglewicz and Hoaglin, 1993): the distance from the median over

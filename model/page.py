@@ -40,7 +40,7 @@ def _draw_facts(report: BootReport) -> Iterator[str]:
         "tokens": f"{report.tokens:,}",
         "bits per token, early and late": f"{_number(report.early_bits, 2)} and {_number(report.late_bits, 2)}",
         "routing entropy": _number(report.routing_entropy, 3),
-        "parameters": f"{report.total_parameters:,}, {report.active_parameters:,} for each token",
+        "parameters": _say_parameters(report),
         "layout": report.layout,
         "routing": report.routing,
         "peak memory": "unknown" if report.peak_memory is None else f"{report.peak_memory / 1e6:,.0f} MB",
@@ -48,6 +48,11 @@ def _draw_facts(report: BootReport) -> Iterator[str]:
     }
     rows = "".join(f"<tr><th>{_show(name)}</th><td>{_show(value)}</td></tr>" for name, value in facts.items())
     yield f"<table>{rows}</table>"
+
+
+def _say_parameters(report: BootReport) -> str:
+    active = report.active_parameters
+    return f"{report.total_parameters:,}" + ("" if active is None else f", {active:,} for each token")
 
 
 def _draw_levels(levels: Sequence[LevelResult]) -> Iterator[str]:

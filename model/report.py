@@ -43,11 +43,11 @@ class BootReport:
     """The verdict on a checkpoint that was run, and what it rests on.
 
     ``reasons`` say why it is not healthy. ``bits_per_byte`` is over ``tokens`` pieces, ``text_bytes`` bytes of text;
-    None where it was not run, or a logit was not finite. ``decode_difference`` is between the logits of decoding with a
-    cache and of one full pass, as a share of the largest logit. ``expert_load`` holds for each layer each expert's
-    share of the answers, none for a dense model; ``routing_entropy`` is its entropy in bits, the mean of the layers.
-    ``sample`` is None where the whole model would not fit in memory. ``tokens_per_second`` is of scoring.
-    ``assumptions`` were taken as given.
+    None where it was not run, or a logit was not finite; ``active_parameters`` is None where it is no known model.
+    ``decode_difference`` is between the logits of decoding with a cache and of one full pass, as a share of the largest
+    logit. ``expert_load`` holds for each layer each expert's share of the answers, none for a dense model;
+    ``routing_entropy`` is its entropy in bits, the mean of the layers. ``sample`` is None where the whole model would
+    not fit in memory. ``tokens_per_second`` is of scoring. ``assumptions`` were taken as given.
 
     ``levels`` are the verdicts in the order of asking. ``early_bits`` and ``late_bits`` are bits per token at the
     positions 0 to 15 and at the last 64 of the windows: a wrong rotation spares the early ones. ``residual_rms`` is of
@@ -67,7 +67,7 @@ class BootReport:
     sample: str | None
     layout: str
     total_parameters: int
-    active_parameters: int
+    active_parameters: int | None
     seconds: float
     tokens_per_second: float
     assumptions: tuple[str, ...]

@@ -13,13 +13,14 @@ from pathlib import Path
 
 from magnetar.convert.source import open_source
 from magnetar.convert.view import view_as
-from magnetar.errors import BootError, UsageError
+from magnetar.errors import BootError, CheckpointError, LayoutError, UsageError
 from magnetar.events import Emit, ignore
 from magnetar.model.against import Other
 from magnetar.model.bundled import smoke_text
 from magnetar.model.fingerprint import read_fingerprint
 from magnetar.model.forward import Expectation
 from magnetar.model.levels import Level
+from magnetar.model.remains import report_remains
 from magnetar.model.report import BootReport
 from magnetar.model.session import RUNNING, Request, Session, open_tokenizer
 from magnetar.model.weights import PUBLISHED, stored_kind
@@ -50,8 +51,10 @@ def boot(
     than ``max_memory`` bytes is not begun. A model that is not healthy is returned as such, not raised; what is wrong
     with it is looked for if ``diagnose``. ``against`` is asked the same text, and should say the same.
 
+    Weights of another architecture, or with parts missing, are looked at as far as they can be, and are not healthy.
+
     Raises ``UsageError`` (no such path, no torch, an empty text, an unknown routing), what ``open_source`` raises for
-    a checkpoint that cannot be read, and what ``read_fingerprint`` raises.
+    a checkpoint that cannot be read at all, and what ``read_fingerprint`` raises.
     """
     began = time.monotonic()
     wanted = frozenset(Level(level) for level in levels)
@@ -69,8 +72,13 @@ def boot(
         diagnose,
         against,
     )
-    with open_source(path) as source:
-        report = Session(source, request, emit).report()
+    try:
+        source = open_source(path)
+    except (LayoutError, CheckpointError) as error:
+        report = report_remains(path, error, wanted, emit)
+    else:
+        with source:
+            report = Session(source, request, emit).report()
     return replace(report, seconds=time.monotonic() - began, peak_memory=measure_peak())
 
 

@@ -23,10 +23,12 @@ def check_structure(source: Source, weights: Weights) -> LevelResult:
 
 
 def _find_unrunnable(specs: Mapping[str, TensorSpec]) -> Iterator[Finding]:
-    for spec in specs.values():
-        if spec.dtype not in RUNNABLE:
-            detail = f"is stored as {spec.dtype}, and only {', '.join(RUNNABLE)} can be run"
-            yield Finding("dtype", spec.name, detail)
+    odd = [spec for spec in specs.values() if spec.dtype not in RUNNABLE]
+    for dtype in sorted({spec.dtype for spec in odd}):
+        first, *others = (spec.name for spec in odd if spec.dtype == dtype)
+        more = f", like {len(others)} others" if others else ""
+        detail = f"is stored as {dtype}{more}, and only {', '.join(RUNNABLE)} and GGUF's blocks can be run"
+        yield Finding("dtype", first, detail)
 
 
 def _find_places(source: Source) -> Iterator[Finding]:

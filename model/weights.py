@@ -1,5 +1,6 @@
 """Weights as the model wants them: under the publisher's names, each read when it is asked for. No torch here."""
 
+import re
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -13,6 +14,11 @@ PUBLISHED = "mistral"
 
 RUNNABLE = ("F32", "F16", "BF16")
 """What weights may be stored in, by safetensors' names; quantised blocks are seen as F32."""
+
+
+NUMBERS = re.compile(r"\d+")
+BY_PIECE = (("embed", "tok_embeddings"), ("embd", "tok_embeddings"), ("wte", "tok_embeddings"), ("lm_head", "output"))
+"""What other families call the two tensors with a row for each piece."""
 
 
 class Weights(Protocol):
@@ -44,7 +50,12 @@ def stored_kind(source: Source) -> str:
     return max(totals, key=lambda dtype: totals[dtype])
 
 
-def describe_role(name: str, architecture: Architecture) -> str:
-    """What a tensor is for, so that those of one role can be compared: ``w1``, ``wq``, ``ffn_norm``, ``output``."""
+def describe_role(name: str, architecture: Architecture | None) -> str:
+    """What a tensor is for, so that those of one role can be compared: ``w1``, ``wq``, ``ffn_norm``, ``output``.
+
+    Without an architecture: its name without its numbers, but for the two whose rows are pieces of text.
+    """
+    if architecture is None:
+        return next((role for word, role in BY_PIECE if word in name), NUMBERS.sub("*", name))
     parts = name.removesuffix(".weight").split(".")
     return parts[-1] if architecture.n_experts or parts[-1][0] != "w" else f"dense {parts[-1]}"

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from magnetar.convert.run import convert
-from magnetar.errors import ExitCode, LayoutError, UsageError
+from magnetar.errors import ExitCode, UsageError
 from magnetar.events import Began, Ended, Event, Moved
 from magnetar.model.bundled import bundled_release, smoke_text
 from magnetar.model.levels import Level
@@ -186,8 +186,15 @@ def test_a_missing_tensor_is_named(bundled: Mixtral, pieces: bytes, tmp_path: Pa
     weights = bundled.state_dict()
     del weights["layers.2.feed_forward.experts.7.w3.weight"]
     write_release(tmp_path, weights, bundled.architecture, pieces, "notes")
-    with pytest.raises(LayoutError, match=r"layers\.2\.feed_forward\.experts\.7\.w3\.weight"):
-        boot(tmp_path)
+    report = boot(tmp_path)
+    assert report.exit_code is ExitCode.UNHEALTHY
+    assert "layers.2.feed_forward.experts.7.w3.weight is missing" in report.reasons[0]
+    assert [(level.name, level.verdict) for level in report.levels] == [
+        ("structure", "bad"),
+        ("content", "good"),
+        ("forward", "skipped"),
+        ("golden", "skipped"),
+    ]
 
 
 def test_a_missing_tokenizer_is_said_with_what_to_do_and_the_rest_is_looked_at(
