@@ -19,8 +19,11 @@ from magnetar.convert.grok import open_grok
 from magnetar.convert.safetensors import read_safetensors
 from magnetar.convert.search import find_files
 from magnetar.convert.split import split_stem
-from magnetar.errors import ConversionError, DiskError, UsageError
+from magnetar.convert.torchzip import outline_torch_zip
+from magnetar.errors import CheckpointError, ConversionError, DiskError, UsageError
 from magnetar.ranges import LocalFile
+
+ZIP_MAGIC = b"PK\x03\x04"
 
 ByteRange = tuple[int, int]
 """Offset and length."""
@@ -171,12 +174,30 @@ def _name_grok(path: Path) -> _Extent:
 
 
 def _open_whole(path: Path, size: int) -> Checkpoint:
-    """A file as it was before it was cut short, if its header stands in front."""
+    """A file as it was before it was damaged, as far as its header, or what follows from it, is whole."""
     with LocalFile(path) as file:
-        head = file.read(0, min(file.size, 16)) if file.size < size else b""
-    if head.startswith(GGUF_MAGIC):
+        head = file.read(0, min(file.size, 16))
+        cut = file.size < size
+    if cut and head.startswith(GGUF_MAGIC):
         return read_gguf(_CutShort(path, size))
-    return read_safetensors(_CutShort(path, size)) if head[8:9] == b"{" else open_file(path)
+    if cut and head[8:9] == b"{":
+        return read_safetensors(_CutShort(path, size))
+    try:
+        return open_file(path)
+    except CheckpointError:
+        if not head.startswith(ZIP_MAGIC):
+            raise
+        return _outline(path)
+
+
+def _outline(path: Path) -> Checkpoint:
+    """A file of ``torch.save`` whose tensors' bytes are damaged, and with them the small headers between them."""
+    file = LocalFile(path)
+    try:
+        return outline_torch_zip(file)
+    except BaseException:
+        file.close()
+        raise
 
 
 class _CutShort(LocalFile):

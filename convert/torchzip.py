@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from magnetar.convert.checkpoint import Checkpoint, Seal, TensorSpec, check_name
 from magnetar.convert.pickles import LARGEST_PICKLE
 from magnetar.convert.statedict import Storage, StoredTensor, needed_bytes, read_state_dict
-from magnetar.convert.zips import LOCAL, Entry, read_entry, read_zip
+from magnetar.convert.zips import LOCAL, Entry, outline_zip, read_entry, read_zip
 from magnetar.errors import CheckpointError, ConversionError
 from magnetar.ranges import ByteSource
 
@@ -35,6 +35,19 @@ def read_torch_zip(source: ByteSource) -> Checkpoint:
     _check_kind(source, entries)
     pickle = read_entry(source, entries["data.pkl"], LARGEST_PICKLE)
     tensors, storages = read_state_dict(pickle, f"{source.name}: data.pkl")
+    _check_storages(source, entries, storages)
+    return Checkpoint("torch zip", [source], _describe(source, entries, tensors))
+
+
+def outline_torch_zip(source: ByteSource) -> Checkpoint:
+    """Where the tensors of a damaged ``torch.save`` file lie, if its pickle and its directory are whole.
+
+    Raises ``CheckpointError`` or ``UnsafePickle``.
+    """
+    entries = _strip_root(source, outline_zip(source))
+    if "data.pkl" not in entries:
+        raise CheckpointError(f"{source.name}: is a zip file, but not one that torch.save wrote: it has no data.pkl")
+    tensors, storages = read_state_dict(read_entry(source, entries["data.pkl"], LARGEST_PICKLE), source.name)
     _check_storages(source, entries, storages)
     return Checkpoint("torch zip", [source], _describe(source, entries, tensors))
 

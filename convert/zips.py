@@ -26,6 +26,9 @@ UTF8 = 0x800
 FULL16, FULL32 = 0xFFFF, 0xFFFFFFFF
 ZIP64_EXTRA = 1
 
+ALIGNMENT = 64
+"""Bytes. ``torch.save`` pads the header of each entry, so that its bytes begin at a multiple of this."""
+
 LARGEST_DIRECTORY = 64 << 20
 """Half a million entries; the largest releases have two thousand."""
 
@@ -76,6 +79,31 @@ def read_zip(source: ByteSource) -> Mapping[str, Entry]:
     if position != directory.offset:
         raise _broken(source, "has hidden bytes before its directory")
     return entries
+
+
+def outline_zip(source: ByteSource) -> Mapping[str, Entry]:
+    """As ``read_zip``, by the directory alone, for a file that is known to be damaged between its entries.
+
+    Where an entry's bytes lie follows from where the next one begins. Only to say what lies where: nothing that is read
+    by it may be called good. Raises ``CheckpointError``.
+    """
+    directory = _find_directory(source)
+    records = sorted(_read_directory(source, directory), key=lambda record: record.header)
+    ends = [*(record.header for record in records[1:]), directory.offset]
+    entries = {}
+    for record, end in zip(records, ends, strict=True):
+        offsets = [end - form - record.size for form in _descriptor_sizes(record)]
+        aligned = [offset for offset in offsets if offset % ALIGNMENT == 0] or offsets[:1]
+        if aligned[0] < record.header + LOCAL.size + len(record.name):
+            raise _broken(source, "has entries that overlap")
+        name = _decode_name(source, record.name)
+        entries[name] = Entry(name, aligned[0], record.size, record.crc32)
+    return entries
+
+
+def _descriptor_sizes(record: _Record) -> tuple[int, ...]:
+    """How many bytes may lie between an entry's bytes and the next entry."""
+    return (DESCRIPTOR.size, DESCRIPTOR64.size) if record.flags & HAS_DESCRIPTOR else (0,)
 
 
 def read_entry(source: ByteSource, entry: Entry, limit: int) -> bytes:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from magnetar import __version__, cli_boot, cli_manifest
+from magnetar import __version__, cli_boot, cli_manifest, cli_repair
 from magnetar.cli_options import (
     Directory,
     ManifestChoice,
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from magnetar.fetch.download import Fetched
     from magnetar.fetch.plan import FetchPlan
     from magnetar.fetch.seed import Seeding
-    from magnetar.manifests.report import Report
-    from magnetar.pipeline_prove import Proven
 
 app = typer.Typer(
     name="magnetar",
@@ -195,17 +193,19 @@ def verify(
     reference: Annotated[
         Path | None, option("--reference", metavar="PATH", help="The release, for the error of a quantised copy.")
     ] = None,
+    quick: Annotated[bool, option("--quick", help="Believe an earlier run of files unchanged since.")] = False,
     strict: Annotated[bool, option("--strict", help="Files that the release does not have are wrong.")] = False,
     fail_fast: Annotated[bool, option("--fail-fast", help="Stop at the first thing that is wrong.")] = False,
 ) -> None:
     """Hold every file against its digests; of a converted copy, every tensor. Exit 5: not the release; 8: not all."""
-    from magnetar.pipeline_verify import verify_any
+    from magnetar.pipeline_verify import Asked, verify_any
     from magnetar.render_ledger import draw_verified
 
-    def work(emit: "Emit") -> "Report | Proven":
-        return verify_any(path, manifest, reference=reference, strict=strict, fail_fast=fail_fast, emit=emit)
+    asked = Asked(quick, strict, fail_fast, reference)
+    finish("verify", showing, lambda emit: verify_any(path, manifest, asked, emit=emit), draw_verified)
 
-    finish("verify", showing, work, draw_verified)
+
+app.command(epilog=cli_repair.EXAMPLES)(cli_repair.repair)
 
 
 @app.command(epilog="Example: magnetar same mixtral-8x7b-32kseqlen Mixtral-8x7B-v0.1")

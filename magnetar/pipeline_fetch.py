@@ -75,7 +75,7 @@ def fetch_release(
     if wanted.manifest is not None:
         options = replace(options, info_digest=wanted.manifest.info)
     if use_mirrors and wanted.manifest is not None:
-        options = replace(options, mirrors=(*options.mirrors, *_mirrors_of(wanted.manifest)))
+        options = replace(options, mirrors=(*options.mirrors, *mirrors_of(wanted.manifest)))
     try:
         return fetch(wanted.source, parent, options=options, finished=finished, emit=emit)
     except MetadataTimeout as error:
@@ -89,7 +89,7 @@ def plan_release(wanted: Wanted, parent: Path, options: FetchOptions, emit: Emit
     return plan_fetch(wanted.source, parent, options=options, emit=emit)
 
 
-def _mirrors_of(manifest: Manifest) -> Iterator[Mirror]:
+def mirrors_of(manifest: Manifest) -> Iterator[Mirror]:
     """The mirrors that a manifest lists, for the whole release and for single files."""
     for mirror in manifest.mirrors:
         yield ReleaseMirror(mirror.url)

@@ -10,15 +10,19 @@ from rich.text import Text
 
 from magnetar.errors import ExitCode
 from magnetar.render_shapes import BAD, GOOD, UNSURE, new_table, note, verdict
-from magnetar.render_text import clean, count
+from magnetar.render_text import binary, clean, count
 from magnetar.render_weights import draw_proof
 
 if TYPE_CHECKING:
     from magnetar.manifests.create import Strength
-    from magnetar.manifests.report import Report
+    from magnetar.manifests.report import FileDamage, Report
     from magnetar.manifests.schema import Manifest
     from magnetar.pipeline_manifest import WrittenManifest
     from magnetar.pipeline_prove import Proven
+
+MOST_RANGES = 4
+MOST_TENSORS = 12
+"""Rows of what may be thousands."""
 
 
 def draw_catalog(releases: Sequence["Manifest"]) -> RenderableType:
@@ -72,21 +76,47 @@ def _manifest_facts(release: "Manifest") -> Iterable[tuple[str, str]]:
 
 
 def draw_report(report: "Report") -> RenderableType:
-    """Every file with its verdict, every finding, and what the whole is worth."""
+    """Every file with its verdict, every finding, where the damage is, and what the whole is worth."""
     table = new_table("file", ">size", "verdict", "checked by")
-    styles = {"good": "green", "bad": "red", "not checked": "yellow"}
+    styles = {"good": "green", "bad": "red", "unchanged": "green", "not checked": "yellow"}
     for file in report.files:
         size = decimal(file.size) if file.size is not None else "unknown"
         verdict = Text(file.verdict.value, style=styles[file.verdict])
-        table.add_row(Text(clean(file.path)), size, verdict, ", ".join(file.checked_by))
+        checked_by = "; ".join(filter(None, (", ".join(file.checked_by), file.detail)))
+        table.add_row(Text(clean(file.path)), size, verdict, checked_by)
     findings = [Text.assemble(("  " + f.kind, "red"), f": {clean(f.path)}: {clean(f.detail)}") for f in report.findings]
     unexpected = [note(f"not part of the release: {path}") for path in report.unexpected]
-    return Group(table, *findings, *unexpected, _conclude(report))
+    parts: list[RenderableType] = [table, *findings, draw_damage(report.damage), *unexpected]
+    mendable = {damage.path for damage in report.damage}
+    hint = [note(f"magnetar repair {report.folder} fetches again only what is damaged")] if mendable else []
+    return Group(*parts, *hint, _conclude(report))
+
+
+def draw_damage(damage: Sequence["FileDamage"]) -> RenderableType:
+    """Where each file is damaged: bytes, pieces, and the tensors whose bytes these are."""
+    lines: list[RenderableType] = []
+    for one in damage:
+        pieces = f" in {len(one.pieces):,} piece{'s'[: len(one.pieces) > 1]}" if one.pieces else ""
+        places = ", ".join(f"{offset:,}-{offset + length:,}" for offset, length in one.ranges[:MOST_RANGES])
+        more = ", ..." if len(one.ranges) > MOST_RANGES else ""
+        lines.append(Text(f"  {clean(one.path)}: {binary(one.damaged)}{pieces}: bytes {places}{more}"))
+        lines += [
+            Text(f"    {clean(tensor.name)}: {binary(tensor.damaged)} of {binary(tensor.nbytes)}")
+            for tensor in one.tensors[:MOST_TENSORS]
+        ]
+        rest = len(one.tensors) - MOST_TENSORS
+        lines += [note(f"  and {rest:,} more tensors; --json lists them")] if rest > 0 else []
+        lines += [note(f"  {text}") for text in one.notes]
+    return Group(*lines)
 
 
 def _conclude(report: "Report") -> Text:
     against = f"held against {report.release}: {report.reason}"
+    unchanged = sum(file.verdict == "unchanged" for file in report.files)
     match report.exit_code:
+        case ExitCode.GOOD if unchanged:
+            words = f"unchanged since it was good: {report.trust}"
+            return verdict(words, UNSURE, f"{unchanged} of {len(report.files)} files were not read; {against}")
         case ExitCode.GOOD:
             return verdict(f"good: {report.trust}", UNSURE if report.trust == "weak" else GOOD, against)
         case ExitCode.NOT_ALL_CHECKED:

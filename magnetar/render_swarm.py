@@ -7,13 +7,15 @@ from rich.console import Group, RenderableType
 from rich.filesize import decimal
 from rich.text import Text
 
+from magnetar.render_ledger import draw_damage
 from magnetar.render_shapes import BAD, GOOD, new_table, note, verdict
-from magnetar.render_text import clean, clock, pace, several
+from magnetar.render_text import binary, clean, clock, pace, several
 
 if TYPE_CHECKING:
     from magnetar.fetch.download import Fetched
     from magnetar.fetch.plan import FetchPlan
     from magnetar.fetch.seed import Seeding, Served
+    from magnetar.pipeline_repair import RepairedRelease
 
 
 def draw_fetched(fetched: "Fetched") -> RenderableType:
@@ -46,6 +48,21 @@ def draw_fetch_plan(plan: "FetchPlan") -> RenderableType:
     if plan.obstacles:
         return Group(table, *lines, *(verdict("in the way", BAD, obstacle) for obstacle in plan.obstacles))
     return Group(table, *lines, verdict("nothing is in the way", GOOD, "nothing was written"))
+
+
+def draw_repaired(done: "RepairedRelease") -> RenderableType:
+    """What was damaged, where the good pieces came from, and what was written."""
+    repaired = done.repaired
+    lines: list[RenderableType] = [draw_damage(done.damage)]
+    lines += [note(f"brought to its size: {path}") for path in repaired.resized]
+    lines += [note(f"not here, and left out: {path}") for path in repaired.left_out]
+    if not repaired.pieces and not repaired.resized:
+        return Group(*lines, verdict("nothing is damaged", GOOD, f"{repaired.folder}: every piece checked"))
+    if repaired.pieces:
+        came = f"{binary(repaired.adopted)} from copies here, {binary(repaired.downloaded)} downloaded"
+        lines.append(note(f"{came}; {binary(repaired.written)} written in {clock(repaired.seconds)}"))
+    words = f"{repaired.folder}: {repaired.pieces:,} pieces, {binary(repaired.damaged)}; every piece is good now"
+    return Group(*lines, verdict("repaired", GOOD, words))
 
 
 def draw_seeding(seeding: "Seeding") -> RenderableType:

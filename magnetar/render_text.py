@@ -22,6 +22,14 @@ def several(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def binary(count: int) -> str:
+    """Bytes as pieces and tensors are measured: 2 MiB, 117.5 MiB, 700 bytes."""
+    for scale, letter in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+        if count >= scale:
+            return f"{count / scale:.1f}".removesuffix(".0") + f" {letter}"
+    return f"{count} bytes"
+
+
 def pace(count: float, seconds: float, unit: str) -> str:
     """``63.0 MB/s``; slow steps get a digit more: ``1.3 layers/s``."""
     rate = count / max(seconds, 1e-3)

@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -121,14 +121,22 @@ def digest_file(
     the slowest sets the pace.
     Raises ``DiskError`` where the file cannot be read to its end, and whatever ``moved`` raises.
     """
+    return digest_parts((path,), algorithms, moved, fed)
+
+
+def digest_parts(
+    paths: Sequence[Path], algorithms: Collection[str], moved: Callable[[int], None], fed: Collection[Feed] = ()
+) -> tuple[Digest, ...]:
+    """As ``digest_file``, of a file that was cut into parts, in their order."""
     hashers = {algorithm: new_hasher(algorithm) for algorithm in algorithms}
-    try:
-        with _feeding((*hashers.values(), *fed)) as feed:
-            for chunk in read_chunks(path):
-                feed(chunk)
-                moved(len(chunk))
-    except OSError as error:
-        raise DiskError(f"{path}: cannot be read: {error.strerror}") from error
+    with _feeding((*hashers.values(), *fed)) as feed:
+        for path in paths:
+            try:
+                for chunk in read_chunks(path):
+                    feed(chunk)
+                    moved(len(chunk))
+            except OSError as error:
+                raise DiskError(f"{path}: cannot be read: {error.strerror}") from error
     return tuple(Digest(algorithm, hashers[algorithm].hexdigest()) for algorithm in algorithms)
 
 

@@ -11,10 +11,12 @@ PIECES = "pieces"
 
 
 class Verdict(StrEnum):
-    """What is known of one file. There is no fourth: what was not checked is not good."""
+    """What is known of one file. What was not read in this run is never called good."""
 
     GOOD = "good"
     BAD = "bad"
+    UNCHANGED = "unchanged"
+    """An earlier run read it and found it good, and its size, time of change and inode are what they were then."""
     NOT_CHECKED = "not checked"
 
 
@@ -46,12 +48,41 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """One file of the release: the verdict, and the algorithms (or ``pieces``) that it rests on."""
+    """One file of the release: the verdict, and the algorithms (or ``pieces``) that it rests on.
+
+    ``detail`` says in words what else is to know: that it lies in parts, when it was read, how much of it has arrived.
+    """
 
     path: str
     size: int | None
     verdict: Verdict
     checked_by: tuple[str, ...] = ()
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorDamage:
+    """A tensor, by its name in the file, of whose ``nbytes`` there ``damaged`` lie in damaged pieces."""
+
+    name: str
+    damaged: int
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileDamage:
+    """Where a file is not that of the torrent: ``pieces`` by their index there, and what they hold of the file.
+
+    ``ranges`` are offsets and lengths in bytes, ``damaged`` their sum. ``notes`` say what cannot be told of the
+    tensors, or only guessed.
+    """
+
+    path: str
+    damaged: int
+    ranges: tuple[tuple[int, int], ...]
+    pieces: tuple[int, ...]
+    tensors: tuple[TensorDamage, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +97,10 @@ class PieceCheck:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What verification found. ``unexpected`` files are told, but not held against the folder."""
+    """What verification found. ``unexpected`` files are told, but not held against the folder.
+
+    ``damage`` says where damaged files are damaged, as far as a torrent's pieces tell.
+    """
 
     folder: str
     release: str
@@ -75,11 +109,12 @@ class Report:
     files: tuple[FileResult, ...]
     findings: tuple[Finding, ...]
     unexpected: tuple[str, ...]
+    damage: tuple[FileDamage, ...] = ()
 
     @property
     def exit_code(self) -> ExitCode:
-        """0 where all is good, 5 where something is wrong, 8 where not all could be checked."""
+        """0 where all is good or unchanged, 5 where something is wrong, 8 where not all could be checked."""
         if self.findings:
             return ExitCode.WRONG_BYTES
-        complete = self.files and all(file.verdict is Verdict.GOOD for file in self.files)
+        complete = self.files and all(file.verdict in (Verdict.GOOD, Verdict.UNCHANGED) for file in self.files)
         return ExitCode.GOOD if complete else ExitCode.NOT_ALL_CHECKED

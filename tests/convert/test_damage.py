@@ -1,3 +1,4 @@
+import os
 import pickle
 from collections.abc import Callable
 from itertools import pairwise
@@ -161,3 +162,27 @@ def test_damage_of_a_zeroed_payload_is_still_located(
         stream.seek(offset)
         stream.write(bytes(nbytes))
     assert locate_damage(release, {FILE: [(offset, nbytes)]}).tensors == (DamagedTensor(FILE, W2, nbytes, nbytes),)
+
+
+def test_headers_between_tensors_that_went_with_them_do_not_hide_their_names(release: Path) -> None:
+    (begin, _), (last, nbytes) = place(release, W2), place(release, W2.replace("w2", "w3"))
+    if begin > last:
+        (begin, _), (last, nbytes) = place(release, W2.replace("w2", "w3")), place(release, W2)
+    damaged = (begin, last + nbytes - begin)
+    before = locate_damage(release, {FILE: [damaged]})
+    with (release / FILE).open("r+b") as stream:
+        stream.seek(begin)
+        stream.write(os.urandom(damaged[1]))
+    assert locate_damage(release, {FILE: [damaged]}) == before
+    assert {W2, W2.replace("w2", "w3")} <= {tensor.name for tensor in before.tensors}
+    assert before.headers
+
+
+@pytest.mark.parametrize("at", [1, 100, -30], ids=["first header", "pickle", "end"])
+def test_a_file_of_torch_without_its_pickle_or_directory_is_said_to_be_one(release: Path, at: int) -> None:
+    content = bytearray((release / FILE).read_bytes())
+    content[at] ^= 0xFF
+    (release / FILE).write_bytes(content)
+    damage = locate_damage(release, {FILE: [(at % len(content), 1)]})
+    assert damage.tensors == ()
+    assert [one.file for one in damage.unreadable] == [FILE]

@@ -13,7 +13,7 @@ from magnetar.cli import app, main
 from .conftest import Run
 
 GROUPS = ("catalog", "manifest")
-COMMANDS = ("boot", "convert", "demo", "fetch", "get", "inspect", "same", "seed", "verify")
+COMMANDS = ("boot", "convert", "demo", "fetch", "get", "inspect", "repair", "same", "seed", "verify")
 MIXTRAL = "magnet:?xt=urn:btih:5546272da9065eddeb6fcd7ffddeef5b75be79a7&dn=mixtral-8x7b-32kseqlen"
 
 
@@ -42,7 +42,7 @@ def test_the_version_is_shown(magnetar: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "code"),
     [
-        (("verify", "{tmp}/absent"), 2),
+        (("verify", "repair", "{tmp}/absent"), 2),
         (("verify", "{tmp}"), 2),
         (("verify", "{tmp}/file"), 2),
         (("verify", "{tmp}", "--manifest", "nonsense"), 2),

@@ -10,7 +10,7 @@ from magnetar.manifests.choice import Choice, Trust
 from magnetar.manifests.create import create_manifest, pin, strength_of, to_toml
 from magnetar.manifests.report import PieceCheck
 from magnetar.manifests.schema import Manifest, parse_manifest
-from magnetar.manifests.verify import verify
+from magnetar.manifests.verify import Terms, verify
 
 from .conftest import CONTENT, manifest_of, write
 
@@ -64,7 +64,7 @@ def test_what_its_pieces_proved_is_pinned_even_where_no_file_was_listed(release:
     bare = manifest.model_copy(
         update={"files": tuple(file.model_copy(update={"digests": ()}) for file in manifest.files or ())}
     )
-    report = verify(release, Choice(bare, "", Trust.RELEASE), pieces=PieceCheck(frozenset()))
+    report = verify(release, Choice(bare, "", Trust.RELEASE), Terms(pieces=PieceCheck(frozenset())))
     pinned = pin(bare.model_copy(update={"files": None}), release, report, ["sha256"])
     assert {file.path: file.digests for file in pinned.files or ()} == {
         file.path: file.digests for file in manifest.files or ()

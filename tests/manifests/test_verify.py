@@ -11,7 +11,7 @@ from magnetar.events import Began, Event, FoundWrong, Moved
 from magnetar.manifests.choice import Choice, Trust
 from magnetar.manifests.digests import CHUNK
 from magnetar.manifests.report import Kind, PieceCheck, Verdict
-from magnetar.manifests.verify import verify
+from magnetar.manifests.verify import Terms, verify
 
 from .conftest import CONTENT, manifest_of, write
 
@@ -87,7 +87,7 @@ def test_an_unexpected_file_is_told_and_held_against_the_folder_only_when_strict
     report = verify(release, choice)
     assert report.unexpected == ("consolidated.01.pth",)
     assert report.exit_code is ExitCode.GOOD
-    assert kinds(verify(release, choice, strict=True)) == [("unexpected", "consolidated.01.pth")]
+    assert kinds(verify(release, choice, Terms(strict=True))) == [("unexpected", "consolidated.01.pth")]
 
 
 def test_md5_alone_is_good_but_weak(release: Path) -> None:
@@ -108,16 +108,16 @@ def test_a_file_without_digests_is_not_checked_and_the_whole_is_not_called_good(
 
 def test_pieces_that_were_checked_decide_on_the_files_without_digests(release: Path, choice: Choice) -> None:
     bare = without_digests(choice)
-    whole = verify(release, bare, pieces=PieceCheck(frozenset()))
+    whole = verify(release, bare, Terms(pieces=PieceCheck(frozenset())))
     assert (whole.exit_code, whole.trust) == (ExitCode.GOOD, Trust.WEAK)
-    damaged = verify(release, bare, pieces=PieceCheck(frozenset({"params.json"})))
+    damaged = verify(release, bare, Terms(pieces=PieceCheck(frozenset({"params.json"}))))
     assert kinds(damaged) == [("wrong-digest", "params.json")]
 
 
 def test_a_bad_piece_of_a_neighbour_does_not_condemn_a_file_whose_digest_is_right(
     release: Path, choice: Choice
 ) -> None:
-    report = verify(release, choice, pieces=PieceCheck(frozenset({"params.json"})))
+    report = verify(release, choice, Terms(pieces=PieceCheck(frozenset({"params.json"}))))
     assert report.exit_code is ExitCode.GOOD
 
 
@@ -187,14 +187,14 @@ def test_a_file_that_is_written_to_while_it_is_read_has_no_digest(tmp_path: Path
 def test_fail_fast_stops_at_the_first_finding_and_calls_the_rest_not_checked(tmp_path: Path) -> None:
     content = {f"{number:03}": bytes([number]) * 2000 for number in range(60)}
     folder = write(tmp_path / "r", {**content, "000": b"?" * 2000})
-    report = verify(folder, Choice(manifest_of(content), "", Trust.RELEASE), fail_fast=True)
+    report = verify(folder, Choice(manifest_of(content), "", Trust.RELEASE), Terms(fail_fast=True))
     assert kinds(report) == [("wrong-digest", "000")]
     assert Verdict.NOT_CHECKED in {file.verdict for file in report.files}
 
 
 def test_a_file_that_was_left_out_on_purpose_is_neither_missing_nor_good(release: Path, choice: Choice) -> None:
     (release / "weights.bin").unlink()
-    report = verify(release, choice, left_out={"weights.bin"})
+    report = verify(release, choice, Terms(left_out={"weights.bin"}))
     assert report.findings == ()
     assert report.exit_code is ExitCode.NOT_ALL_CHECKED
 
