@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from magnetar.fetch.metainfo import create_torrent
+from magnetar.fetch.creation import TorrentWish, create_torrent
 from magnetar.manifests.catalog import find_release
 from magnetar.manifests.origin import Origin, record_origin
 from magnetar.model.bundled import bundled_release
@@ -21,7 +21,7 @@ AUSTEN = find_release("austen-moe")
 @pytest.fixture(scope="module")
 def torrent(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     folder = Path(shutil.copytree(bundled_release(), tmp_path_factory.mktemp("torrent") / "austen-moe"))
-    return create_torrent(folder)
+    return create_torrent(folder, TorrentWish(piece_length=32768))
 
 
 @pytest.fixture
