@@ -30,12 +30,6 @@ class Repairing(Meeting):
     mirrors: Annotated[bool, payload("--mirrors/--no-mirrors", help="Use the mirrors of the release's manifest.")] = (
         True
     )
-    fallback_trackers: Annotated[
-        bool, swarm("--fallback-trackers/--no-fallback-trackers", help="Well-known ones too, unless it is private.")
-    ] = True
-    metadata_timeout: Annotated[float, swarm(parser=parse_duration, metavar="TIME", help="Longest wait for it.")] = (
-        120.0
-    )
     stall_timeout: Annotated[float, swarm(parser=parse_duration, metavar="TIME", help="Longest wait for payload.")] = (
         300.0
     )
@@ -51,8 +45,6 @@ class Repairing(Meeting):
             **self._shared(),
             adopt=tuple(self.adopt or ()),
             mirrors=tuple(ReleaseMirror(url, named=True) for url in self.mirror or ()),
-            fallback_trackers=self.fallback_trackers,
-            metadata_timeout=self.metadata_timeout,
             stall_timeout=self.stall_timeout,
             download_limit=self.download_limit,
             upload=self.upload,
