@@ -6,25 +6,21 @@ another is handed down from here as plain data.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
-from magnetar.convert.conversion import read_conversion
 from magnetar.convert.run import Converted, convert
 from magnetar.errors import ExitCode, UsageError
 from magnetar.events import Emit, Remarked, ignore
 from magnetar.fetch.download import Fetched
 from magnetar.fetch.options import FetchOptions
-from magnetar.manifests.catalog import catalog, find_release
-from magnetar.manifests.choice import choose_manifest
 from magnetar.manifests.report import Report
-from magnetar.manifests.schema import Manifest
-from magnetar.model.bundled import find_golden, smoke_text
 from magnetar.model.report import BootReport
 from magnetar.pipeline_fetch import Wanted, fetch_release
+from magnetar.pipeline_smoke import look_up, release_of
 from magnetar.pipeline_verify import verify_fetched
 
 Value = TypeVar("Value")
@@ -86,31 +82,22 @@ def convert_release(
     return convert(source, destination, target=target, emit=emit, **wish)
 
 
-def release_of(path: Path) -> Manifest | None:
-    """The release that a folder (or the folder of a file) was fetched as, converted from, or fits; None if unknown."""
-    folder = path if path.is_dir() else path.parent
-    noted = read_conversion(folder)
-    if noted is not None:
-        return catalog().get(noted.release)
-    try:
-        return choose_manifest(folder).manifest
-    except UsageError:
-        return None
-
-
 def boot_release(path: Path, *, named: str | None = None, emit: Emit = ignore, **wish: Any) -> BootReport:
     """Boot a checkpoint in any form, and hold it against what its release's manifest expects.
 
-    ``wish`` holds the other keywords of ``boot``.
+    A release without a text of its own is scored on the neutral one. ``wish`` holds the other keywords of ``boot``.
     """
     from magnetar.model.smoke import boot
 
-    manifest = find_release(named) if named else release_of(path)
-    smoke = manifest.smoke if manifest else None
-    if smoke is not None and smoke.text == smoke_text().digest:
-        golden = find_golden(smoke.golden) if smoke.golden else None
-        wish = {"golden": golden, **wish, "expected": smoke.bits_per_byte, "tolerance": smoke.tolerance}
-    return boot(path, emit=emit, **wish)
+    known = look_up(path, named)
+    wish = {"golden": known.golden, "text": known.text, **wish}
+    report = boot(path, expected=known.expected, tolerance=known.tolerance, emit=emit, **wish)
+    if known.own or not report.tokens:
+        return report
+    return replace(report, assumptions=(*report.assumptions, NEUTRAL))
+
+
+NEUTRAL = "scored on the neutral text that ships with this program, since no other is known for these weights"
 
 
 def get(

@@ -13,6 +13,7 @@ from magnetar.model.against import Other, OtherCheckpoint
 from magnetar.model.conductor import RoutingScore, compare_routings
 from magnetar.model.report import BootReport
 from magnetar.model.served import Server
+from magnetar.pipeline_smoke import look_up
 
 KEY = "MAGNETAR_AGAINST_KEY"
 """The environment variable with the key of a server that wants one."""
@@ -50,7 +51,7 @@ def choose_other(target: str) -> Other:
 
 def compare_ways(path: Path, emit: Emit = ignore) -> tuple[RoutingScore, ...]:
     """The same weights under every way of choosing who answers."""
-    return compare_routings(path, emit=emit)
+    return compare_routings(path, text=look_up(path).text, emit=emit)
 
 
 def write_on(
@@ -70,7 +71,7 @@ def write_golden(path: Path, target: Path, emit: Emit = ignore) -> WrittenGolden
     """Write the fingerprint of the weights at ``path``. Raises ``BootError`` if they are not healthy."""
     from magnetar.model.smoke import make_golden
 
-    content = make_golden(path, emit=emit)
+    content = make_golden(path, text=look_up(path).text, emit=emit)
     replace_file(target, content)
     return WrittenGolden(target, len(content))
 

@@ -175,7 +175,7 @@ def _boot_facts(report: "BootReport") -> Iterable[tuple[str, str]]:
     if not report.tokens:
         return
     expected = "no expectation is known" if report.expected is None else f"expected {report.expected:.3f}"
-    yield "score", f"{_score(report)} on {report.tokens:,} tokens of held-out text; {expected}"
+    yield "score", f"{_score(report)} on {report.tokens:,} tokens; {expected}"
     if report.decode_difference is not None:
         yield "decode against prefill", f"logits differ by {report.decode_difference:.1e}"
     if report.early_bits is not None and report.late_bits is not None:

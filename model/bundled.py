@@ -9,6 +9,9 @@ from magnetar.manifests.digests import Digest
 RELEASES = Path(__file__).parent / "release"
 NAME = "austen-moe"
 GOLDEN = "austen-moe.golden.safetensors"
+GOLDENS = "*.golden.safetensors"
+LARGEST_GOLDEN = 64 << 20
+"""Bytes; a fingerprint of 512 tokens has some 40,000."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +29,25 @@ def bundled_release() -> Path:
 
 def smoke_text() -> SmokeText:
     """The last 5 % of each of Jane Austen's novels, which the bundled release was not trained on."""
-    content = (RELEASES / "held-out.txt").read_bytes()
-    return SmokeText(content.decode(), Digest("sha256", hashlib.sha256(content).hexdigest()))
+    return _read_text("held-out.txt")
+
+
+def neutral_text() -> SmokeText:
+    """Prose, a little code and some numbers, written for this project: for releases that name no text of their own.
+
+    Some 1,500 tokens of Mistral's tokenizer, plain English, of no author that a model could have been shown.
+    """
+    return _read_text("neutral.txt")
+
+
+def find_text(digest: Digest) -> SmokeText | None:
+    """The text with that digest, if it ships with the package."""
+    return next((text for text in (neutral_text(), smoke_text()) if text.digest == digest), None)
+
+
+def _read_text(name: str) -> SmokeText:
+    content = (RELEASES / name).read_bytes()
+    return SmokeText(content.decode(), _digest(content))
 
 
 def bundled_golden() -> Path:
@@ -35,7 +55,14 @@ def bundled_golden() -> Path:
     return RELEASES / GOLDEN
 
 
-def find_golden(digest: Digest) -> Path | None:
-    """The fingerprint that a manifest refers to, if it ships with the package."""
-    path = bundled_golden()
-    return path if Digest("sha256", hashlib.sha256(path.read_bytes()).hexdigest()) == digest else None
+def find_golden(digest: Digest, *folders: Path) -> Path | None:
+    """The fingerprint that a manifest refers to: among those that ship with the package, or in one of ``folders``."""
+    found = (path for folder in folders for path in sorted(folder.glob(GOLDENS)))
+    for path in (bundled_golden(), *found):
+        if path.is_file() and path.stat().st_size <= LARGEST_GOLDEN and digest == _digest(path.read_bytes()):
+            return path
+    return None
+
+
+def _digest(content: bytes) -> Digest:
+    return Digest("sha256", hashlib.sha256(content).hexdigest())

@@ -1,11 +1,12 @@
 """``magnetar boot``, as it is typed."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
 
 from magnetar.convert.run import convert
-from magnetar.model.bundled import bundled_release
+from magnetar.model.bundled import bundled_release, neutral_text
 from tests.magnetar.conftest import Run
 from tests.model.servers import redirect, serve
 
@@ -41,3 +42,60 @@ def test_what_can_be_no_other_is_refused_before_anything_is_run(other: str, code
     assert done.code == code
     assert "hint:" in done.err
     assert "structure" not in done.out
+
+
+def forget_origin(folder: Path) -> Path:
+    """A converted copy whose notes were lost: nothing says which release it is of."""
+    convert(BUNDLED, folder, target="hf")
+    (folder / ".magnetar" / "conversion.json").unlink()
+    return folder
+
+
+def test_weights_of_which_nothing_is_known_are_scored_on_the_neutral_text(magnetar: Run, tmp_path: Path) -> None:
+    done = magnetar("boot", forget_origin(tmp_path / "hf"), "--json")
+    assert done.code == 0, done.out
+    result = done.document["result"]
+    assert result["text_bytes"] == len(neutral_text().text.encode())
+    assert result["expected"] is None
+    assert any("neutral text" in line for line in result["assumptions"])
+    assert result["bits_per_byte"] > 1.6, "it was trained on novels alone"
+
+
+def test_a_manifest_file_says_which_text_score_and_fingerprint_to_hold_weights_against(
+    magnetar: Run, tmp_path: Path
+) -> None:
+    folder, golden = forget_origin(tmp_path / "hf"), tmp_path / "mine.golden.safetensors"
+    assert magnetar("boot", folder, "--make-golden", golden).code == 0
+    digest = hashlib.sha256(golden.read_bytes()).hexdigest()
+    text = neutral_text().digest
+    head = 'format = 1\nname = "mine"\ntitle = "Mine"\npublisher = "me"\nlicence = "Apache-2.0"\n[smoke]\n'
+    manifest = tmp_path / "mine.toml"
+    for score, code in ((3.405, 0), (1.5, 7)):
+        manifest.write_text(f'{head}text = "{text}"\nbits_per_byte = {score}\ngolden = "sha256:{digest}"\n')
+        done = magnetar("boot", folder, "--manifest", manifest, "--no-diagnosis", "--json")
+        result = done.document["result"]
+        assert (done.code, result["expected"]) == (code, score), result["reasons"]
+        assert result["golden"]["divergence"] < 1e-6
+        assert not any("neutral text" in line for line in result["assumptions"])
+
+
+def test_a_text_that_is_not_here_leaves_the_fingerprint(magnetar: Run, tmp_path: Path) -> None:
+    folder = forget_origin(tmp_path / "hf")
+    golden = folder / "mine.golden.safetensors"
+    assert magnetar("boot", folder, "--make-golden", golden).code == 0
+    manifest = tmp_path / "mine.toml"
+    manifest.write_text(
+        'format = 1\nname = "mine"\ntitle = "Mine"\npublisher = "me"\nlicence = "Apache-2.0"\n[smoke]\n'
+        f'text = "sha256:{"0" * 64}"\nbits_per_byte = 1.5\n'
+        f'golden = "sha256:{hashlib.sha256(golden.read_bytes()).hexdigest()}"\n'
+    )
+    result = magnetar("boot", folder, "--manifest", manifest, "--json").document["result"]
+    assert result["expected"] is None
+    assert result["golden"]["divergence"] < 1e-6
+
+
+def test_the_neutral_text_is_long_enough_and_ships_as_it_is() -> None:
+    text = neutral_text().text
+    assert len(text.encode()) > 5000, "a Mistral needs four bytes for a token, and 512 tokens are wanted"
+    assert text.isascii()
+    assert all(part in text for part in ("def ", "1,024", '22.0], "unit"', "?"))
