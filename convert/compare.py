@@ -1,14 +1,14 @@
 """Whether two checkpoints hold the same tensors, bit for bit, whatever their layouts and files."""
 
+import threading
 from collections.abc import Iterator, Mapping
-
-import numpy as np
 
 from magnetar.convert.blocks import BLOCK_FORMATS
 from magnetar.convert.checkpoint import Checkpoint
 from magnetar.convert.pieces import Move
 from magnetar.convert.source import AS_IS, Source
-from magnetar.convert.stream import stream_move
+from magnetar.convert.stream import Scratch, stream_move
+from magnetar.convert.tensordigests import count_workers, work_in_parallel
 from magnetar.convert.view import map_source
 from magnetar.errors import WrongBytesError
 from magnetar.events import Began, Emit, Ended, Moved, ignore
@@ -43,22 +43,38 @@ def _moves(source: Source, layout: str) -> dict[str, Move]:
 def _compare_all(
     source: Source, output: Source, ours: Mapping[str, Move], theirs: Mapping[str, Move], emit: Emit
 ) -> int:
-    emit(Began("compare", sum(move.nbytes for move in ours.values())))
-    for name in sorted(ours.keys() | theirs.keys()):
-        if name not in ours or name not in theirs:
-            raise WrongBytesError(f"{name} is in only one of {source.folder} and {output.folder}")
-        _compare(source.checkpoint, ours[name], output.checkpoint, theirs[name])
+    if apart := ours.keys() ^ theirs.keys():
+        raise WrongBytesError(f"{min(apart)} is in only one of {source.folder} and {output.folder}")
+    mine = threading.local()
+
+    def work(name: str) -> None:
+        if not hasattr(mine, "scratches"):
+            mine.scratches = Scratch(), Scratch()
+        _compare(source.checkpoint, ours[name], output.checkpoint, theirs[name], *mine.scratches)
         emit(Moved("compare", ours[name].nbytes))
+
+    emit(Began("compare", sum(move.nbytes for move in ours.values())))
+    work_in_parallel(work, _in_order(theirs, output.checkpoint), count_workers([*ours.values(), *theirs.values()]))
     emit(Ended("compare"))
     return len(ours)
 
 
-def _compare(source: Checkpoint, ours: Move, output: Checkpoint, theirs: Move) -> None:
+def _in_order(moves: Mapping[str, Move], checkpoint: Checkpoint) -> list[str]:
+    """Names in the order in which their bytes begin in the files, so that those are read from front to back."""
+    specs = {name: checkpoint.specs[move.pieces[0].tensor] for name, move in moves.items()}
+    return sorted(moves, key=lambda name: (specs[name].source, specs[name].offset, moves[name].pieces[0].offset))
+
+
+def _compare(
+    source: Checkpoint, ours: Move, output: Checkpoint, theirs: Move, scratch: Scratch, other: Scratch
+) -> None:
     if (ours.dtype, ours.shape) != (theirs.dtype, theirs.shape):
         raise WrongBytesError(f"{ours.name}: {ours.dtype} {ours.shape} is not {theirs.dtype} {theirs.shape}")
-    for position, left, right in _side_by_side(
-        stream_move(source, ours, allow_overflow=True), stream_move(output, theirs)
-    ):
+    streams = (
+        stream_move(source, ours, allow_overflow=True, scratch=scratch),
+        stream_move(output, theirs, scratch=other),
+    )
+    for position, left, right in _side_by_side(*streams):
         if not _equal(left, right):
             raise WrongBytesError(
                 f"{ours.name}: differs between {position:,} and {position + len(left):,} bytes from its beginning",
@@ -67,8 +83,9 @@ def _compare(source: Checkpoint, ours: Move, output: Checkpoint, theirs: Move) -
 
 
 def _equal(left: memoryview, right: memoryview) -> bool:
-    words = np.uint64 if len(left) % 8 == 0 else np.uint8
-    return np.array_equal(np.frombuffer(left, words), np.frombuffer(right, words))
+    """Whether the bytes are the same. Views are compared one element at a time; whole arrays, many at once."""
+    whole = left.obj if isinstance(left.obj, bytearray) and len(left.obj) == len(left) else bytearray(left)
+    return whole == right
 
 
 def _side_by_side(

@@ -22,13 +22,16 @@ LARGEST_DOCUMENT = 64 << 20
 INDEX_SUFFIXES = (".safetensors.index.json", ".bin.index.json")
 
 
-def open_file(path: Path) -> Checkpoint:
-    """One checkpoint file. Raises ``CheckpointError``, ``UnsafePickle``, ``UsageError`` or ``DiskError``."""
+def open_file(path: Path, kind: type[LocalFile] = LocalFile) -> Checkpoint:
+    """One checkpoint file, read as that kind of file.
+
+    Raises ``CheckpointError``, ``UnsafePickle``, ``UsageError`` or ``DiskError``.
+    """
     if path.name.endswith(INDEX_SUFFIXES):
         return open_index(path)
     if path.is_dir():
         raise UsageError(f"{path}: is a folder, not a checkpoint file")
-    return _read_or_close(LocalFile(path))
+    return _read_or_close(kind(path))
 
 
 def open_joined(paths: Sequence[Path], name: str) -> Checkpoint:
@@ -36,12 +39,12 @@ def open_joined(paths: Sequence[Path], name: str) -> Checkpoint:
     return _read_or_close(JoinedFile(name, paths))
 
 
-def open_files(paths: Sequence[Path]) -> Checkpoint:
+def open_files(paths: Sequence[Path], kind: type[LocalFile] = LocalFile) -> Checkpoint:
     """Several files as one checkpoint: the union of their tensors. Raises what ``open_file`` raises."""
     opened: list[Checkpoint] = []
     try:
         for path in paths:
-            opened.append(open_file(path))  # noqa: PERF401 (those already open are closed if one fails)
+            opened.append(open_file(path, kind))  # noqa: PERF401 (those already open are closed if one fails)
         return unite(opened)
     except BaseException:
         for checkpoint in opened:

@@ -24,7 +24,8 @@ class WrittenFile:
 class Conversion:
     """A conversion, begun or done. ``plan`` is the digest that tells it from any other.
 
-    ``files`` holds those that were wholly written. ``compared`` says that the output was read back and was
+    ``files`` holds those that were wholly written, ``begun`` what is known of the beginning of one that was not: so
+    many bytes, after a whole tensor, have that digest. ``compared`` says that the output was read back and was
     bit for bit the source; ``done`` that nothing is left to do.
     """
 
@@ -32,6 +33,7 @@ class Conversion:
     release: str
     target: str
     files: Mapping[str, WrittenFile] = field(default_factory=dict)
+    begun: Mapping[str, WrittenFile] = field(default_factory=dict)
     compared: bool = False
     done: bool = False
 
@@ -45,7 +47,8 @@ def record_conversion(folder: Path, conversion: Conversion) -> None:
         "target": conversion.target,
         "compared": conversion.compared,
         "done": conversion.done,
-        "files": {name: {"size": file.size, "sha256": file.sha256} for name, file in conversion.files.items()},
+        "files": _spell(conversion.files),
+        "begun": _spell(conversion.begun),
     }
     replace_file(folder / STATE_FOLDER / CONVERSION_FILE, json.dumps(document, indent=1).encode())
 
@@ -59,10 +62,24 @@ def read_conversion(folder: Path) -> Conversion | None:
         noted = json.loads(path.read_bytes())
         plan, release, target = noted["plan"], noted["release"], noted["target"]
         compared, done = noted["compared"], noted["done"]
-        files = {name: WrittenFile(file["size"], file["sha256"]) for name, file in noted["files"].items()}
+        files, begun = _read_files(noted["files"]), _read_files(noted.get("begun", {}))
         sound = noted["format"] == FORMAT and all(isinstance(text, str) for text in (plan, release, target))
         sound = sound and all(isinstance(flag, bool) for flag in (compared, done))
-        sound = sound and all(type(file.size) is int and isinstance(file.sha256, str) for file in files.values())
-        return Conversion(plan, release, target, files, compared, done) if sound else None
+        return Conversion(plan, release, target, files, begun, compared, done) if sound else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def _spell(files: Mapping[str, WrittenFile]) -> dict[str, dict[str, object]]:
+    return {name: {"size": file.size, "sha256": file.sha256} for name, file in files.items()}
+
+
+def _read_files(noted: Mapping[str, Mapping[str, object]]) -> dict[str, WrittenFile]:
+    """Raises ``ValueError`` and its like for what is no such table."""
+    files = {}
+    for name, file in noted.items():
+        size, sha256 = file["size"], file["sha256"]
+        if type(size) is not int or size < 0 or not isinstance(sha256, str):
+            raise ValueError(name)
+        files[name] = WrittenFile(size, sha256)
+    return files

@@ -1,7 +1,8 @@
-"""Bytes onto the disk: by the kernel where it can copy between files, else through memory."""
+"""Bytes onto the disk: past the page cache, by the kernel where it can copy between files, or through memory."""
 
 import errno
 import os
+from pathlib import Path
 
 from magnetar.ranges import FileSpan
 
@@ -38,6 +39,48 @@ def write_all(descriptor: int, content: bytes | memoryview) -> None:
     rest = memoryview(content)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
+
+
+def write_at(descriptor: int, content: memoryview, offset: int) -> None:
+    """Write all of it at ``offset``, however many calls that takes. Raises ``OSError``.
+
+    Where a direct write is not possible after all, the file is written through the cache from then on.
+    """
+    while content:
+        try:
+            count = os.pwrite(descriptor, content, offset)
+        except OSError as error:
+            if error.errno != errno.EINVAL or not is_direct(descriptor):
+                raise
+            _leave_direct(descriptor)
+        else:
+            content, offset = content[count:], offset + count
+
+
+def open_direct(path: Path, flags: int) -> int:
+    """Open a file for writing past the page cache, if its file system has that; else as any. Raises ``OSError``."""
+    flags |= os.O_WRONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+    try:
+        return os.open(path, flags | getattr(os, "O_DIRECT", 0), 0o666)
+    except OSError as error:
+        if error.errno != errno.EINVAL or not hasattr(os, "O_DIRECT"):
+            raise
+        return os.open(path, flags & ~os.O_EXCL, 0o666)  # a file system may refuse after it has made the file
+
+
+def is_direct(descriptor: int) -> bool:
+    """Whether what is written to an open file goes past the page cache."""
+    if not hasattr(os, "O_DIRECT"):
+        return False
+    import fcntl  # there is none on Windows, nor such files
+
+    return bool(fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT)
+
+
+def _leave_direct(descriptor: int) -> None:
+    import fcntl
+
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) & ~os.O_DIRECT)
 
 
 def reserve(descriptor: int, size: int) -> None:

@@ -3,15 +3,14 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 
 from magnetar.convert.conversion import Conversion, WrittenFile, read_conversion
-from magnetar.convert.copying import copy_span, reserve, write_all
+from magnetar.convert.copying import open_direct, reserve, write_all
+from magnetar.convert.sink import Prefix, Sink
 from magnetar.errors import NoSpace, UsageError
 from magnetar.files import STATE_FOLDER, disk_failure, sync_folder
-from magnetar.ranges import FileSpan
 
 PARTIAL = ".partial"
 SIDE_FILES_ROOM = 16 << 20
@@ -73,23 +72,17 @@ def free_space(folder: Path) -> int:
         raise disk_failure(error, folder) from error
 
 
-def write_whole(
-    folder: Path, name: str, content: Iterable[bytes | memoryview | FileSpan], size: int | None = None
-) -> WrittenFile:
-    """Write a file that is there whole or not at all, and durable; the digest is of what was given, not read back.
+def write_small(folder: Path, name: str, content: bytes) -> WrittenFile:
+    """Write a file that is there whole or not at all, and durable. Its mode follows the umask.
 
-    It grows in the hidden state folder and is moved to its place at the end. Its mode follows the umask. Room for
-    ``size`` bytes is taken at once. A ``FileSpan`` among the content is copied by the kernel; there is no digest then.
-    Raises ``NoSpace`` or ``DiskError``, and whatever ``content`` raises; nothing is left behind then.
+    Raises ``NoSpace`` or ``DiskError``; nothing is left behind then.
     """
-    partial = folder / STATE_FOLDER / (name + PARTIAL)
+    partial = partial_path(folder, name)
     try:
         partial.unlink(missing_ok=True)
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         try:
-            if size:
-                reserve(descriptor, size)
-            written = _write(descriptor, content)
+            write_all(descriptor, content)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -99,24 +92,37 @@ def write_whole(
         raise disk_failure(error, folder / name) from error
     finally:
         partial.unlink(missing_ok=True)
+    return WrittenFile(len(content), hashlib.sha256(content).hexdigest())
+
+
+def write_large(
+    folder: Path, name: str, size: int, fill: Callable[[Sink], None], *, digested: bool, prefix: Prefix | None = None
+) -> WrittenFile:
+    """Write a file of ``size`` bytes that is there whole or not at all, and durable; ``fill`` appends them.
+
+    It grows in the hidden state folder and is moved to its place at the end. Its mode follows the umask. Room for it
+    is taken at once. The digest is of what was appended, not read back. With ``prefix`` the beginning is there.
+    Raises ``NoSpace`` or ``DiskError``, and whatever ``fill`` raises; what was written until then is left behind.
+    """
+    partial = partial_path(folder, name)
+    try:
+        if prefix is None:
+            partial.unlink(missing_ok=True)
+        descriptor = open_direct(partial, 0 if prefix else os.O_CREAT | os.O_EXCL)
+        try:
+            reserve(descriptor, size)
+            with Sink(descriptor, prefix, digested=digested) as sink:
+                fill(sink)
+                written = sink.finish()
+        finally:
+            os.close(descriptor)
+        os.replace(partial, folder / name)
+        sync_folder(folder)
+    except OSError as error:
+        raise disk_failure(error, folder / name) from error
     return written
 
 
-def _write(descriptor: int, content: Iterable[bytes | memoryview | FileSpan]) -> WrittenFile:
-    """Write and digest; each piece is written by one thread while another digests it."""
-    digest = hashlib.sha256()
-    size, digested = 0, True
-    with ThreadPoolExecutor(1, "digest") as digesting:
-        for chunk in content:
-            if isinstance(chunk, FileSpan):
-                copy_span(chunk, descriptor)
-                size, digested = size + chunk.length, False
-            elif digested:
-                done = digesting.submit(digest.update, chunk)
-                write_all(descriptor, chunk)
-                done.result()  # the next piece may lie in the same memory
-                size += len(chunk)
-            else:
-                write_all(descriptor, chunk)
-                size += len(chunk)
-    return WrittenFile(size, digest.hexdigest() if digested else "")
+def partial_path(folder: Path, name: str) -> Path:
+    """Where a file grows."""
+    return folder / STATE_FOLDER / (name + PARTIAL)

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from magnetar.convert.architecture import Architecture
-from magnetar.convert.blocks import BLOCK_FORMATS
+from magnetar.convert.blocks import BLOCK_FORMATS, FLOATS, READABLE_FLOATS, can_recode
 from magnetar.convert.checkpoint import Checkpoint
 from magnetar.convert.fingerprints import Fingerprints, fingerprint, word_size
 from magnetar.convert.measure import measure_error, read_side_by_side
-from magnetar.convert.numbers import DECODERS, FLOATS, Numbers, can_recode
+from magnetar.convert.numbers import Numbers
 from magnetar.convert.parts import Part
 from magnetar.convert.permutations import Group, find_reordering, is_transposed
 from magnetar.convert.pieces import Move
@@ -62,7 +62,7 @@ def measure_delta(first: Side, second: Side, name: str) -> Delta:
     left, right = first.moves[name], second.moves[name]
     size = word_size(left.dtype)
     sign = 1 << (8 * size - 1)
-    changed, begin, end, only_signs = 0, left.nbytes, 0, left.dtype in DECODERS
+    changed, begin, end, only_signs = 0, left.nbytes, 0, left.dtype in READABLE_FLOATS
     balance = np.zeros(2, np.uint64)
     streams = stream_move(first.checkpoint, left), stream_move(second.checkpoint, right)
     for position, one, other in read_side_by_side(*streams):

@@ -1,23 +1,39 @@
 """The engine of a conversion: read, check, turn, digest and write in one pass; then read back and compare."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import os
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, CancelledError, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from threading import Event, Lock
 
 from magnetar.convert.compare import compare, compare_recoded
 from magnetar.convert.containers import open_files
 from magnetar.convert.conversion import Conversion, WrittenFile, record_conversion
-from magnetar.convert.destination import write_whole
-from magnetar.convert.plan import Plan, Shard
+from magnetar.convert.destination import partial_path, write_large, write_small
+from magnetar.convert.earlier import Missing, check_earlier, list_missing
+from magnetar.convert.pieces import Move
+from magnetar.convert.plan import Plan
 from magnetar.convert.provenance import NOTE, Provenance, conversion_note
+from magnetar.convert.sink import Sink
 from magnetar.convert.source import Source
-from magnetar.convert.stream import find_spans, is_copy, stream_move
+from magnetar.convert.stream import Scratch, find_spans, is_copy, stream_move
 from magnetar.convert.targets import Target
+from magnetar.convert.tensordigests import count_workers
+from magnetar.convert.uncached import UncachedFile
 from magnetar.events import Began, Emit, Ended, Moved, Remarked
-from magnetar.ranges import FileSpan, LocalFile
 
-DIGEST_CHUNK = 1 << 20
+NOTE_EVERY = 2 << 30
+"""Bytes of a file after which it is noted how far it is; a run that is killed has so many to do again."""
+
+WORTH_A_WRITER = 1 << 30
+"""Bytes of work that make it worth while to write one more file at once."""
+
+THREADS_OF_A_WRITER = 2
+"""What one file keeps busy: one thread reads, checks and turns, another digests. The third waits for the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,92 +53,145 @@ class Task:
 
 
 class Work:
-    """One conversion under way; ``state`` is what is noted on disk about it."""
+    """One conversion under way; ``state`` is what is noted on disk about it.
+
+    ``notes`` are what is to be said of the result; ``comparing`` is how many seconds the reading back took.
+    """
 
     def __init__(self, task: Task, state: Conversion, emit: Emit) -> None:
         self.task = task
         self.state = state
         self.notes: tuple[str, ...] = ()
+        self.comparing = 0.0
         self.emit = emit
+        self._noting = Lock()
+        self._stopped = Event()
 
     def finish(self, provenance: Provenance, verify: bool) -> bool:
         """Do what is not done yet. Return whether that was nothing."""
-        kept = self._check_earlier()
-        wrote = self._write_shards(kept)
-        if verify and (wrote or not self.state.compared or not self.task.source.checkpoint.sealed):
+        earlier = check_earlier(self.task.destination, self.state, self.emit)
+        missing = list(list_missing(self.task.plan, earlier))
+        if missing:
+            self._begin(earlier.files, missing)
+        self.emit(Began("convert", sum(each.payload for each in missing)))
+        self._write_shards(missing)
+        self.emit(Ended("convert"))
+        if verify and (missing or not self.state.compared or not self.task.source.checkpoint.sealed):
             self._compare()
-        wrote += self._write_side_files(kept, provenance)
-        already = self.state.done and not wrote
-        self._note(replace(self.state, done=True))
+        wrote = self._write_side_files(earlier.files, provenance)
+        already = self.state.done and not missing and not wrote
+        self._note(done=True)
         return already
 
-    def _note(self, state: Conversion) -> None:
+    def _note(self, **changes: object) -> None:
+        state = replace(self.state, **changes)  # type: ignore[arg-type]  # the names are those of its fields
         if state != self.state or not state.done:
             record_conversion(self.task.destination, state)
         self.state = state
 
-    def _check_earlier(self) -> Mapping[str, WrittenFile]:
-        """The files of an earlier run that are still what they were; the others are forgotten."""
-        if not self.state.files:
-            return {}
-        self.emit(Began("check", sum(file.size for file in self.state.files.values())))
-        kept = {name: file for name, file in self.state.files.items() if self._is_whole(name, file)}
-        self.emit(Ended("check"))
-        return kept
+    def _begin(self, kept: Mapping[str, WrittenFile], missing: Sequence[Missing]) -> None:
+        begun = {each.shard.file: self.state.begun[each.shard.file] for each in missing if each.prefix}
+        self._note(files=dict(kept), begun=begun, compared=False, done=False)
+        total = len(self.task.plan.shards)
+        if len(missing) < total or begun:
+            beginning = f", and {sum(file.size for file in begun.values()):,} bytes of the next" if begun else ""
+            self.emit(Remarked(f"{total - len(missing)} of {total} files are there{beginning}"))
 
-    def _is_whole(self, name: str, file: WrittenFile) -> bool:
-        path = self.task.destination / name
-        if not file.sha256 or path.is_symlink() or not path.is_file() or path.stat().st_size != file.size:
-            return False
-        digest = hashlib.sha256()
-        with LocalFile(path) as opened:
-            for start in range(0, file.size, DIGEST_CHUNK):
-                chunk = opened.read(start, min(DIGEST_CHUNK, file.size - start))
-                digest.update(chunk)
-                self.emit(Moved("check", len(chunk)))
-        return digest.hexdigest() == file.sha256
+    def _write_shards(self, missing: Sequence[Missing]) -> None:
+        """Write files, several at once where there are processors for it; after an error, or Ctrl-C, all stop."""
+        workers = self._count_writers(missing)
+        if workers == 1:
+            for each in missing:
+                self._write(each)
+            return
+        with ThreadPoolExecutor(workers, "file") as pool:
+            try:
+                jobs = [pool.submit(self._write, each) for each in missing]
+                for job in wait(jobs, return_when=FIRST_EXCEPTION).done:
+                    job.result()
+            except BaseException:
+                self._stopped.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
 
-    def _write_shards(self, kept: Mapping[str, WrittenFile]) -> int:
-        """Write the shards that are not there yet; return how many."""
-        todo = [shard for shard in self.task.plan.shards if shard.file not in kept]
-        if todo:
-            self._note(replace(self.state, files=dict(kept), compared=False, done=False))
-        if todo and len(todo) < len(self.task.plan.shards):
-            self.emit(
-                Remarked(f"{len(self.task.plan.shards) - len(todo)} of {len(self.task.plan.shards)} files are there")
+    def _count_writers(self, missing: Sequence[Missing]) -> int:
+        processors = (os.cpu_count() or 1) // THREADS_OF_A_WRITER
+        worth = sum(each.payload for each in missing) // WORTH_A_WRITER
+        memory = count_workers([move for each in missing for move in each.moves])
+        return max(min(processors, worth, memory, len(missing)), 1)
+
+    def _write(self, missing: Missing) -> None:
+        folder, name = self.task.destination, missing.shard.file
+        try:
+            written = write_large(
+                folder,
+                name,
+                missing.shard.nbytes,
+                partial(self._fill, missing),
+                digested=self.task.check,
+                prefix=missing.prefix,
             )
-        self.emit(Began("convert", sum(shard.payload for shard in todo)))
-        for shard in todo:
-            written = write_whole(self.task.destination, shard.file, self._stream(shard), shard.nbytes)
-            self._note(replace(self.state, files={**self.state.files, shard.file: written}))
-        self.emit(Ended("convert"))
-        return len(todo)
+        except BaseException:
+            if name not in self.state.begun:
+                partial_path(folder, name).unlink(missing_ok=True)
+            raise
+        with self._noting:
+            begun = {other: file for other, file in self.state.begun.items() if other != name}
+            self._note(files={**self.state.files, name: written}, begun=begun)
 
-    def _stream(self, shard: Shard) -> Iterator[bytes | memoryview | FileSpan]:
-        task = self.task
-        yield shard.header
-        for move in shard.moves:
-            content: Iterator[memoryview | FileSpan] = (
-                stream_move(
-                    task.source.checkpoint, move, check=task.check, allow_overflow=task.allow_overflow, emit=self.emit
-                )
-                if task.check or not is_copy(task.source.checkpoint, move)
-                else find_spans(task.source.checkpoint, move)
-            )
-            for block in content:
-                yield block
-                self.emit(Moved("convert", block.length if isinstance(block, FileSpan) else len(block)))
-            if shard.padding(move):
-                yield bytes(shard.padding(move))
+    def _fill(self, missing: Missing, sink: Sink) -> None:
+        """Append what is missing of a file, and see that every byte that it is made of was checked."""
+        shard, check = missing.shard, self.task.check
+        if missing.prefix is None:
+            sink.append(shard.header)
+        scratch, noted = Scratch(), sink.size
+        for move in missing.moves:
+            self._append(sink, move, scratch)
+            sink.append(bytes(shard.padding(move)))
+            if check and sink.size - noted >= NOTE_EVERY:
+                noted = sink.size
+                self._note_begun(shard.file, sink.settle())
+        if check:
+            checkpoint = self.task.source.checkpoint
+            for tensor in {piece.tensor: None for move in shard.moves for piece in move.pieces}:
+                checkpoint.check(checkpoint.specs[tensor])
+
+    def _note_begun(self, name: str, written: WrittenFile) -> None:
+        with self._noting:
+            self._note(begun={**self.state.begun, name: written})
+
+    def _append(self, sink: Sink, move: Move, scratch: Scratch) -> None:
+        task, checkpoint = self.task, self.task.source.checkpoint
+        if not task.check and not sink.direct and is_copy(checkpoint, move):
+            for span in find_spans(checkpoint, move):
+                sink.copy(span)
+                self.emit(Moved("convert", span.length))
+            return
+        for block in stream_move(
+            checkpoint,
+            move,
+            check=task.check,
+            defer=True,
+            allow_overflow=task.allow_overflow,
+            emit=self.emit,
+            scratch=scratch,
+            lend=sink.lend,
+        ):
+            sink.append(block)
+            self.emit(Moved("convert", len(block)))
+            if self._stopped.is_set():
+                raise CancelledError
 
     def _compare(self) -> None:
-        """Read the output back through the layout of the source."""
+        """Read the output back, from the disk, through the layout of the source."""
+        started = time.monotonic()
         source, folder = self.task.source, self.task.destination
         compare_with = compare_recoded if self.task.plan.casts else compare
-        with open_files([folder / shard.file for shard in self.task.plan.shards]) as checkpoint:
+        with open_files([folder / shard.file for shard in self.task.plan.shards], UncachedFile) as checkpoint:
             output = replace(source, folder=folder, checkpoint=checkpoint, layout=self.task.target.layout)
             compare_with(source, output, self.emit)
-        self._note(replace(self.state, compared=True))
+        self._note(compared=True)
+        self.comparing = time.monotonic() - started
 
     def _write_side_files(self, kept: Mapping[str, WrittenFile], provenance: Provenance) -> int:
         """Write the small files, the configuration last: without it nothing takes the folder for a model."""
@@ -132,9 +201,8 @@ class Work:
         note = conversion_note(self.task.source, self.state.target, self.task.plan, provenance, shards)
         count = 0
         for name, content in ({NOTE: note} | dict(side.contents)).items():
-            expected = WrittenFile(len(content), hashlib.sha256(content).hexdigest())
-            if kept.get(name) != expected:
-                written = write_whole(self.task.destination, name, [content])
-                self._note(replace(self.state, files={**self.state.files, name: written}))
+            if kept.get(name) != WrittenFile(len(content), hashlib.sha256(content).hexdigest()):
+                written = write_small(self.task.destination, name, content)
+                self._note(files={**self.state.files, name: written})
                 count += 1
         return count

@@ -4,10 +4,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from magnetar.convert.architecture import DEFAULT_CONTEXT
-from magnetar.convert.blocks import BLOCK_FORMATS, QUANTISERS, fits_blocks
+from magnetar.convert.blocks import BLOCK_FORMATS, FLOATS, QUANTISERS, fits_blocks
 from magnetar.convert.gguf import ALIGNMENT, Field, Kind, encode_gguf_header
 from magnetar.convert.ggufmodel import FILE_TYPES, NO_VOCABULARY, describe_model, describe_tokenizer
-from magnetar.convert.numbers import ENCODERS
 from magnetar.convert.pieces import Move
 from magnetar.convert.plan import Plan, Shard, pack_moves, shard_stem, spec_of
 from magnetar.convert.provenance import Provenance
@@ -15,7 +14,7 @@ from magnetar.convert.sidefiles import NO_TOKENIZER, SideFiles, legal_files, rea
 from magnetar.convert.source import Source
 from magnetar.errors import UsageError
 
-KNOWN = (*ENCODERS, *QUANTISERS)
+KNOWN = (*FLOATS, *QUANTISERS)
 TERNARY = ("TQ1_0", "TQ2_0")
 TABLES = ("token_embd.weight", "output.weight")
 

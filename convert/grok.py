@@ -14,10 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
-import numpy as np
-
 from magnetar.convert.checkpoint import Checkpoint, TensorSpec
-from magnetar.convert.numbers import decode
 from magnetar.convert.pickles import unsafe
 from magnetar.errors import CheckpointError
 from magnetar.ranges import ByteSource, FileSpan, LocalFile
@@ -219,6 +216,10 @@ class _Scaled:
 
     def _compute(self, first: int, last: int) -> memoryview:
         """Rows of the tensor, seen as one tall matrix."""
+        import numpy as np  # here, so that what needs no arithmetic starts without it
+
+        from magnetar.convert.numbers import decode
+
         content = self._source.read(self._weights.offset + first * self._columns, (last - first) * self._columns)
         scales = decode(memoryview(self._source.read(*self._scales)), "BF16").reshape(-1, self._columns)
         weights = np.frombuffer(content, np.int8).reshape(-1, self._columns)

@@ -9,21 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from magnetar.convert.blocks import BLOCK_FORMATS, QUANTISERS
+from magnetar.convert.blocks import BLOCK_FORMATS, can_recode
 from magnetar.errors import ConversionError, UsageError
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
 
-FLOATS = ("F32", "F16", "BF16")
-"""What can be asked for outside of GGUF."""
-
 LARGEST_SCALE = 65504.0
 """Block formats keep the scale of a block as a 16-bit float; numbers beyond its largest are counted as too large."""
-
-
-def can_recode(source: str, target: str) -> bool:
-    """Whether numbers of ``source`` can be written as ``target``. FP8 and integers are kept as they are, or refused."""
-    return source == target or ((source in DECODERS or source in BLOCK_FORMATS) and target in (*ENCODERS, *QUANTISERS))
 
 
 def recode(block: memoryview, source: str, target: str) -> tuple[memoryview, int]:

@@ -1,17 +1,13 @@
 """From one layout to another, part by part: which bytes of which tensor go where, and how they are turned. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
-import numpy as np
-
 from magnetar.convert.architecture import Architecture
-from magnetar.convert.blocks import BLOCK_FORMATS, fits_blocks, packed_bytes
+from magnetar.convert.blocks import BLOCK_FORMATS, can_recode, fits_blocks, packed_bytes
 from magnetar.convert.checkpoint import TensorSpec
-from magnetar.convert.numbers import can_recode
 from magnetar.convert.parts import Arrangement, LaidTensor, Layout, Part, Place, arranged_shape, part_shape
-from magnetar.convert.transpose import transpose
 from magnetar.errors import LayoutError
 
 
@@ -99,18 +95,6 @@ def keep_tensors(specs: Mapping[str, TensorSpec]) -> tuple[Move, ...]:
     return tuple(
         Move(spec.name, spec.dtype, spec.shape, (Piece(spec.name, 0, spec.nbytes),)) for spec in specs.values()
     )
-
-
-def turn_block(piece: Piece, block: memoryview) -> Iterator[memoryview]:
-    """One block of a piece in its new order. A view is good until the next is asked for; ``block`` may be used up."""
-    if piece.turn is Turn.COPY:
-        yield block
-    elif piece.turn is Turn.TRANSPOSE:
-        yield from transpose(block, piece.rows, piece.columns, piece.nbytes // (piece.rows * piece.columns))
-    else:
-        pairs = (-1, 2) if piece.turn is Turn.SPLIT_HALVES else (2, -1)
-        rows = np.frombuffer(block, dtype=np.uint8).reshape(*pairs, piece.nbytes // piece.rows)
-        yield np.ascontiguousarray(rows.swapaxes(0, 1)).reshape(-1).data
 
 
 def _make(

@@ -19,6 +19,9 @@ RECODING = 4 * CHUNK
 INTERPRETER = 40 << 20
 """Roughly what Python and numpy take before a byte is moved."""
 
+ON_THE_WAY = 16 << 20
+"""The buffers between a process and the disk."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shard:
@@ -42,6 +45,15 @@ class Shard:
     def payload(self) -> int:
         """The bytes of the tensors in it."""
         return sum(move.nbytes for move in self.moves)
+
+    def moves_after(self, size: int) -> tuple[Move, ...] | None:
+        """The tensors that are missing behind the first ``size`` bytes; None if those do not end with a tensor."""
+        position = len(self.header)
+        for number, move in enumerate(self.moves):
+            if position == size:
+                return self.moves[number:]
+            position += move.nbytes + self.padding(move)
+        return () if position == size else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +85,12 @@ class Plan:
 
     @property
     def peak_memory(self) -> int:
-        """About how many bytes of memory the conversion will take, however large the model is."""
+        """About how many bytes of memory the conversion will take, however large the model is.
+
+        Where several files are written at once, each takes what is beyond the interpreter.
+        """
         block = max((piece.block for move in self._moves() for piece in move.pieces), default=0)
-        return INTERPRETER + CHUNK + 2 * block + (RECODING if self.casts else 0)
+        return INTERPRETER + ON_THE_WAY + block + (RECODING if self.casts else 0)
 
     @property
     def turned(self) -> int:

@@ -7,9 +7,10 @@ from enum import StrEnum
 
 import numpy as np
 
+from magnetar.convert.blocks import FLOATS, can_recode
 from magnetar.convert.checkpoint import Checkpoint
 from magnetar.convert.measure import measure_error
-from magnetar.convert.numbers import FLOATS, can_recode, recode
+from magnetar.convert.numbers import recode
 from magnetar.convert.pieces import Move
 from magnetar.convert.source import Source
 from magnetar.convert.stream import stream_move

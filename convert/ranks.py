@@ -8,8 +8,6 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from magnetar.convert.checkpoint import CHUNK, DTYPES, Checkpoint, TensorSpec
 from magnetar.errors import CheckpointError
 from magnetar.ranges import ByteSource, Concatenation, FileSpan
@@ -162,6 +160,8 @@ class _Columns:
             buffer[low - offset : high - offset] = rows[low - begin : high - begin]
 
     def _read_rows(self, row: int, count: int) -> memoryview:
+        import numpy as np  # here, so that what needs no arithmetic starts without it
+
         joined = np.empty((count, len(self._shares), self._width), np.uint8)
         for number, share in enumerate(self._shares):
             content = share.read(row * self._width, count * self._width)

@@ -31,7 +31,8 @@ class Converted:
 
     ``verified`` says that the result was read back and is bit for bit the source, or, where the numbers are in
     another format, bit for bit what the source's become in that; ``already`` that an earlier run had done all, and
-    that every file still has its digest. ``bytes`` are those of the tensors.
+    that every file still has its digest. ``bytes`` are those of the tensors. Of all ``seconds`` the reading back took
+    those that are ``comparing``.
     """
 
     destination: Path
@@ -42,6 +43,7 @@ class Converted:
     tensors: int
     bytes: int
     seconds: float
+    comparing: float
     verified: bool
     already: bool
     notes: tuple[str, ...]
@@ -102,6 +104,7 @@ def convert(
             tensors=plan.tensors,
             bytes=plan.payload,
             seconds=time.monotonic() - started,
+            comparing=work.comparing,
             verified=work.state.compared,
             already=already,
             notes=work.notes,

@@ -6,10 +6,10 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from magnetar.convert.architecture import Architecture
+from magnetar.convert.blocks import FLOATS
 from magnetar.convert.difference import Side, explain
 from magnetar.convert.expertorder import find_expert_orders
 from magnetar.convert.layouts import find_layout
-from magnetar.convert.numbers import FLOATS
 from magnetar.convert.parts import Part
 from magnetar.convert.pieces import Move
 from magnetar.convert.sameness import ExpertOrder, How, Sameness, TensorDifference

@@ -1,14 +1,12 @@
-"""The bytes of a tensor as it will be written, a few megabytes at a time, checked on the way."""
+"""The bytes of a tensor as it will be written, about a megabyte at a time, checked on the way."""
 
 import math
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from magnetar.convert.blocks import packed_unit
-from magnetar.convert.checkpoint import CHUNK, Checkpoint
+from magnetar.convert.checkpoint import CHUNK, Checkpoint, TensorSpec
 from magnetar.convert.joined import JoinedFile
-from magnetar.convert.numbers import recode
-from magnetar.convert.pieces import Move, Piece, Turn, turn_block
+from magnetar.convert.pieces import Move, Piece, Turn
 from magnetar.errors import ConversionError
 from magnetar.events import Emit, Remarked, ignore
 from magnetar.ranges import FileSpan, LocalFile
@@ -16,31 +14,56 @@ from magnetar.ranges import FileSpan, LocalFile
 RECODED = 1 << 16
 """Bytes that are written in another format at once: numpy makes several copies of them, which a cache should hold."""
 
+Lend = Callable[[int], memoryview]
+"""Lends memory to read into: at most so many bytes, at least one. It is good until more is asked for."""
+
+
+class Scratch:
+    """Memory that is lent again and again: new memory would have to be cleared by the kernel each time."""
+
+    def __init__(self) -> None:
+        self._memory = bytearray()
+
+    def lend(self, length: int) -> memoryview:
+        """Just so many bytes, with anything in them."""
+        if len(self._memory) < length:
+            self._memory = bytearray(length)
+        return memoryview(self._memory)[:length]
+
 
 def stream_move(
     checkpoint: Checkpoint,
     move: Move,
     *,
     check: bool = True,
+    defer: bool = False,
     allow_overflow: bool = False,
     emit: Emit = ignore,
+    scratch: Scratch | None = None,
+    lend: Lend | None = None,
 ) -> Iterator[memoryview]:
     """A tensor's bytes, first to last. A view is good until the next is asked for.
 
-    Where the container has a checksum over them, it is checked: before the first view, or, if it is over exactly
-    these bytes, along with them; then the error comes after the last view, so use nothing before the iterator ends.
-    ``check=False`` leaves checksums alone.
+    Where the container has a checksum over them, it is checked, if need be by reading more: the error may come after
+    the last view, so use nothing before the iterator ends. With ``defer`` nothing more is read: the caller calls
+    ``checkpoint.check`` for every tensor at the end. ``check=False`` leaves checksums alone.
+    ``scratch`` is for what is turned on the way, so that several calls can share it; bytes that are copied go straight
+    into what ``lend`` lends.
     Raises ``CheckpointError``, ``DiskError``, and ``ConversionError`` at the end if numbers became infinite and that
     is not allowed.
     """
+    scratch = scratch or Scratch()
+    if not move.recoded:
+        for piece in move.pieces:
+            yield from _stream(checkpoint, piece, 1, check, defer, scratch, lend or scratch.lend)
+        return
+    from magnetar.convert.numbers import recode  # and numpy: what needs no arithmetic starts without it
+
     unit = _unit(move)
+    step = _step(unit, RECODED)
     too_large = 0
     for piece in move.pieces:
-        for block in _stream(checkpoint, piece, unit, check):
-            if not move.recoded:
-                yield block
-                continue
-            step = _step(unit, RECODED)
+        for block in _stream(checkpoint, piece, unit, check, defer, scratch, scratch.lend):
             for start in range(0, len(block), step):
                 recoded, lost = recode(block[start : start + step], move.stored_as, move.dtype)
                 too_large += lost
@@ -85,21 +108,37 @@ def _step(unit: int, size: int = CHUNK) -> int:
     return max(size // unit, 1) * unit
 
 
-def _stream(checkpoint: Checkpoint, piece: Piece, unit: int, check: bool) -> Iterator[memoryview]:
+def _stream(
+    checkpoint: Checkpoint, piece: Piece, unit: int, check: bool, defer: bool, scratch: Scratch, lend: Lend
+) -> Iterator[memoryview]:
+    """The bytes of a piece in their new order; of numbers to be recoded, whole units at a time."""
+    if piece.turn is Turn.COPY:
+        yield from _read(checkpoint, piece, _step(unit), check, lend)
+    else:
+        from magnetar.convert.turning import turn_block  # and numpy
+
+        for block in _read(checkpoint, piece, _step(piece.block), check, scratch.lend):
+            for begin in range(0, len(block), piece.block):
+                yield from turn_block(piece, block[begin : begin + piece.block])
+    if check and not defer:
+        checkpoint.check(checkpoint.specs[piece.tensor])
+
+
+def _read(checkpoint: Checkpoint, piece: Piece, step: int, check: bool, lend: Lend) -> Iterator[memoryview]:
+    """The bytes of a piece as they lie in the source, at most ``step`` at a time."""
     spec = checkpoint.specs[piece.tensor]
-    along = check and spec.sealed_alone and piece.nbytes == spec.nbytes and not checkpoint.is_checked(spec)
-    if check and not along:
-        checkpoint.check(spec)
-    crc = 0
-    step = _step(unit if piece.turn is Turn.COPY else piece.block)
-    buffer = memoryview(bytearray(min(step, piece.nbytes)))
-    for start in range(0, piece.nbytes, step):
-        block = buffer[: min(step, piece.nbytes - start)]
-        checkpoint.read_into(spec, piece.offset + start, block)
-        if along:
-            crc = zlib.crc32(block, crc)
-        whole = len(block) if piece.turn is Turn.COPY else piece.block
-        for begin in range(0, len(block), whole):
-            yield from turn_block(piece, block[begin : begin + whole])
-    if along:
-        checkpoint.settle(spec, crc)
+    start = 0
+    while start < piece.nbytes:
+        block = lend(min(step, piece.nbytes - start))
+        _fill(checkpoint, spec, piece.offset + start, block, check)
+        yield block
+        start += len(block)
+
+
+def _fill(checkpoint: Checkpoint, spec: TensorSpec, start: int, block: memoryview, check: bool) -> None:
+    """Read a block, and follow its bytes while the cache still holds them."""
+    for begin in range(0, len(block), CHUNK):
+        part = block[begin : begin + CHUNK]
+        checkpoint.read_into(spec, start + begin, part)
+        if check:
+            checkpoint.follow(spec, start + begin, part)

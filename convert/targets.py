@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from magnetar.convert.blocks import BLOCK_FORMATS
+from magnetar.convert.blocks import BLOCK_FORMATS, FLOATS, READABLE_FLOATS
 from magnetar.convert.gguftarget import cast_for_llama, for_llama_cpp, pack_gguf
-from magnetar.convert.numbers import DECODERS, FLOATS
 from magnetar.convert.pieces import Move
 from magnetar.convert.plan import DEFAULT_SHARD_SIZE, Plan, Shard, plan_shards
 from magnetar.convert.provenance import Provenance, record_provenance
@@ -60,7 +59,7 @@ def _cast_floats(move: Move, dtype: str | None) -> Move:
         return unpack_blocks(move)
     if dtype not in FLOATS:
         raise UsageError(f"the dtype {dtype.lower()!r} is not known", hint=f"known are {_spell(FLOATS)}")
-    return move.to_dtype(dtype) if move.dtype in DECODERS or move.dtype in BLOCK_FORMATS else move
+    return move.to_dtype(dtype) if move.dtype in READABLE_FLOATS or move.dtype in BLOCK_FORMATS else move
 
 
 def _spell(dtypes: tuple[str, ...]) -> str:

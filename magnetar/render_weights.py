@@ -39,7 +39,8 @@ def draw_converted(converted: "Converted") -> RenderableType:
     else:
         speed = pace(converted.bytes, converted.seconds, "B")
         words = f"{converted.tensors} tensors, {decimal(converted.bytes)} in {clock(converted.seconds)}, {speed}"
-        words += "; read back and compared with the source bit for bit" if converted.verified else "; not compared"
+        compared = f"; read back in {clock(converted.comparing)} of it and compared with the source bit for bit"
+        words += compared if converted.verified else "; not compared"
     notes = [note(text) for text in (f"layout {converted.layout}: {converted.reason}", *converted.notes)]
     return Group(table, *notes, verdict("converted", GOOD, f"{converted.destination}: {words}"))
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from threading import current_thread
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from magnetar import __version__
+from magnetar.convert import engine
 from magnetar.convert.architecture import Architecture
 from magnetar.convert.checkpoint import Checkpoint
 from magnetar.convert.compare import compare
@@ -174,16 +176,19 @@ def test_a_byte_that_changes_on_its_way_to_the_disk_is_found(
     release: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A disk that lies: what is written is not what was given."""
-    write, lied = os.write, []
+    write, lied = os.pwrite, []
 
-    def lie(descriptor: int, data: memoryview) -> int:
-        if not lied and len(data) > 1000 and bytes(data[8:9]) != b"{":
+    def lie(descriptor: int, data: memoryview, offset: int) -> int:
+        count = write(descriptor, data, offset)
+        if not lied:
             lied.append(True)
-            return write(descriptor, bytes(len(data)))
-        return write(descriptor, data)
+            with next((out / STATE_FOLDER).glob("*.partial")).open("r+b") as file:
+                file.seek(offset + 4000)
+                file.write(bytes([data[4000] ^ 1]))
+        return count
 
-    monkeypatch.setattr(os, "write", lie)
-    with pytest.raises(WrongBytesError, match=r"differs between 0 and"):
+    monkeypatch.setattr(os, "pwrite", lie)
+    with pytest.raises(WrongBytesError, match=r"differs between"):
         run(release, out)
     assert not (out / "config.json").exists()
     monkeypatch.undo()
@@ -319,12 +324,15 @@ def test_too_little_space_is_said_before_a_byte_is_written(
 
 
 IN_ANOTHER_PROCESS = """
-import os, resource, signal, sys
+import json, os, resource, signal, sys
 from pathlib import Path
+from magnetar.convert import engine
 from magnetar.convert.run import convert
 from magnetar.errors import MagnetarError
 from magnetar.events import Moved
 source, destination, kind, number = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+options = json.loads(sys.argv[5]) if sys.argv[5:] else {"shard_size": 5000}
+engine.NOTE_EVERY = options.pop("note_every", engine.NOTE_EVERY)
 if kind == "limit":
     resource.setrlimit(resource.RLIMIT_FSIZE, (number, number))
 moved = 0
@@ -335,7 +343,7 @@ def emit(event):
         if kind == "kill" and moved >= number:
             os.kill(os.getpid(), signal.SIGKILL)
 try:
-    convert(source, destination, shard_size=5000, licence="Apache-2.0", emit=emit)
+    convert(source, destination, licence="Apache-2.0", emit=emit, **options)
 except MagnetarError as error:
     print(type(error).__name__, error)
     sys.exit(int(error.exit_code))
@@ -363,6 +371,81 @@ def test_a_killed_run_is_continued_and_the_result_is_the_same(release: Path, tmp
     assert {shard: shard.stat().st_mtime_ns for shard in finished} == finished
 
 
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_run_killed_inside_a_file_goes_on_inside_it_if_its_beginning_is_still_good(
+    release: Path, tmp_path: Path, damaged: bool
+) -> None:
+    convert(release, tmp_path / "whole", target="mistral", licence="Apache-2.0")
+    out, size = tmp_path / "killed", 2 * MOE.total_parameters
+    options = json.dumps({"target": "mistral", "note_every": 1500})
+    assert in_another_process(release, out, "kill", int(0.7 * size), options).returncode == -signal.SIGKILL
+    noted = read_conversion(out)
+    assert noted is not None
+    begun = noted.begun["consolidated.safetensors"].size
+    assert begun > size // 2
+    partial = out / STATE_FOLDER / "consolidated.safetensors.partial"
+    if damaged:
+        with partial.open("r+b") as file:
+            file.seek(begun - 1)
+            (last,) = file.read(1)
+            file.seek(begun - 1)
+            file.write(bytes([last ^ 1]))
+    events: list[Event] = []
+    assert convert(release, out, target="mistral", licence="Apache-2.0", emit=events.append).verified
+    (total,) = (event.total for event in events if isinstance(event, Began) and event.step == "convert")
+    assert total == size if damaged else total is not None and total < size // 2
+    assert contents(out) == contents(tmp_path / "whole")
+    assert not partial.exists()
+
+
+def test_a_source_damaged_before_the_place_where_a_run_goes_on_is_found(release: Path, tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    options = json.dumps({"target": "mistral", "note_every": 1500})
+    in_another_process(release, out, "kill", int(1.4 * MOE.total_parameters), options)
+    with open_source(release) as source:
+        offset = source.checkpoint.specs["tok_embeddings.weight"].offset
+    content = bytearray((release / "consolidated.00.pth").read_bytes())
+    content[offset + 3] ^= 4
+    (release / "consolidated.00.pth").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"tok_embeddings\.weight are damaged"):
+        convert(release, out, target="mistral", licence="Apache-2.0", verify=False)
+
+
+def test_several_files_are_written_at_once_where_there_are_processors(
+    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(release, tmp_path / "one")
+    monkeypatch.setattr(engine, "WORTH_A_WRITER", 1)
+    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    threads: set[str] = set()
+
+    def emit(event: Event) -> None:
+        if isinstance(event, Moved) and event.step == "convert":
+            threads.add(current_thread().name)
+
+    assert run(release, tmp_path / "many", emit=emit).verified
+    assert len(threads) > 1
+    assert contents(tmp_path / "many") == contents(tmp_path / "one")
+    noted = read_conversion(tmp_path / "many")
+    assert noted is not None
+    assert len(noted.files) == len(contents(tmp_path / "one"))
+
+
+def test_an_error_in_one_of_several_files_ends_them_all(
+    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "WORTH_A_WRITER", 1)
+    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    with open_source(release) as source:
+        offset = source.checkpoint.specs["layers.1.attention.wq.weight"].offset
+    content = bytearray((release / "consolidated.00.pth").read_bytes())
+    content[offset] ^= 1
+    (release / "consolidated.00.pth").write_bytes(content)
+    with pytest.raises(CheckpointError, match="damaged"):
+        run(release, tmp_path / "out")
+    assert not list((tmp_path / "out" / STATE_FOLDER).glob("*.partial"))
+
+
 def test_a_full_disk_leaves_nothing_that_looks_finished_and_can_be_continued(release: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = in_another_process(release, out, "limit", 3000)
@@ -380,6 +463,7 @@ def test_memory_does_not_grow_with_the_model(tmp_path: Path) -> None:
     release = write_release(tmp_path / "large", large, random_tensors(large))
     code = (
         "import resource, sys; from pathlib import Path; from magnetar.convert.run import convert\n"
+        "import numpy\n"  # its libraries reserve more than they use
         "size = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize() + (48 << 20)\n"
         "resource.setrlimit(resource.RLIMIT_AS, (size, size))\n"
         "done = convert(Path(sys.argv[1]), Path(sys.argv[2]))\n"
