@@ -2,15 +2,16 @@
 
     python benchmarks/convert.py [--bytes N] [--runs N] [--folder DIR] [--only WORD]
 
-A synthetic checkpoint of about N bytes (bfloat16, matrices of the real size of 8x7B from 1.2 GB on) is made as the publisher's zip and in the fused layout of the first upload to the Hub. Each run is
-a process of its own, start-up included; the programs take turns, in another order each round, and the minimum of each
-number counts, since ``cp`` itself varies threefold. CPU is user and system seconds; peak memory is the largest
-resident set of any run. Outputs are removed after each run, and everything at the end.
+A synthetic checkpoint of about N bytes (bfloat16; from 1.2 GB on, matrices of the real size of 8x7B) is made as the
+publisher's zip and in the fused layout of the first upload to the Hub. Each run is a process of its own, start-up
+included; the programs take turns, in another order each round, and the minimum of each number counts, since ``cp``
+itself varies threefold. CPU is user and system seconds; peak memory is the largest resident set of any run. Outputs
+are removed after each run, and everything at the end.
 
 ``cp`` returns when the bytes are in memory; ours, when they are on the disk, as ``cp and sync`` does.
 ``cp + crc32 + sha256`` is what any conversion that checks its input and tells digests of its output must at least do.
-``transformers' algorithm`` loads all, clones every slice and saves, as its converter for the fused layout did: it checks
-nothing, so it is to be held against ours with checks off.
+``transformers' algorithm`` loads all, clones every slice and saves, as its converter for the fused layout did; it
+checks nothing, so it is to be held against ours with checks off.
 """
 
 import argparse
