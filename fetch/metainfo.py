@@ -65,13 +65,19 @@ def check_info(torrent: bytes, pinned: Digest) -> None:
 
     An infohash of version 1 is a SHA-1, of which collisions are cheap to make; this is as strong as the algorithm.
     """
-    hasher = new_hasher(pinned.algorithm)
-    hasher.update(memoryview(load(torrent).ti.info_section()))
-    if hasher.hexdigest() != pinned.hex:
+    found = info_digest(torrent, pinned.algorithm)
+    if found != pinned:
         raise TorrentError(
-            f"the torrent's metadata has {pinned.algorithm} {hasher.hexdigest()}, and {pinned.hex} was pinned",
+            f"the torrent's metadata has {found}, and {pinned} was pinned",
             hint="somebody serves another torrent under this infohash: do not use it; nothing was written",
         )
+
+
+def info_digest(torrent: bytes, algorithm: str) -> Digest:
+    """A digest of the torrent's info dictionary, byte for byte. Raises ``TorrentError``."""
+    hasher = new_hasher(algorithm)
+    hasher.update(memoryview(load(torrent).ti.info_section()))
+    return Digest(algorithm, hasher.hexdigest())
 
 
 def read_torrent_file(path: Path) -> bytes:

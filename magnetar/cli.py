@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from magnetar import __version__, cli_boot, cli_manifest, cli_repair
+from magnetar import __version__, cli_boot, cli_manifest, cli_publish, cli_repair
 from magnetar.cli_options import (
     Directory,
     ManifestChoice,
@@ -44,6 +44,7 @@ app = typer.Typer(
 catalog_app = typer.Typer(help="The releases that Magnetar knows. Alone: list them.", rich_markup_mode="rich")
 app.add_typer(catalog_app, name="catalog", invoke_without_command=True)
 app.add_typer(cli_manifest.app, name="manifest")
+cli_publish.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

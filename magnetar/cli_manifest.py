@@ -1,6 +1,5 @@
 """``magnetar manifest``: say what a release is."""
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -32,11 +31,15 @@ def create(
     output: Output = None,
 ) -> None:
     """Describe a folder: every file with its size and digests."""
+    from magnetar.manifests.create import plain_name
     from magnetar.pipeline_manifest import create as describe
     from magnetar.render_ledger import draw_written
 
-    plain = re.sub(r"[^a-z0-9._-]+", "-", folder.resolve().name.lower()).strip("-._")
-    facts: dict[str, Any] = {"name": name or plain, "title": title or folder.resolve().name, "publisher": publisher}
+    facts: dict[str, Any] = {
+        "name": name or plain_name(folder.resolve().name),
+        "title": title or folder.resolve().name,
+        "publisher": publisher,
+    }
     facts |= {"licence": licence, "layout": layout, "magnet": magnet}
     finish("manifest create", showing, lambda emit: describe(folder, facts, algorithm, output, emit), draw_written)
 

@@ -77,6 +77,14 @@ def parse_amount(text: str) -> int:
     return rate
 
 
+def parse_power_of_two(text: str) -> int:
+    """``65536``, ``64k`` or ``4M`` bytes, where k is 1024."""
+    match = re.fullmatch(r"(\d{1,12})\s*([kKmM]?)(?:i?[bB])?", text.strip())
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is not a length like 65536, 64k or 4M")
+    return int(match[1]) << {"": 0, "k": 10, "m": 20}[match[2].lower()]
+
+
 SCALES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
 

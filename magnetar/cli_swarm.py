@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from magnetar.cli_options import option, parse_amount
+from magnetar.cli_options import option, parse_amount, parse_power_of_two
 from magnetar.errors import MagnetarError, UsageError
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class Serving(Meeting):
     """How a command seeds."""
 
     piece_length: Annotated[
-        int | None, option("--piece-length", parser=parse_amount, metavar="BYTES", help="Of a new torrent: 2^n.")
+        int | None, option("--piece-length", parser=parse_power_of_two, metavar="BYTES", help="Of a new torrent: 2^n.")
     ] = None
     torrent: Annotated[
         list[Path] | None,

@@ -71,7 +71,7 @@ def _manifest_facts(release: "Manifest") -> Iterable[tuple[str, str]]:
     yield "magnet", release.magnet or "unknown"
     for mirror in release.mirrors:
         yield "mirror", f"{mirror.url} {' '.join(map(str, mirror.digests))}"
-    if release.smoke:
+    if release.smoke and release.smoke.bits_per_byte:
         yield "smoke test", f"{release.smoke.bits_per_byte:.3f} bits per byte on {release.smoke.text}"
 
 

@@ -1,5 +1,8 @@
 """Words for the screen: foreign text made safe, amounts and durations made short."""
 
+import re
+import string
+
 from rich.filesize import decimal
 
 
@@ -10,6 +13,24 @@ def clean(text: object) -> str:
     """
     safe = (one if one == "\n" or one.isprintable() else one.encode("unicode_escape").decode() for one in str(text))
     return "".join(safe)
+
+
+HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+MARKS = re.compile(f"([{re.escape(string.punctuation.translate(str.maketrans('', '', '&<>,-./;?%')))}])")
+BEGINNINGS = re.compile(r"^([-+]|\d+(?=[.)]))|(?<=www)(?=\.)", re.IGNORECASE)
+
+
+def markdown(text: object) -> str:
+    """Foreign text as one line of Markdown that reads as just that text: no markup, no HTML, no link."""
+    line = " ".join(clean(text).split())
+    marked = MARKS.sub(r"\\\1", line).translate(HTML)
+    return BEGINNINGS.sub(_break_up, marked)
+
+
+def _break_up(match: re.Match[str]) -> str:
+    """A hyphen or a number that would begin a list, and a name that would become a link by itself, do neither."""
+    begun = match[0]
+    return f"{begun}\\" if begun.isdigit() or not begun else f"\\{begun}"
 
 
 def amount(count: int, unit: str) -> str:

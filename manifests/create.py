@@ -1,5 +1,6 @@
 """Writing manifests: from a folder, or from one manifest and what a verified download adds to it."""
 
+import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,10 +54,15 @@ def create_manifest(folder: Path, facts: dict[str, Any], algorithms: Sequence[st
 
     Raises ``ManifestError`` if a fact is not one, and what ``list_files`` raises.
     """
-    return state(folder, list_files(folder, algorithms, emit), facts)
+    return state_manifest(folder, list_files(folder, algorithms, emit), facts)
 
 
-def state(folder: Path, files: tuple[ReleaseFile, ...], facts: dict[str, Any]) -> Manifest:
+def plain_name(text: str) -> str:
+    """A name that a release may have, for the name of a folder."""
+    return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")[:100]
+
+
+def state_manifest(folder: Path, files: tuple[ReleaseFile, ...], facts: dict[str, Any]) -> Manifest:
     """The manifest that says ``files`` and ``facts`` of ``folder``. Raises ``ManifestError`` if a fact is not one."""
     return checked(Manifest.model_construct(format=FORMAT, files=files, **facts), str(folder))
 

@@ -10,6 +10,16 @@ OWN_MANIFEST = "magnetar.toml"
 """The name under which a publisher ships a release's manifest beside its files. It is not one of them."""
 
 
+PUBLICATION = ".magnetar"
+"""What is added to a folder's name for the folder beside it that says what it is."""
+
+
+def publication_folder(folder: Path) -> Path:
+    """Where what was published about ``folder`` lies: beside it, so that it is no part of it."""
+    whole = folder.resolve()
+    return whole.with_name(whole.name + PUBLICATION)
+
+
 def payload_paths(folder: Path, *, own_manifest: bool = False) -> Iterator[str]:
     """Relative paths of everything in ``folder`` that is not a folder, in order; state folders are left out.
 

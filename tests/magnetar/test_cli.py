@@ -13,7 +13,7 @@ from magnetar.cli import app, main
 from .conftest import Run
 
 GROUPS = ("catalog", "manifest")
-COMMANDS = ("boot", "convert", "demo", "fetch", "get", "inspect", "repair", "same", "seed", "verify")
+COMMANDS = ("boot", "convert", "demo", "fetch", "get", "inspect", "publish", "repair", "same", "seed", "verify")
 MIXTRAL = "magnet:?xt=urn:btih:5546272da9065eddeb6fcd7ffddeef5b75be79a7&dn=mixtral-8x7b-32kseqlen"
 
 

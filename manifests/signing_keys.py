@@ -1,0 +1,122 @@
+"""Keys and certificates for signatures: read within limits, refused with a reason, and named by their fingerprints."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from magnetar.errors import OutsideError, UsageError
+from magnetar.files import disk_failure
+
+CURVES = ("secp256r1", "secp384r1", "secp521r1")
+LARGEST_KEY = 1 << 20
+"""Bytes of a key, a certificate or a signature; real ones have some thousand."""
+
+
+def load_library() -> Any:
+    """``model_signing``, if the extra ``sign`` is there. Raises ``UsageError``."""
+    if find_spec("model_signing") is None:
+        raise UsageError("model-signing is not installed, and signatures need it", hint="install magnetar[sign]")
+    import model_signing
+
+    return model_signing
+
+
+def fingerprint(public_key: Any) -> str:
+    """``sha256:`` and the digest of a key's DER, as ``openssl pkey -pubin -outform DER | sha256sum`` gives it."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    encoded = public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return f"sha256:{hashlib.sha256(encoded).hexdigest()}"
+
+
+def read_public_key(path: Path) -> Any:
+    """A public key on one of ``CURVES``, from PEM. Raises ``UsageError`` or ``DiskError``."""
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    with usable(f"{path}: holds no public key in PEM"):
+        return _on_a_curve(load_pem_public_key(read_key(path)), path)
+
+
+def read_private_key(path: Path) -> Any:
+    """A private key on one of ``CURVES``, from PEM that is not encrypted. Raises ``UsageError`` or ``DiskError``."""
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        with usable(f"{path}: holds no private key in PEM"):
+            return _on_a_curve(load_pem_private_key(read_key(path), None), path)
+    except TypeError as error:
+        raise UsageError(
+            f"{path}: the key is encrypted, and model signing takes plain ones",
+            hint="openssl pkey -in KEY -out PLAIN, where only you can read it, for as long as it takes",
+        ) from error
+
+
+def _on_a_curve(key: Any, path: Path) -> Any:
+    if getattr(getattr(key, "curve", None), "name", "") not in CURVES:
+        raise UsageError(
+            f"{path}: model signing takes keys on the curves P-256, P-384 and P-521",
+            hint="openssl ecparam -name prime256v1 -genkey -noout -out KEY",
+        )
+    return key
+
+
+def subject_of(certificate: Path) -> str:
+    """Whom a certificate (PEM) names. Raises ``UsageError`` or ``DiskError``."""
+    from cryptography.x509 import load_pem_x509_certificate
+
+    with usable(f"{certificate}: holds no certificate in PEM"):
+        return load_pem_x509_certificate(read_key(certificate)).subject.rfc4514_string()
+
+
+def encode_pem(public_key: Any) -> bytes:
+    """A public key as the text that others read."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    return bytes(public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+
+
+def read_key(path: Path) -> bytes:
+    """The bytes of a key, a certificate or a signature, within a limit. Raises ``UsageError`` or ``DiskError``."""
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(LARGEST_KEY + 1)
+    except FileNotFoundError as error:
+        raise UsageError(f"{path}: there is no such file", hint="check the path") from error
+    except OSError as error:
+        raise disk_failure(error, path) from error
+    if len(content) > LARGEST_KEY:
+        raise UsageError(f"{path}: is too large for a key or a signature")
+    return content
+
+
+@contextmanager
+def usable(what: str) -> Iterator[None]:
+    """Wrap what ``cryptography`` raises for a file that is not what the user said."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+
+    try:
+        yield
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise UsageError(what, hint="name another file") from error
+
+
+@contextmanager
+def reaching_sigstore() -> Iterator[None]:
+    """Wrap what goes wrong on the way to Sigstore."""
+    from requests import RequestException
+    from sigstore.errors import Error
+
+    try:
+        yield
+    except (Error, RequestException, OSError) as error:
+        raise OutsideError(
+            f"Sigstore: {reason_of(error)}", hint="check the network, or use a key: nothing was signed or checked"
+        ) from error
+
+
+def reason_of(error: BaseException) -> str:
+    """The first line of a foreign error, or its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
