@@ -27,13 +27,14 @@ def generate_ids(
     model: Mixtral, prompt: Sequence[int], count: int, temperature: float = 0.0, seed: int = 0
 ) -> Iterator[int]:
     """At most ``count`` further ids, one by one: drawn at ``temperature``, or each the likeliest where that is 0."""
-    caches = [KeyValues(model.architecture, 1, len(prompt) + count, torch.float32) for _ in model.layers]
+    like = model.output.weight
+    caches = [KeyValues(model.architecture, 1, len(prompt) + count, like.dtype, like.device) for _ in model.layers]
     generator = torch.Generator().manual_seed(seed)
     ids, position = list(prompt), 0
     for _ in range(count):
         with torch.inference_mode():
-            logits = model(torch.tensor([ids]), start=position, caches=caches)[0, -1]  # [V]
-            chosen = choose_next(logits, temperature, generator)
+            logits = model(torch.tensor([ids], device=like.device), start=position, caches=caches)[0, -1]  # [V]
+            chosen = choose_next(logits.float().cpu(), temperature, generator)
         position += len(ids)
         if chosen == END:
             return

@@ -1,7 +1,8 @@
 """Mixtral, top to bottom: the decoder that the bundled release was trained with and every release is booted on.
 
 Modules and parameters are named as in the publisher's weights (layout ``mistral``), so a state dict fits as it
-is, strictly. A dense Mistral is the case without experts. Shapes: B sequences, T tokens in each, D ``dim``,
+is, strictly. A dense Mistral is the case without experts. It computes in the dtype and on the device of its weights;
+rotations, norms and the router's softmax are in float32 inside, whatever the dtype. Shapes: B sequences, T tokens in each, D ``dim``,
 H heads and K key-value heads of size d, E experts of size F, V pieces; N = B * T tokens, whoever's they are.
 
 Sources: "Mixtral of Experts" (arXiv:2401.04088) and the publisher's own code: rotary pairs are neighbours
@@ -34,13 +35,16 @@ Watch = Callable[[Routing], None]
 class Rotation:
     """The rotary embedding of positions ``start`` to ``start + length`` (arXiv:2104.09864), interleaved pairs."""
 
-    def __init__(self, architecture: Architecture, start: int, length: int) -> None:
+    def __init__(
+        self, architecture: Architecture, start: int, length: int, device: torch.device | None = None
+    ) -> None:
         d = architecture.head_dim
         # float64, because at position 32k a float32 angle is already off by 1e-3
         frequencies = architecture.rope_theta ** -(torch.arange(0, d, 2, dtype=torch.float64) / d)
         angles = torch.outer(torch.arange(start, start + length, dtype=torch.float64), frequencies)
         self.start, self.length = start, length
-        self._turns = torch.polar(torch.ones_like(angles), angles).to(torch.complex64)[:, None]  # [T, 1, d/2]
+        turns = torch.polar(torch.ones_like(angles), angles).to(torch.complex64)
+        self._turns = turns[:, None].to(device)  # [T, 1, d/2]
 
     def turn(self, x: Tensor) -> Tensor:
         """Rotate ``x`` [B, T, heads, d] by its positions."""
@@ -49,17 +53,44 @@ class Rotation:
 
 
 class KeyValues:
-    """The keys and values of one layer for every position so far, ``room`` of them at most."""
+    """The keys and values of one layer: of every position so far, ``room`` of them at most.
 
-    def __init__(self, architecture: Architecture, batch: int, room: int, dtype: torch.dtype) -> None:
-        shape = (batch, room, architecture.n_kv_heads, architecture.head_dim)
-        self._keys, self._values = torch.zeros(shape, dtype=dtype), torch.zeros(shape, dtype=dtype)
+    With a sliding window only as many are kept as it reaches back, in a ring: position p is in slot p modulo its length.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        batch: int,
+        room: int,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | None = None,
+    ) -> None:
+        self.slots = min(room, architecture.sliding_window or room)
+        shape = (batch, self.slots, architecture.n_kv_heads, architecture.head_dim)
+        self._keys = torch.zeros(shape, dtype=dtype, device=device)
+        self._values = torch.zeros(shape, dtype=dtype, device=device)
 
     def extend(self, start: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Put those of positions ``start`` onward [B, T, K, d]; return those of positions 0 to ``start + T``."""
-        end = start + keys.shape[1]
-        self._keys[:, start:end], self._values[:, start:end] = keys, values
-        return self._keys[:, :end], self._values[:, :end]
+        """Put those of positions ``start`` onward [B, T, K, d]; return the kept ones before them, and them.
+
+        They come in the order of their positions; for one position alone in that of the ring, as nothing depends on it.
+        """
+        length = keys.shape[1]
+        end = start + length
+        if length == 1:
+            slot = start % self.slots
+            self._keys[:, slot], self._values[:, slot] = keys[:, 0], values[:, 0]
+            kept = min(end, self.slots)
+            return self._keys[:, :kept], self._values[:, :kept]
+        if start:
+            past = torch.arange(max(0, start - self.slots), start, device=keys.device) % self.slots
+            keys = torch.cat([self._keys[:, past], keys], dim=1)
+            values = torch.cat([self._values[:, past], values], dim=1)
+        last = min(length, self.slots)
+        slots = torch.arange(end - last, end, device=keys.device) % self.slots
+        self._keys[:, slots], self._values[:, slots] = keys[:, -last:], values[:, -last:]
+        return keys, values
 
 
 class Attention(nn.Module):
@@ -81,24 +112,29 @@ class Attention(nn.Module):
         values = self.wv(x).view(batch, length, self.kv_heads, self.head_dim)
         if cache is not None:
             keys, values = cache.extend(rotation.start, keys, values)  # [B, start + T, K, d]
+        if length == 1:  # nothing kept lies later or too far back, and the heads of a group can stand in a row
+            asked = queries.view(batch, self.kv_heads, -1, self.head_dim)  # [B, K, H / K, d]
+            mixed = functional.scaled_dot_product_attention(asked, keys.transpose(1, 2), values.transpose(1, 2))
+            decoded: Tensor = self.wo(mixed.reshape(batch, 1, -1))
+            return decoded
         # One full pass within the window needs no mask of its own, and then goes twice as fast.
-        plain = rotation.start == 0 and (self.window is None or rotation.length <= self.window)
+        plain = keys.shape[1] == length and (self.window is None or length <= self.window)
         group = self.heads // self.kv_heads
         mixed = functional.scaled_dot_product_attention(
             queries.transpose(1, 2),  # [B, H, T, d]
             keys.transpose(1, 2).repeat_interleave(group, dim=1),
             values.transpose(1, 2).repeat_interleave(group, dim=1),
-            attn_mask=None if plain else causal_mask(rotation.start, rotation.length, self.window),
+            attn_mask=None if plain else causal_mask(length, keys.shape[1], self.window, x.device),
             is_causal=plain,
         )
         out: Tensor = self.wo(mixed.transpose(1, 2).flatten(-2))  # [B, T, D]
         return out
 
 
-def causal_mask(start: int, length: int, window: int | None) -> Tensor:
-    """Who may look at whom [T, start + T]: no later position, and no earlier one than ``window`` reaches."""
-    query = torch.arange(start, start + length)[:, None]
-    key = torch.arange(start + length)
+def causal_mask(queries: int, keys: int, window: int | None, device: torch.device | None = None) -> Tensor:
+    """Who may look at whom [T, S], the last T of S positions asking: at no later one, nor beyond the ``window``."""
+    query = torch.arange(keys - queries, keys, device=device)[:, None]
+    key = torch.arange(keys, device=device)
     mask = key <= query
     return mask if window is None else mask & (key > query - window)
 
@@ -138,6 +174,8 @@ class MixtureOfExperts(nn.Module):
         tokens = x.flatten(0, -2)  # [N, D]
         routing = self.route(tokens)
         watch(routing)
+        if len(tokens) == 1:
+            return self._ask_few(tokens, routing).view_as(x)
         picks = routing.chosen.flatten()  # [N * k]: pick p is of token p // k
         order = picks.argsort(stable=True)
         owners = order // self.experts_per_token
@@ -146,6 +184,13 @@ class MixtureOfExperts(nn.Module):
         answers = torch.cat([expert(group) for expert, group in zip(self.experts, groups, strict=True) if len(group)])
         weights = routing.weights.flatten()[order, None].type_as(answers)
         return torch.zeros_like(tokens).index_add(0, owners, answers * weights).view_as(x)
+
+
+    def _ask_few(self, token: Tensor, routing: Routing) -> Tensor:
+        """One token's answer: only the experts that it chose are touched, and nothing is sorted."""
+        weights = routing.weights[0].type_as(token)
+        answers = [self.experts[expert](token)[0] for expert in routing.chosen[0].tolist()]
+        return weights @ torch.stack(answers)
 
 
 class Block(nn.Module):
@@ -194,7 +239,7 @@ class Mixtral(nn.Module):
 
         ``caches`` and ``watches``, where given, are one for each layer.
         """
-        rotation = Rotation(self.architecture, start, ids.shape[1])
+        rotation = Rotation(self.architecture, start, ids.shape[1], ids.device)
         x: Tensor = self.tok_embeddings(ids)  # [B, T, D]
         for index, layer in enumerate(self.layers):
             x = layer(x, rotation, caches[index] if caches else None, watches[index] if watches else None)

@@ -17,7 +17,8 @@ IDS = torch.tensor([[1, 9, 33, 4, 60, 12, 12, 7, 41, 22, 3, 58, 30, 9, 17, 5]])
 
 def decode(model: Mixtral, ids: Tensor) -> Tensor:
     """Logits of a pass that takes one token at a time."""
-    caches = [KeyValues(model.architecture, len(ids), ids.shape[1], torch.float32) for _ in model.layers]
+    dtype = model.output.weight.dtype
+    caches = [KeyValues(model.architecture, len(ids), ids.shape[1], dtype) for _ in model.layers]
     return torch.cat([model(ids[:, at : at + 1], at, caches) for at in range(ids.shape[1])], dim=1)
 
 
@@ -41,6 +42,27 @@ def test_a_prompt_and_then_single_tokens_equal_one_full_pass(architecture: Archi
     head = model(IDS[:, :9], 0, caches)
     tail = [model(IDS[:, at : at + 1], at, caches) for at in range(9, IDS.shape[1])]
     torch.testing.assert_close(torch.cat([head, *tail], dim=1), model(IDS), rtol=1e-4, atol=1e-4)
+
+
+def test_a_prompt_in_several_parts_equals_one_full_pass(architecture: Architecture) -> None:
+    model = make_model(architecture)
+    caches = [KeyValues(architecture, 1, IDS.shape[1]) for _ in model.layers]
+    parts = [model(IDS[:, at : at + size], at, caches) for at, size in ((0, 3), (3, 5), (8, 1), (9, 7))]
+    torch.testing.assert_close(torch.cat(parts, dim=1), model(IDS), rtol=1e-4, atol=1e-4)
+
+
+def test_with_a_sliding_window_no_more_keys_are_kept_than_it_reaches_back() -> None:
+    window = SLIDING.sliding_window
+    assert KeyValues(SLIDING, 1, 1000).slots == window
+    assert KeyValues(DENSE, 1, 1000).slots == 1000
+
+
+def test_bfloat16_computes_what_float32_does_give_or_take_its_rounding(architecture: Architecture) -> None:
+    exact, rounded = make_model(architecture)(IDS), make_model(architecture).to(torch.bfloat16)
+    full, decoded = rounded(IDS).float(), decode(rounded, IDS).float()
+    assert rounded(IDS).dtype is torch.bfloat16
+    for one, other in ((full, exact), (decoded, exact)):
+        assert float((one - other).square().mean() / other.square().mean()) < 0.02
 
 
 def test_no_logit_depends_on_a_later_token(architecture: Architecture) -> None:
