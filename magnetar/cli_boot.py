@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from magnetar.cli_options import ManifestChoice, Showing, finish, gathers, open_screen, option, parse_amount
+from magnetar.cli_machine import Computing, finish_together, refuse_many
+from magnetar.cli_options import ManifestChoice, Showing, finish, gathers, open_screen, option
 from magnetar.model.levels import Level
 
 if TYPE_CHECKING:
     from magnetar.events import Emit
+    from magnetar.model.machine import Machine
     from magnetar.model.report import BootReport
 
 EXAMPLES = (
@@ -19,8 +21,10 @@ EXAMPLES = (
 
 
 @gathers("showing", Showing)
+@gathers("computing", Computing)
 def boot(
     showing: Showing,
+    computing: Computing,
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder of weights, or one checkpoint file.")],
     manifest: ManifestChoice = None,
     level: Annotated[
@@ -30,9 +34,6 @@ def boot(
     routing: Annotated[
         str, option("--routing", help="trained, top1, top2, top3, all-weighed, all-then-choose, random; or all.")
     ] = "trained",
-    max_memory: Annotated[
-        int | None, option("--max-memory", parser=parse_amount, metavar="SIZE", help="Begin nothing larger, like 4G.")
-    ] = None,
     no_diagnosis: Annotated[bool, option("--no-diagnosis", help="Do not look for the cure of what is wrong.")] = False,
     against: Annotated[
         str | None, option("--against", metavar="PATH|URL", help="Hold it against a checkpoint, or a server.")
@@ -55,23 +56,26 @@ def boot(
     from magnetar.pipeline_boot import choose_other, compare_ways, write_golden, write_on, write_page
     from magnetar.render_weights import draw_boot, draw_golden, draw_routings, draw_written_on
 
+    if prompt is not None or golden is not None or routing == "all":
+        refuse_many("that")
     if prompt is not None:
         screen = open_screen("boot", showing)
         words: Any = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
+        words |= {"machine": computing.machine()}
         with screen.streaming() as say:
             raise typer.Exit(screen.run(lambda _: write_on(path, prompt, say, **words), draw_written_on))
     if golden is not None:
         finish("boot", showing, lambda emit: write_golden(path, golden, emit), draw_golden)
     if routing == "all":
         finish("boot", showing, lambda emit: compare_ways(path, emit), draw_routings)
-    wish: Any = {"routing": routing, "max_memory": max_memory, "diagnose": not no_diagnosis}
+    wish: Any = {"routing": routing, "diagnose": not no_diagnosis}
     wish |= {"levels": tuple(level)} if level else {}
 
-    def work(emit: "Emit") -> "BootReport":
+    def work(machine: "Machine", emit: "Emit") -> "BootReport":
         other = choose_other(against) if against else None
-        booted = boot_release(path, named=manifest, against=other, emit=emit, **wish)
-        if report is not None:
+        booted = boot_release(path, named=manifest, against=other, machine=machine, emit=emit, **wish)
+        if report is not None and machine.crew.rank == 0:
             write_page(booted, path.resolve().name, report)
         return booted
 
-    finish("boot", showing, work, draw_boot)
+    finish_together("boot", showing, computing, work, draw_boot)

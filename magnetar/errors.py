@@ -13,7 +13,8 @@
     │   ├── Stalled             no payload arrived in time
     │   ├── NoSpace             the disk is full, or would be
     │   ├── DiskError           the disk refused
-    │   └── FolderLocked        another process works in the folder
+    │   ├── FolderLocked        another process works in the folder
+    │   └── RankLost            another process of the same boot is gone
     ├── WrongBytesError      5  these are not the bytes
     ├── ConversionError      6  cannot convert
     │   ├── UnsafePickle        the pickle names something that is not a tensor
@@ -107,6 +108,10 @@ class DiskError(OutsideError):
 
 class FolderLocked(OutsideError):
     """Another process works in the folder."""
+
+
+class RankLost(OutsideError):
+    """Another process of the same boot cannot be reached, or has ended."""
 
 
 class WrongBytesError(MagnetarError):

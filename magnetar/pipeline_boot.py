@@ -11,6 +11,7 @@ from magnetar.events import Emit, ignore
 from magnetar.files import replace_file
 from magnetar.model.against import Other, OtherCheckpoint
 from magnetar.model.conductor import RoutingScore, compare_routings
+from magnetar.model.machine import ALONE_ON_CPU, Machine
 from magnetar.model.report import BootReport
 from magnetar.model.served import Server
 from magnetar.pipeline_smoke import look_up
@@ -55,13 +56,20 @@ def compare_ways(path: Path, emit: Emit = ignore) -> tuple[RoutingScore, ...]:
 
 
 def write_on(
-    path: Path, prompt: str, say: Callable[[str], None], *, max_tokens: int, temperature: float, seed: int
+    path: Path,
+    prompt: str,
+    say: Callable[[str], None],
+    *,
+    max_tokens: int,
+    temperature: float,
+    seed: int,
+    machine: Machine = ALONE_ON_CPU,
 ) -> WrittenOn:
     """Write on from ``prompt``; ``say`` is given each piece of text as it comes. Raises as ``generate`` does."""
     from magnetar.model.prompt import generate
 
     began, pieces = time.monotonic(), list[str]()
-    for piece in generate(path, prompt, max_tokens, temperature, seed):
+    for piece in generate(path, prompt, max_tokens, temperature, seed, machine):
         pieces.append(piece)
         say(piece)
     return WrittenOn(prompt, "".join(pieces), len(pieces), time.monotonic() - began)

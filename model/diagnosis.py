@@ -79,7 +79,7 @@ def _try(weights: Weights, patient: Patient, remedy: Remedy) -> Trial | None:
     altered = Altered(weights, remedy.change)
     golden = patient.golden
     ids = patient.ids[:TRIED_ON] if golden is None else golden.ids.tolist()
-    found = examine(altered, remedy.architecture, patient.kind, Task(ids, golden, decoded=1, ahead=False))
+    found = examine(altered, remedy.architecture, patient.kind, Task(ids, golden, decoded=1, ahead=0))
     if found.bits is None:
         return None
     restored = False

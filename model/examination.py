@@ -12,11 +12,14 @@ from torch.nn import functional
 
 from magnetar.convert.architecture import Architecture
 from magnetar.events import Began, Emit, Ended, ignore
+from magnetar.model.crew import ALONE, Crew, Share, divide
+from magnetar.model.device import EXACT, Arithmetic
 from magnetar.model.fingerprint import TOP, Array, Fingerprint
+from magnetar.model.machine import NEXT_ONE
 from magnetar.model.reading import Look, TensorStream, reading_order
 from magnetar.model.routing import Router, Strategy
 from magnetar.model.scoring import cut_windows
-from magnetar.model.streaming import NotFinite, StreamedModel
+from magnetar.model.streaming import Activations, NotFinite, StreamedModel
 from magnetar.model.trace import Trace
 from magnetar.model.weights import Weights
 
@@ -46,7 +49,7 @@ class Task:
     """What to run: ``ids`` of a text, cut into windows, and those of a fingerprint, a window before them if another.
 
     ``other`` [T, K] are pieces whose logits are kept too, at the first positions of the first window. ``decoded`` is
-    how many of the first window's tokens are also decoded one by one.
+    how many of the first window's tokens are also decoded one by one; ``ahead`` is in bytes.
     """
 
     ids: Sequence[int]
@@ -54,7 +57,8 @@ class Task:
     other: Array | None = None
     strategy: Strategy = Strategy.TRAINED
     decoded: int = MOST_DECODED
-    ahead: bool = True
+    ahead: int = NEXT_ONE
+    arithmetic: Arithmetic = EXACT
 
 
 @dataclass(slots=True)
@@ -94,9 +98,20 @@ def count_decoded(architecture: Architecture) -> int:
 
 
 def examine(
-    weights: Weights, architecture: Architecture, kind: str, task: Task, look: Look | None = None, emit: Emit = ignore
+    weights: Weights,
+    architecture: Architecture,
+    kind: str,
+    task: Task,
+    look: Look | None = None,
+    emit: Emit = ignore,
+    *,
+    share: Share | None = None,
+    crew: Crew = ALONE,
 ) -> Examination:
     """Run the model over every tensor once, and see what there is to see. ``kind`` is the dtype for a fingerprint.
+
+    With a ``crew``, every process runs its ``share`` of the model; what was seen comes together in the first, and the
+    others return what they saw themselves.
 
     Raises ``CheckpointError`` or ``DiskError`` if a tensor cannot be read.
     """
@@ -104,15 +119,18 @@ def examine(
     inputs, targets, extra = _cut(task)
     trace = Trace(architecture.n_layers, inputs[0].shape[1], CONDUCTED)
     found = Examination(trace)
-    emit(Began("boot", architecture.n_layers, "layers"))
+    share = share or divide(architecture, 0, 1, by_experts=False)
+    emit(Began("boot", len(share.layers), "layers"))
     router = Router(task.strategy, architecture.n_experts, architecture.experts_per_token)
-    with TensorStream(weights, reading_order(architecture), look, task.ahead) as stream, torch.inference_mode():
-        try:
-            _run(StreamedModel(stream, architecture, router), inputs, targets, found, task, kind, emit)
-        except NotFinite as error:
-            found.not_finite = error.message
+    order = [name for name in reading_order(architecture) if share.reads(name)]
+    with TensorStream(weights, order, look, task.ahead) as stream, torch.inference_mode():
+        model = StreamedModel(stream, architecture, router, task.arithmetic, share, crew)
+        state = _run(model, inputs, inputs[0][:, : task.decoded], found, emit)
+        trace.join(crew.gather(trace.tell()), share)
+        if state is not None and share.first:
+            _read_out(model, state, targets, found, task, kind)
     emit(Ended("boot"))
-    if found.not_finite is None:
+    if found.not_finite is None and share.first:
         _add_up(found, found.losses[extra:])
     found.seconds = time.monotonic() - began
     return found
@@ -131,24 +149,31 @@ def _cut(task: Task) -> tuple[list[Tensor], list[Tensor], int]:
 
 
 def _run(
-    model: StreamedModel,
-    inputs: list[Tensor],
-    targets: list[Tensor],
-    found: Examination,
-    task: Task,
-    kind: str,
-    emit: Emit,
+    model: StreamedModel, inputs: list[Tensor], decoded: Tensor, found: Examination, emit: Emit
+) -> Activations | None:
+    try:
+        return model.run(model.embed(inputs, decoded), found.trace, emit)
+    except NotFinite as error:
+        found.not_finite = error.message
+        return None
+
+
+def _read_out(
+    model: StreamedModel, state: Activations, targets: list[Tensor], found: Examination, task: Task, kind: str
 ) -> None:
-    state = model.run(model.embed(inputs, inputs[0][:, : task.decoded]), found.trace, emit)
     several = model.logits([*state.batches, state.decoded])
     first = None
-    for target, logits in zip([*targets, None], several, strict=True):
-        if first is None:
-            first = logits
-        if target is None:
-            found.decode_difference = _compare_decoded(first[:, : task.decoded], logits)
-        else:
-            found.losses.append(_count_losses(logits, target))
+    try:
+        for target, logits in zip([*targets, None], several, strict=True):
+            if first is None:
+                first = logits
+            if target is None:
+                found.decode_difference = _compare_decoded(first[:, : task.decoded], logits)
+            else:
+                found.losses.append(_count_losses(logits, target))
+    except NotFinite as error:
+        found.not_finite = error.message
+        return
     if first is not None:
         found.fingerprint = _take_fingerprint(first[0], targets[0][0], found.trace, kind)
         found.at_golden = None if task.golden is None else _pick(first[0], task.golden.top_ids)

@@ -1,41 +1,62 @@
 """Writing on from a text, piece by piece, with the keys and values of the past kept."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from magnetar.convert.architecture import Architecture
-from magnetar.model.mixtral import KeyValues, Mixtral
+from magnetar.model.crew import ALONE, Crew
+from magnetar.model.mixtral import KeyValues, Mixtral, Routing
+from magnetar.model.streaming import Past, StreamedModel
 from magnetar.model.tokenizer import END
 
-LARGEST_HELD = 2 << 30
-"""Bytes of float32 weights up to which a whole model is held in memory for a sample."""
+Follow = Callable[[list[int]], Tensor | None]
+"""Takes the ids that come next, and gives the logits [V] of the one after them; None where another process has them."""
 
 
-def fits_in_memory(architecture: Architecture) -> bool:
-    """Whether the whole model is small enough to be held for a sample."""
-    return 4 * architecture.total_parameters <= LARGEST_HELD
+def follow_loaded(model: Mixtral, room: int) -> Follow:
+    """By a model that is held whole, for at most ``room`` positions."""
+    like = model.output.weight
+    caches = [KeyValues(model.architecture, 1, room, like.dtype, like.device) for _ in model.layers]
+    length = 0
+
+    def follow(ids: list[int]) -> Tensor:
+        nonlocal length
+        logits: Tensor = model(torch.tensor([ids], device=like.device), start=length, caches=caches)[0, -1]
+        length += len(ids)
+        return logits.float().cpu()
+
+    return follow
+
+
+def follow_streamed(model: StreamedModel, past: Past) -> Follow:
+    """By a model whose tensors are taken when they are needed, or by this process's share of one."""
+
+    def follow(ids: list[int]) -> Tensor | None:
+        state = model.run(model.embed([], torch.tensor([ids])), UNSEEN, past=past)
+        return next(model.logits([state.decoded[:, -1:]]))[0, -1] if model.share.first else None
+
+    return follow
 
 
 def generate_greedily(model: Mixtral, prompt: Sequence[int], count: int) -> list[int]:
     """At most ``count`` further ids, each the likeliest next one; fewer where the model ends the text."""
-    return list(generate_ids(model, prompt, count))
+    return list(generate_ids(follow_loaded(model, len(prompt) + count), prompt, count))
 
 
 def generate_ids(
-    model: Mixtral, prompt: Sequence[int], count: int, temperature: float = 0.0, seed: int = 0
+    follow: Follow, prompt: Sequence[int], count: int, temperature: float = 0.0, seed: int = 0, crew: Crew = ALONE
 ) -> Iterator[int]:
-    """At most ``count`` further ids, one by one: drawn at ``temperature``, or each the likeliest where that is 0."""
-    like = model.output.weight
-    caches = [KeyValues(model.architecture, 1, len(prompt) + count, like.dtype, like.device) for _ in model.layers]
+    """At most ``count`` further ids, one by one: drawn at ``temperature``, or each the likeliest where that is 0.
+
+    Fewer where the model ends the text. All processes of a crew get the same.
+    """
     generator = torch.Generator().manual_seed(seed)
-    ids, position = list(prompt), 0
+    ids = list(prompt)
     for _ in range(count):
         with torch.inference_mode():
-            logits = model(torch.tensor([ids], device=like.device), start=position, caches=caches)[0, -1]  # [V]
-            chosen = choose_next(logits.float().cpu(), temperature, generator)
-        position += len(ids)
+            logits = follow(ids)
+            chosen = crew.tell(None if logits is None else choose_next(logits, temperature, generator))
         if chosen == END:
             return
         yield chosen
@@ -47,3 +68,16 @@ def choose_next(logits: Tensor, temperature: float, generator: torch.Generator) 
     if temperature == 0:
         return int(logits.argmax())
     return int(torch.multinomial((logits / temperature).softmax(-1), 1, generator=generator))
+
+
+class Unseen:
+    """Sees nothing."""
+
+    def see_routing(self, layer: int, routing: Routing) -> None:
+        pass
+
+    def see_residual(self, layer: int, batches: Sequence[Tensor]) -> None:
+        pass
+
+
+UNSEEN = Unseen()

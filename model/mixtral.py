@@ -2,8 +2,10 @@
 
 Modules and parameters are named as in the publisher's weights (layout ``mistral``), so a state dict fits as it
 is, strictly. A dense Mistral is the case without experts. It computes in the dtype and on the device of its weights;
-rotations, norms and the router's softmax are in float32 inside, whatever the dtype. Shapes: B sequences, T tokens in each, D ``dim``,
-H heads and K key-value heads of size d, E experts of size F, V pieces; N = B * T tokens, whoever's they are.
+rotations, norms and the router's softmax are in float32 inside, whatever the dtype.
+
+Shapes: B sequences, T tokens in each, D ``dim``, H heads and K key-value heads of size d, E experts of size F, V pieces;
+N = B * T tokens, whoever's they are.
 
 Sources: "Mixtral of Experts" (arXiv:2401.04088) and the publisher's own code: rotary pairs are neighbours
 (x[2i], x[2i+1]); the router takes the top k logits first, and the softmax over those in float32.
@@ -35,9 +37,7 @@ Watch = Callable[[Routing], None]
 class Rotation:
     """The rotary embedding of positions ``start`` to ``start + length`` (arXiv:2104.09864), interleaved pairs."""
 
-    def __init__(
-        self, architecture: Architecture, start: int, length: int, device: torch.device | None = None
-    ) -> None:
+    def __init__(self, architecture: Architecture, start: int, length: int, device: torch.device | None = None) -> None:
         d = architecture.head_dim
         # float64, because at position 32k a float32 angle is already off by 1e-3
         frequencies = architecture.rope_theta ** -(torch.arange(0, d, 2, dtype=torch.float64) / d)
@@ -55,7 +55,7 @@ class Rotation:
 class KeyValues:
     """The keys and values of one layer: of every position so far, ``room`` of them at most.
 
-    With a sliding window only as many are kept as it reaches back, in a ring: position p is in slot p modulo its length.
+    With a sliding window only as many are kept as it reaches back, in a ring: position p is in slot p modulo its size.
     """
 
     def __init__(
@@ -184,7 +184,6 @@ class MixtureOfExperts(nn.Module):
         answers = torch.cat([expert(group) for expert, group in zip(self.experts, groups, strict=True) if len(group)])
         weights = routing.weights.flatten()[order, None].type_as(answers)
         return torch.zeros_like(tokens).index_add(0, owners, answers * weights).view_as(x)
-
 
     def _ask_few(self, token: Tensor, routing: Routing) -> Tensor:
         """One token's answer: only the experts that it chose are touched, and nothing is sorted."""

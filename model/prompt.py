@@ -1,48 +1,83 @@
 """Text from a prompt, as it is written. torch is imported only when it begins."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from magnetar.convert.source import open_source
+from magnetar.convert.source import Source, open_source
 from magnetar.convert.view import view_as
 from magnetar.errors import BootError, UsageError
+from magnetar.model.forward import estimate_memory
+from magnetar.model.machine import ALONE_ON_CPU, Machine
 from magnetar.model.session import open_tokenizer
 from magnetar.model.smoke import require_torch
 from magnetar.model.tokenizer import BEGIN, Tokenizer
 from magnetar.model.weights import PUBLISHED
 
+if TYPE_CHECKING:
+    from magnetar.model.generate import Follow
+
 UNFINISHED = "\ufffd"
 """What a decoder writes for the first bytes of a character whose others are still to come."""
 
 
-def generate(path: Path, prompt: str, max_tokens: int = 128, temperature: float = 0.8, seed: int = 0) -> Iterator[str]:
+def generate(
+    path: Path,
+    prompt: str,
+    max_tokens: int = 128,
+    temperature: float = 0.8,
+    seed: int = 0,
+    machine: Machine = ALONE_ON_CPU,
+) -> Iterator[str]:
     """What the model at ``path`` writes after ``prompt``, piece by piece; the same for the same seed.
 
     Each item is the text of one further token, empty where a character is not whole yet. ``temperature`` 0 takes the
-    likeliest. The whole model is held in memory, in float32.
+    likeliest. As much of the model as ``machine`` has room for stays in memory; of the rest, what a token needs is read
+    from disk for each.
 
-    Raises ``UsageError`` (no torch, a negative number), ``BootError`` (no tokenizer, a model too large to be held),
-    and what ``open_source`` raises; all before the first item.
+    Raises ``UsageError`` (no torch, a negative number, no such device), ``BootError`` (no tokenizer, too little
+    memory), and what ``open_source`` raises; all before the first item.
     """
     if max_tokens < 0 or not 0 <= temperature < float("inf"):
         raise UsageError(
             f"{max_tokens} tokens at a temperature of {temperature} cannot be written", hint="give numbers above zero"
         )
     require_torch()
-    from magnetar.model.generate import LARGEST_HELD, fits_in_memory, generate_ids
-    from magnetar.model.load import load_model
+    from magnetar.model.generate import generate_ids
 
-    with open_source(path) as source:
+    source = open_source(path)
+    try:
         tokenizer = open_tokenizer(source)
-        if not fits_in_memory(source.architecture):
-            raise BootError(
-                f"{path}: {source.architecture.total_parameters:,} parameters in float32 are more than the "
-                f"{LARGEST_HELD:,} bytes that are held in memory",
-                hint="boot it without a prompt: that needs the memory of one matrix",
-            )
-        model = load_model(view_as(source, PUBLISHED), source.architecture)
-    ids = [BEGIN, *tokenizer.encode(prompt)]
-    return spell_out(tokenizer, ids, generate_ids(model, ids, max_tokens, temperature, seed))
+        ids = [BEGIN, *tokenizer.encode(prompt)]
+        follow = follow_source(source, len(ids) + max_tokens, machine)
+    except BaseException:
+        source.close()
+        raise
+    return _spell_and_close(source, tokenizer, ids, generate_ids(follow, ids, max_tokens, temperature, seed))
+
+
+def follow_source(source: Source, room: int, machine: Machine) -> "Follow":
+    """A model ready to write ``room`` positions: held whole where it fits, else with as much of it kept as does."""
+    from magnetar.model.generate import follow_loaded, follow_streamed
+    from magnetar.model.load import load_model
+    from magnetar.model.shelf import Shelf
+    from magnetar.model.streaming import Past, StreamedModel
+
+    weights, architecture, arithmetic = view_as(source, PUBLISHED), source.architecture, machine.arithmetic()
+    working = estimate_memory(weights, architecture, room, ahead=False)
+    if not machine.admits(working):
+        raise BootError(f"writing takes about {working:,} bytes, and {machine.max_memory or 0:,} are allowed")
+    space = machine.room_for_weights(working)
+    if architecture.total_parameters * arithmetic.dtype.itemsize <= space:
+        return follow_loaded(load_model(weights, architecture, arithmetic.dtype, arithmetic.device), room)
+    model = StreamedModel(Shelf(weights, space, arithmetic.device), architecture, arithmetic=arithmetic)
+    return follow_streamed(model, Past(model.share.layers, architecture, room, arithmetic))
+
+
+def _spell_and_close(source: Source, tokenizer: Tokenizer, prompt: list[int], written: Iterable[int]) -> Iterator[str]:
+    with closing(source):
+        yield from spell_out(tokenizer, prompt, written)
 
 
 def spell_out(tokenizer: Tokenizer, prompt: list[int], written: Iterable[int]) -> Iterator[str]:

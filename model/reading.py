@@ -1,5 +1,6 @@
-"""The tensors of a model in the order in which a pass needs them, the next one read while this one is worked with."""
+"""The tensors of a model in the order in which a pass needs them, the next ones read while this one is worked with."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Self
@@ -10,6 +11,7 @@ from torch import Tensor
 from magnetar.convert.architecture import Architecture
 from magnetar.convert.checkpoint import TensorSpec
 from magnetar.model.load import DTYPES
+from magnetar.model.machine import NEXT_ONE
 from magnetar.model.weights import Weights
 
 Look = Callable[[TensorSpec, bytearray], None]
@@ -39,15 +41,19 @@ def _layer_order(architecture: Architecture, layer: int) -> Iterator[str]:
 
 
 class TensorStream:
-    """Tensors taken in a given order. At most two are in memory as bytes: the one taken, and the next.
+    """Tensors taken in a given order, those that come next being read in the meantime.
 
-    ``ahead`` False reads each only when it is taken, which halves that.
+    ``ahead`` is how many bytes of them may lie in memory beside the tensor that was taken: always one of them, whatever
+    its size, or none at all where it is 0, which needs the least memory.
     """
 
-    def __init__(self, weights: Weights, names: Sequence[str], look: Look | None = None, ahead: bool = True) -> None:
-        self._weights, self._names, self._look = weights, iter(names), look
+    in_turn = True
+
+    def __init__(self, weights: Weights, names: Sequence[str], look: Look | None = None, ahead: int = NEXT_ONE) -> None:
+        self._weights, self._names, self._look = weights, deque(names), look
+        self._room = ahead
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="read-ahead") if ahead else None
-        self._next: tuple[str, Future[bytearray]] | None = None
+        self._coming: deque[tuple[str, Future[bytearray]]] = deque()
         self._read_ahead()
 
     def take(self, name: str) -> Tensor:
@@ -56,12 +62,14 @@ class TensorStream:
         Raises ``CheckpointError`` or ``DiskError`` if its bytes cannot be had, ``LookupError`` for another's turn.
         """
         spec = self._weights.specs[name]
-        if self._reader is None:
-            content = self._read(next(self._names))
-        elif self._next is None or self._next[0] != name:
+        turn = self._coming[0][0] if self._coming else self._names[0] if self._names else None
+        if turn != name:
             raise LookupError(f"{name} was asked for out of its turn")
+        if self._reader is None:
+            content = self._read(self._names.popleft())
         else:
-            content = self._next[1].result()
+            content = self._coming.popleft()[1].result()
+            self._room += spec.nbytes
             self._read_ahead()
         return torch.frombuffer(content, dtype=DTYPES[spec.dtype]).view(spec.shape)
 
@@ -77,11 +85,13 @@ class TensorStream:
         self.close()
 
     def _read_ahead(self) -> None:
-        name = next(self._names, None) if self._reader else None
-        if self._reader is None or name is None:
-            self._next = None
-            return
-        self._next = name, self._reader.submit(self._read, name)
+        while self._reader is not None and self._names:
+            size = self._weights.specs[self._names[0]].nbytes
+            if self._coming and size > self._room:
+                return
+            self._room -= size
+            name = self._names.popleft()
+            self._coming.append((name, self._reader.submit(self._read, name)))
 
     def _read(self, name: str) -> bytearray:
         content = self._weights.read(name)

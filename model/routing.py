@@ -55,8 +55,8 @@ class Router:
         if self.asked > self.wanted:
             best, chosen = logits.sort(descending=True)
         elif self.strategy is Strategy.RANDOM:
-            chosen = torch.rand(logits.shape, generator=self._generator).topk(self.wanted).indices
-            best = torch.zeros(chosen.shape)
+            chosen = torch.rand(logits.shape, generator=self._generator).topk(self.wanted).indices.to(logits.device)
+            best = logits.new_zeros(chosen.shape)
         else:
             best, chosen = logits.topk(self.wanted)
         return Routing(logits, chosen, best.softmax(-1))

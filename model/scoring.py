@@ -34,17 +34,23 @@ class ExpertLoad:
     """Counts how many answers each expert of one layer gave. To be passed as ``watch``."""
 
     def __init__(self) -> None:
-        self._counts: Tensor | None = None
+        self.counts: list[int] = []
+        """The answers of each expert; empty where no router was asked."""
 
     def __call__(self, routing: Routing) -> None:
         """Count one choice of the router."""
-        counts = routing.chosen.flatten().bincount(minlength=routing.logits.shape[-1])
-        self._counts = counts if self._counts is None else self._counts + counts
+        self.add(routing.chosen.flatten().bincount(minlength=routing.logits.shape[-1]).tolist())
+
+    def add(self, counts: Sequence[int]) -> None:
+        """Count so many answers of each expert, if any."""
+        if counts:
+            self.counts = [one + other for one, other in zip(self.counts or [0] * len(counts), counts, strict=True)]
 
     @property
     def shares(self) -> tuple[float, ...]:
         """The share of the answers that each expert gave; they sum to 1. None at all where no router was asked."""
-        return () if self._counts is None else tuple((self._counts / self._counts.sum()).tolist())
+        total = sum(self.counts)
+        return tuple(count / total for count in self.counts) if total else ()
 
 
 def routing_entropy(shares: Sequence[Sequence[float]]) -> float:

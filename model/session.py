@@ -10,13 +10,15 @@ from magnetar.convert.view import view_as
 from magnetar.errors import BootError, UsageError
 from magnetar.events import Emit
 from magnetar.model.against import Answers, Other, agree, ask, judge_agreement, skip_against
-from magnetar.model.content import Survey, check_content, survey
+from magnetar.model.content import Survey, check_content
 from magnetar.model.fingerprint import Fingerprint, fits, is_like
 from magnetar.model.forward import TELLING_TOKENS, Expectation, Measured, estimate_memory, find_faults
-from magnetar.model.golden import compare, find_strays, score_tolerance
+from magnetar.model.golden import ROUNDED, allowance_for, find_strays, looser, measure, score_tolerance
 from magnetar.model.levels import Finding, Level, LevelResult, judge, skip
+from magnetar.model.machine import LARGEST_HELD, NEXT_ONE, Machine
 from magnetar.model.report import BootReport, Conducted
 from magnetar.model.structure import check_structure
+from magnetar.model.together import Together
 from magnetar.model.tokenizer import Tokenizer
 from magnetar.model.weights import PUBLISHED, RUNNABLE, Weights, name_stored, stored_kind
 
@@ -40,7 +42,7 @@ class Request:
     golden: Fingerprint | None
     greedy_tokens: int
     routing: str
-    max_memory: int | None
+    machine: Machine
     diagnose: bool
     other: Other | None = None
 
@@ -57,6 +59,7 @@ class Session:
         self._source, self._request, self._emit = source, request, emit
         self._weights: Weights = view_as(source, PUBLISHED)
         self._architecture = source.architecture
+        self._together = Together(self._weights, self._architecture, request.machine)
         golden = request.golden if request.trained else None
         self._golden = golden if golden is not None and fits(golden, self._architecture) else None
         tolerance = score_tolerance(stored_kind(source), request.expectation.tolerance)
@@ -95,7 +98,7 @@ class Session:
         if levels & RUNNING or self._request.other is not None:
             self._run()
         if Level.CONTENT in levels:
-            survey(self._weights, self._survey, self._emit)
+            self._together.survey(self._survey, self._emit)
             self._results[Level.CONTENT] = check_content(self._survey, self._architecture, name_stored(self._source))
         results = tuple(self._results[level] for level in Level if level in self._results)
         results += (self._against,) if self._against else ()
@@ -105,14 +108,14 @@ class Session:
 
     def _run(self) -> None:
         """The levels that run the model, in one pass over its tensors."""
-        obstacle = self._find_obstacle()
+        obstacle = self._together.agree(self._find_obstacle(), self._ids)
         if obstacle is not None:
             self._results[Level.FORWARD] = skip(Level.FORWARD, str(obstacle), [obstacle])
             self._results[Level.GOLDEN] = skip(Level.GOLDEN, "the model was not run")
             self._against = None if self._request.other is None else skip_against("the model was not run")
             self._forget_unwanted()
             return
-        from magnetar.model.examination import Task, count_decoded, examine
+        from magnetar.model.examination import Task, count_decoded
         from magnetar.model.routing import Strategy
 
         request, architecture = self._request, self._architecture
@@ -123,12 +126,16 @@ class Session:
             None if answers is None else answers.fingerprint.top_ids,
             Strategy(request.routing),
             count_decoded(architecture),
-            self._has_room(ahead=True),
+            self._room_ahead(),
+            request.machine.arithmetic(),
         )
-        look = self._survey.look if Level.CONTENT in request.levels else None
         kind = stored_kind(self._source)
-        found = examine(self._weights, architecture, kind, task, look, self._emit)
-        self._take_down(found)
+        seen = self._survey if Level.CONTENT in request.levels else None
+        found = self._together.examine(kind, task, seen, self._emit)
+        sample = self._write_sample(found)
+        if not self._together.first:
+            return
+        self._take_down(found, sample)
         self._judge_forward(found)
         self._judge_golden(found, kind)
         if answers is not None:
@@ -139,7 +146,7 @@ class Session:
 
     def _ask_other(self) -> Answers | None:
         """What the other says to the window that comes first; None without one, or where it cannot be had."""
-        if self._request.other is None:
+        if self._request.other is None or not self._together.first:
             return None
         window = self._ids if self._golden is None else self._golden.ids.tolist()
         answers = ask(self._request.other, window, self._architecture.vocab_size, self._emit)
@@ -167,7 +174,7 @@ class Session:
         self._choose_ids()
         if not self._has_room(ahead=False):
             needed = estimate_memory(self._weights, self._architecture, len(self._ids), ahead=False)
-            limit = self._request.max_memory or 0
+            limit = self._request.machine.max_memory or 0
             return Finding("memory", "", f"running takes about {needed:,} bytes, and {limit:,} are allowed")
         return None
 
@@ -184,11 +191,18 @@ class Session:
         self._ids = choose_tokens(self._text_ids, self._architecture)
 
     def _has_room(self, *, ahead: bool) -> bool:
-        limit = self._request.max_memory
         needed = estimate_memory(self._weights, self._architecture, len(self._ids), ahead=ahead)
-        return limit is None or needed <= limit
+        return self._request.machine.admits(needed)
 
-    def _take_down(self, found: "Examination") -> None:
+    def _room_ahead(self) -> int:
+        """Bytes of tensors that may be read ahead: one tensor, or as much more as is allowed, or none."""
+        limit = self._request.machine.max_memory
+        if limit is None:
+            return NEXT_ONE
+        needed = estimate_memory(self._weights, self._architecture, len(self._ids), ahead=False)
+        return limit - needed if self._has_room(ahead=True) else 0
+
+    def _take_down(self, found: "Examination", sample: str | None) -> None:
         """The numbers of the run, as the report has them."""
         from magnetar.model.scoring import routing_entropy
 
@@ -203,7 +217,7 @@ class Session:
             decode_difference=None if self._request.routing == "random" else found.decode_difference,
             expert_load=shares,
             routing_entropy=routing_entropy(shares) if shares else None,
-            sample=self._write_sample() if found.not_finite is None else None,
+            sample=sample,
             tokens_per_second=len(self._ids) / found.seconds,
             early_bits=found.early_bits,
             late_bits=found.late_bits,
@@ -220,21 +234,14 @@ class Session:
         pieces = ("<s>", *self._tokenizer.spell(first[: len(chosen[0]) - 1]))
         return Conducted(pieces, chosen)
 
-    def _write_sample(self) -> str | None:
-        from magnetar.model.generate import fits_in_memory, generate_greedily
-        from magnetar.model.load import load_model
-
-        if self._tokenizer is None or not self._request.trained or not fits_in_memory(self._architecture):
+    def _write_sample(self, found: "Examination") -> str | None:
+        if self._tokenizer is None or not self._request.trained:
             return None
-        if not self._has_room_for(4 * self._architecture.total_parameters):
+        if not self._together.tell_any(found.not_finite is None):
             return None
         prompt = self._ids[:PROMPT]
-        model = load_model(self._weights, self._architecture)
-        return self._tokenizer.decode([*prompt, *generate_greedily(model, prompt, self._request.greedy_tokens)])
-
-    def _has_room_for(self, nbytes: int) -> bool:
-        limit = self._request.max_memory
-        return limit is None or nbytes + estimate_memory(self._weights, self._architecture, 0) <= limit
+        written = self._together.write_on(prompt, self._request.greedy_tokens)
+        return None if written is None else self._tokenizer.decode([*prompt, *written])
 
     def _judge_forward(self, found: "Examination") -> None:
         report = self._report
@@ -245,6 +252,7 @@ class Session:
             report.decode_difference,
             report.expert_load,
             found.not_finite,
+            self._request.machine.exact,
         )
         expectation = self._expectation if self._request.trained else Expectation()
         remark = f"{report.tokens:,} tokens at {report.tokens_per_second:,.0f} a second"
@@ -265,7 +273,10 @@ class Session:
         if golden is None or found.fingerprint is None or found.at_golden is None or reason:
             self._results[Level.GOLDEN] = skip(Level.GOLDEN, reason)
             return
-        comparison = compare(golden, found.fingerprint, found.at_golden, kind)
+        allowance = allowance_for(kind, golden)
+        if not self._request.machine.exact:
+            allowance = looser(allowance, ROUNDED)
+        comparison = measure(golden, found.fingerprint, found.at_golden, allowance)
         self._report = replace(self._report, golden=comparison)
         remark = f"KL {comparison.divergence:.2g}, {comparison.agreement:.1%} of the likeliest pieces are the same"
         self._results[Level.GOLDEN] = judge(Level.GOLDEN, find_strays(comparison), remark)
@@ -283,13 +294,13 @@ class Session:
     def _diagnose(self) -> None:
         """Look for what is wrong, where the model ran, and not well, and is small enough to be run many times."""
         from magnetar.model.diagnosis import Patient, diagnose
-        from magnetar.model.generate import fits_in_memory
 
         bad = any(result.findings for result in self._results.values())
         if not bad or self._tokenizer is None or self._report.bits_per_byte is None:
             return  # what gives no numbers is not mended by moving them
         held = sum(spec.nbytes for spec in self._weights.specs.values())
-        if not fits_in_memory(self._architecture) or not self._has_room_for(held):
+        working = estimate_memory(self._weights, self._architecture, len(self._ids))
+        if held > min(LARGEST_HELD, self._request.machine.room_for_weights(working)):
             return
         comparison = self._report.golden
         patient = Patient(

@@ -20,7 +20,8 @@ from magnetar.model.bundled import smoke_text
 from magnetar.model.fingerprint import read_fingerprint
 from magnetar.model.forward import Expectation
 from magnetar.model.levels import Level
-from magnetar.model.remains import report_remains
+from magnetar.model.machine import ALONE_ON_CPU, Machine
+from magnetar.model.remains import EMPTY, report_remains
 from magnetar.model.report import BootReport
 from magnetar.model.session import RUNNING, Request, Session, open_tokenizer
 from magnetar.model.weights import PUBLISHED, stored_kind
@@ -38,7 +39,7 @@ def boot(
     levels: Collection[Level] = ALL_LEVELS,
     golden: Path | None = None,
     routing: str = "trained",
-    max_memory: int | None = None,
+    machine: Machine = ALONE_ON_CPU,
     diagnose: bool = True,
     against: Other | None = None,
     emit: Emit = ignore,
@@ -47,9 +48,10 @@ def boot(
 
     It is scored on ``text`` (the bundled held-out text where None), all of it or as much as a model of its size can
     read in seconds, and should come to ``expected`` bits per byte, give or take the share ``tolerance``. ``golden`` is
-    the file of its release's fingerprint. ``routing`` is a name of ``routing.Strategy``. A run that would take more
-    than ``max_memory`` bytes is not begun. A model that is not healthy is returned as such, not raised; what is wrong
-    with it is looked for if ``diagnose``. ``against`` is asked the same text, and should say the same.
+    the file of its release's fingerprint. ``routing`` is a name of ``routing.Strategy``. ``machine`` says what may be
+    used for it; a run that would take more memory is not begun. A model that is not healthy is returned as such, not
+    raised; what is wrong with it is looked for if ``diagnose``. ``against`` is asked the same text, and should say the
+    same.
 
     Weights of another architecture, or with parts missing, are looked at as far as they can be, and are not healthy.
 
@@ -68,18 +70,28 @@ def boot(
         None if golden is None else read_fingerprint(golden),
         greedy_tokens,
         routing,
-        max_memory,
+        machine,
         diagnose,
         against,
     )
+    report = _report(path, request, emit)
+    peaks = machine.crew.gather(measure_peak())
+    peak = None if None in peaks else max(peaks, default=None)
+    return replace(report, seconds=time.monotonic() - began, peak_memory=peak)
+
+
+def _report(path: Path, request: Request, emit: Emit) -> BootReport:
+    crew, error = request.machine.crew, None
     try:
         source = open_source(path)
-    except (LayoutError, CheckpointError) as error:
-        report = report_remains(path, error, wanted, emit)
-    else:
-        with source:
-            report = Session(source, request, emit).report()
-    return replace(report, seconds=time.monotonic() - began, peak_memory=measure_peak())
+    except (LayoutError, CheckpointError) as unread:
+        error = unread
+    if crew.tell(error is not None):  # the first says what can be said, and the others have nothing to do
+        return EMPTY if error is None or crew.rank else report_remains(path, error, request.levels, emit)
+    if error is not None:
+        raise error
+    with source:
+        return Session(source, request, emit).report()
 
 
 def make_golden(path: Path, *, text: str | None = None, emit: Emit = ignore) -> bytes:
@@ -118,7 +130,7 @@ def check_routing(name: str) -> None:
 
 
 def measure_peak() -> int | None:
-    """The largest resident set of this process so far, in bytes; None where the platform does not say."""
+    """The largest resident set of a process so far, in bytes; None where the platform does not say."""
     try:
         import resource
         import sys

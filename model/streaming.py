@@ -1,7 +1,8 @@
 """Running a model one matrix at a time, so that the memory it takes is that of its largest matrix and the activations.
 
 A teacher-forced pass meets every weight once. So all that is to be measured goes through the layers together: the
-windows of a text, and the head of the same text decoded token by token, which must come to the same logits.
+windows of a text, and the head of the same text decoded token by token, which must come to the same logits. Where
+several processes share the layers, or the experts, the pass goes through all of them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,8 +15,11 @@ from torch.nn import functional
 from magnetar.convert.architecture import Architecture
 from magnetar.errors import BootError
 from magnetar.events import Emit, Moved, ignore
+from magnetar.model.crew import ALONE, Crew, Share, divide
+from magnetar.model.device import EXACT, Arithmetic
 from magnetar.model.mixtral import Attention, KeyValues, Rotation, Routing
-from magnetar.model.reading import ATTENTION, EXPERT, TensorStream
+from magnetar.model.pool import Pool
+from magnetar.model.reading import ATTENTION, EXPERT
 from magnetar.model.routing import Router, Strategy
 
 WIDENED_AT_ONCE = 8 << 20
@@ -24,6 +28,16 @@ WIDENED_AT_ONCE = 8 << 20
 
 class NotFinite(BootError):
     """An activation or a logit is NaN or infinite."""
+
+
+class Tensors(Protocol):
+    """Where a model's tensors come from, by name. ``in_turn``: all must be taken, in the order of a pass."""
+
+    in_turn: bool
+
+    def take(self, name: str) -> Tensor:
+        """A tensor as it is stored, on the CPU or where the model computes. Raises as the weights do."""
+        ...
 
 
 class Observer(Protocol):
@@ -45,58 +59,133 @@ class Activations(NamedTuple):
     decoded: Tensor
 
 
-class StreamedModel:
-    """A model at rest, run once from its first tensor to its last, in the order of ``stream``."""
+class Past:
+    """The keys and values of all layers that run here, for texts that are written on: ``length`` positions so far."""
 
-    def __init__(self, stream: TensorStream, architecture: Architecture, router: Router | None = None) -> None:
-        self._stream, self._architecture = stream, architecture
+    def __init__(self, layers: range, architecture: Architecture, room: int, arithmetic: Arithmetic) -> None:
+        self.length = 0
+        self._caches = {layer: new_cache(architecture, room, arithmetic) for layer in layers}
+
+    def __getitem__(self, layer: int) -> KeyValues:
+        return self._caches[layer]
+
+
+def new_cache(architecture: Architecture, room: int, arithmetic: Arithmetic) -> KeyValues:
+    """Room for one text's keys and values of one layer."""
+    return KeyValues(architecture, 1, room, arithmetic.dtype, arithmetic.device)
+
+
+class StreamedModel:
+    """A model at rest, or this process's share of it, run from its first tensor to its last."""
+
+    def __init__(
+        self,
+        tensors: Tensors,
+        architecture: Architecture,
+        router: Router | None = None,
+        arithmetic: Arithmetic = EXACT,
+        share: Share | None = None,
+        crew: Crew = ALONE,
+    ) -> None:
+        self._tensors, self._architecture, self._arithmetic = tensors, architecture, arithmetic
         a = architecture
         self._router = router or Router(Strategy.TRAINED, a.n_experts, a.experts_per_token)
+        self._crew, self.share = crew, share or divide(a, 0, 1, by_experts=False)
 
     def embed(self, batches: Sequence[Tensor], decoded: Tensor) -> Activations:
-        """Piece ids [B, T], and those to be decoded [1, T], to activations."""
-        table = self._stream.take("tok_embeddings.weight")
-        return Activations(
-            [functional.embedding(ids, table).float() for ids in batches], functional.embedding(decoded, table).float()
+        """Piece ids [B, T], and those to be decoded [1, T], to activations; room for them where others embed."""
+        if not self.share.first:
+            ids = [*batches, decoded]
+            *empty, last = (self._place(torch.empty(*x.shape, self._architecture.dim)) for x in ids)
+            return Activations(empty, last)
+        table = self._tensors.take("tok_embeddings.weight")
+        *embedded, last = (
+            self._place(functional.embedding(ids.to(table.device), table)) for ids in (*batches, decoded)
         )
+        return Activations(embedded, last)
 
-    def run(self, state: Activations, observer: Observer, emit: Emit = ignore) -> Activations:
-        """Send activations through all layers. Raises ``NotFinite``, naming the layer, where one is not finite."""
-        for layer in range(self._architecture.n_layers):
-            state = self._attend(layer, state)
+    def run(self, state: Activations, observer: Observer, emit: Emit = ignore, past: Past | None = None) -> Activations:
+        """Send activations through all layers. Raises ``NotFinite``, naming the layer, where one is not finite.
+
+        What comes out is whole in the first process, and in the others what they came to.
+        """
+        trouble = self._receive(state)
+        if not trouble:
+            try:
+                state = self._run_layers(state, observer, emit, past)
+            except NotFinite as error:
+                trouble = error.message
+        if trouble := self._hand_on(state, trouble):
+            raise NotFinite(trouble)
+        if past is not None:
+            past.length += state.decoded.shape[1]
+        return state
+
+    def logits(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Activations [B, T, D] to the logits [B, T, V] of each next piece in float32, on the CPU.
+
+        Raises ``NotFinite``.
+        """
+        norm, output = self._take("norm.weight"), self._tensors.take("output.weight")
+        for x in batches:
+            normed = self._normalise(x, norm)
+            (logits,) = self._multiply([normed], output)
+            if not bool(logits.isfinite().all()):
+                raise NotFinite("output: its logits are not finite")
+            yield logits.float().cpu()
+
+    def _run_layers(self, state: Activations, observer: Observer, emit: Emit, past: Past | None) -> Activations:
+        for layer in self.share.layers:
+            state = self._attend(layer, state, past)
             state = self._feed_forward(layer, state, observer)
-            if not all(bool(x.isfinite().all()) for x in (*state.batches, state.decoded)):
+            if not self._is_finite(state):
                 raise NotFinite(f"layer {layer}: its activations are not finite")
             observer.see_residual(layer, state.batches)
             emit(Moved("boot", 1))
         return state
 
-    def logits(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
-        """Activations [B, T, D] to the logits [B, T, V] of each next piece. Raises ``NotFinite``."""
-        norm, output = self._take("norm.weight"), self._stream.take("output.weight")
-        for x in batches:
-            normed = self._normalise(x, norm)
-            (logits,) = multiply([normed], output)
-            if not bool(logits.isfinite().all()):
-                raise NotFinite("output: its logits are not finite")
-            yield logits
+    def _is_finite(self, state: Activations) -> bool:
+        finite = all(bool(x.isfinite().all()) for x in (*state.batches, state.decoded))
+        return bool(self._crew.tell(finite)) if self.share.shared_layers else finite  # all stop, or none
+
+    def _receive(self, state: Activations) -> str:
+        """Fill ``state`` with what the processes before this one came to; what went wrong there, if anything did."""
+        if self.share.shared_layers:
+            for x in (*state.batches, state.decoded):
+                self._crew.level(x)
+        elif not self.share.first:
+            return self._crew.receive([*state.batches, state.decoded], self._crew.rank - 1)
+        return ""
+
+    def _hand_on(self, state: Activations, trouble: str) -> str:
+        """Send ``state`` to the next process; the first, which sent it round, gets it back. What went wrong so far."""
+        rank, size = self._crew.rank, self._crew.size
+        if size == 1 or self.share.shared_layers:
+            return trouble
+        tensors = [*state.batches, state.decoded]
+        self._crew.send(tensors, (rank + 1) % size, trouble)
+        return self._crew.receive(tensors, size - 1) if self.share.first else trouble
 
     def _take(self, name: str) -> Tensor:
-        return self._stream.take(name).float()
+        return self._place(self._tensors.take(name))
+
+    def _place(self, x: Tensor) -> Tensor:
+        return x.to(self._arithmetic.device, self._arithmetic.dtype)
 
     def _normalise(self, x: Tensor, weight: Tensor) -> Tensor:
         return functional.rms_norm(x, weight.shape, weight, self._architecture.norm_eps)
 
-    def _attend(self, layer: int, state: Activations) -> Activations:
+    def _attend(self, layer: int, state: Activations, past: Past | None) -> Activations:
         norm = self._take(f"layers.{layer}.attention_norm.weight")
         attention = self._take_attention(layer)
+        a, device = self._architecture, self._arithmetic.device
         batches = [
-            x + attention(self._normalise(x, norm), Rotation(self._architecture, 0, x.shape[1]), None)
-            for x in state.batches
+            x + attention(self._normalise(x, norm), Rotation(a, 0, x.shape[1], device), None) for x in state.batches
         ]
-        cache = KeyValues(self._architecture, 1, state.decoded.shape[1], torch.float32)
+        start, length = (past.length if past else 0), state.decoded.shape[1]
+        cache = past[layer] if past else new_cache(a, length, self._arithmetic)
         tokens = [
-            x + attention(self._normalise(x, norm), Rotation(self._architecture, position, 1), cache)
+            x + attention(self._normalise(x, norm), Rotation(a, start + position, 1, device), cache)
             for position, x in enumerate(torch.split(state.decoded, 1, dim=1))
         ]
         return Activations(batches, torch.cat(tokens, dim=1))
@@ -111,8 +200,8 @@ class StreamedModel:
     def _feed_forward(self, layer: int, state: Activations, observer: Observer) -> Activations:
         """Every expert reads all tokens that chose it: those of the batches together, those decoded one by one."""
         norm = self._take(f"layers.{layer}.ffn_norm.weight")
-        tokens = torch.cat([self._normalise(x, norm).flatten(0, 1) for x in state.batches])  # [N, D]
         single = self._normalise(state.decoded, norm)[0]  # [T, D]
+        tokens = torch.cat([single[:0], *(self._normalise(x, norm).flatten(0, 1) for x in state.batches)])  # [N, D]
         prefix = f"layers.{layer}.feed_forward."
         if self._architecture.n_experts:
             answers = self._mix(prefix, layer, tokens, single, observer)
@@ -125,67 +214,50 @@ class StreamedModel:
 
     def _mix(self, prefix: str, layer: int, tokens: Tensor, single: Tensor, observer: Observer) -> list[Tensor]:
         gate = self._take(f"{prefix}gate.weight")
-        routing = self._router.route((tokens @ gate.T).float())
-        each = [self._router.route((token @ gate.T).float()) for token in torch.split(single, 1)]
-        alone = Routing(*(torch.cat([getattr(r, name) for r in each]) for name in ("logits", "chosen", "weights")))
-        observer.see_routing(layer, routing)
-        pools = [Pool(tokens, routing, self._router), Pool(single, alone, self._router)]
-        for expert in range(self._architecture.n_experts):
-            group, one_by_one = (pool.gather(expert) for pool in pools)
-            answers = self._ask_expert(f"{prefix}experts.{expert}.", [group, *torch.split(one_by_one, 1)])
+        one_by_one = torch.cat([token @ gate.T for token in torch.split(single, 1)])
+        routings = [self._route(logits.float()) for logits in (tokens @ gate.T, one_by_one)]
+        observer.see_routing(layer, routings[0])
+        pools = [Pool(x, routing, self._router) for x, routing in zip((tokens, single), routings, strict=True)]
+        for expert in self.share.experts:
+            group, alone = (pool.gather(expert) for pool in pools)
+            if not (self._tensors.in_turn or len(group) or len(alone)):
+                continue  # nobody asks it, so it is not touched
+            answers = self._ask_expert(f"{prefix}experts.{expert}.", [group, *torch.split(alone, 1)])
             pools[0].give(expert, answers[0])
-            pools[1].give(expert, torch.cat([one_by_one[:0], *answers[1:]]))
+            pools[1].give(expert, torch.cat([alone[:0], *answers[1:]]))
+        if self.share.shared_layers:
+            for pool in pools:
+                self._crew.add_up(pool.answers)
         return [pool.answer() for pool in pools]
+
+    def _route(self, logits: Tensor) -> Routing:
+        if self.share.shared_layers:
+            self._crew.level(logits)  # other machines may round otherwise, and all must ask the same experts
+        return self._router.route(logits)
 
     def _ask_expert(self, prefix: str, groups: Sequence[Tensor]) -> list[Tensor]:
         """Its answers to groups of tokens [n, D], with one of its matrices in memory at a time."""
         names = {matrix: f"{prefix}{matrix}.weight" for matrix in EXPERT}
-        gates = [functional.silu(x) for x in multiply(groups, self._stream.take(names["w1"]))]
-        ups = multiply(groups, self._stream.take(names["w3"]))
+        gates = [functional.silu(x) for x in self._multiply(groups, self._tensors.take(names["w1"]))]
+        ups = self._multiply(groups, self._tensors.take(names["w3"]))
         hidden = [gate.mul_(up) for gate, up in zip(gates, ups, strict=True)]
-        return multiply(hidden, self._stream.take(names["w2"]))
+        return self._multiply(hidden, self._tensors.take(names["w2"]))
+
+    def _multiply(self, groups: Sequence[Tensor], weight: Tensor) -> list[Tensor]:
+        return multiply(groups, weight.to(self._arithmetic.device))
 
 
 def multiply(groups: Sequence[Tensor], weight: Tensor) -> list[Tensor]:
-    """Each of ``groups`` [..., in] times ``weight`` [out, in] as it is stored, in float32.
+    """Each of ``groups`` [..., in] times ``weight`` [out, in] as it is stored, in the dtype of the groups.
 
-    A few rows are widened at a time: they stay in the cache, which is twice as fast as widening the whole.
+    Where that is another, a few rows are converted at a time: they stay in the cache, which is twice as fast as
+    converting the whole.
     """
+    if groups[0].dtype == weight.dtype:
+        return [group @ weight.T for group in groups]
     rows = max(1, WIDENED_AT_ONCE // (4 * weight.shape[1]))
     parts = []
     for block in torch.split(weight, rows):
-        widened = block.float()
+        widened = block.to(groups[0].dtype)
         parts.append([group @ widened.T for group in groups])
     return [torch.cat(outputs, dim=-1) for outputs in zip(*parts, strict=True)]
-
-
-class Pool:
-    """Tokens [N, D] of one layer, and the answers that their experts give to them."""
-
-    def __init__(self, tokens: Tensor, routing: Routing, router: Router) -> None:
-        self._tokens, self._routing, self._router = tokens, routing, router
-        kept = (*routing.chosen.shape, tokens.shape[1]) if router.chooses_late else tokens.shape
-        self._answers = torch.zeros(kept)  # [N, E, D] where the answers decide, else their weighted sum [N, D]
-
-    def gather(self, expert: int) -> Tensor:
-        """The tokens that chose an expert [n, D]."""
-        return self._tokens[self._find(expert)[0]]
-
-    def give(self, expert: int, answers: Tensor) -> None:
-        """Take the expert's answers to what ``gather`` gave."""
-        owners, slots = self._find(expert)
-        if self._router.chooses_late:
-            self._answers[owners, slots] = answers
-        else:
-            self._answers.index_add_(0, owners, answers * self._routing.weights[owners, slots, None])
-
-    def answer(self) -> Tensor:
-        """What all experts together say to each token [N, D]."""
-        if not self._router.chooses_late:
-            return self._answers
-        weights = self._router.choose_loudest(self._routing, self._answers)
-        return torch.einsum("ne,ned->nd", weights, self._answers)
-
-    def _find(self, expert: int) -> tuple[Tensor, Tensor]:
-        owners, slots = (self._routing.chosen == expert).nonzero(as_tuple=True)
-        return owners, slots

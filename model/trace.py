@@ -1,10 +1,12 @@
 """What is seen while a model runs: the experts' load, the residual stream after each layer, who took which token."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from magnetar.model.crew import Share
 from magnetar.model.mixtral import Routing
 from magnetar.model.scoring import ExpertLoad
 
@@ -38,10 +40,23 @@ class Trace:
     def see_residual(self, layer: int, batches: Sequence[Tensor]) -> None:
         """Keep the rms of the first window, and a few of its numbers."""
         del layer  # they come in order
-        numbers = batches[0].flatten()
+        numbers = batches[0].float().flatten()
         self.residual_rms.append(float(numbers.square().mean().sqrt()))
         places = torch.linspace(0, len(numbers) - 1, min(SAMPLES, len(numbers)), dtype=torch.float64).long()
         self.samples.append(numbers[places].tolist())
+
+    def tell(self) -> list[Any]:
+        """All that was seen, as a plain value."""
+        loads = [load.counts for load in self.loads]
+        return [loads, self.counts, self.chosen, self.residual_rms, self.samples]
+
+    def join(self, told: Sequence[list[Any]], share: Share) -> None:
+        """Add what the other processes saw of their layers; where all saw all layers, that is nothing new."""
+        for loads, *lists in () if share.shared_layers else told[1:]:
+            for load, counts in zip(self.loads, loads, strict=True):
+                load.add(counts)
+            for mine, theirs in zip((self.counts, self.chosen, self.residual_rms, self.samples), lists, strict=True):
+                mine += theirs
 
     @property
     def shares(self) -> tuple[tuple[float, ...], ...]:

@@ -7,6 +7,7 @@ import torch
 from magnetar.errors import BootError, UsageError
 from magnetar.model.bundled import bundled_release, smoke_text
 from magnetar.model.conductor import RoutingScore, compare_routings
+from magnetar.model.machine import Machine
 from magnetar.model.prompt import generate, spell_out
 from magnetar.model.routing import SHOWN, Router, Strategy
 from magnetar.model.smoke import boot
@@ -90,9 +91,31 @@ def test_characters_of_several_bytes_are_shown_when_they_are_whole() -> None:
     assert not any("\ufffd" in part for part in parts)
 
 
-def test_what_cannot_be_written_is_refused_before_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_written_is_refused_before_it_begins() -> None:
     with pytest.raises(UsageError, match="-1 tokens"):
         generate(bundled_release(), "a", -1)
-    monkeypatch.setattr("magnetar.model.generate.LARGEST_HELD", 1000)
-    with pytest.raises(BootError, match="3,609,728 parameters"):
-        generate(bundled_release(), "a")
+    with pytest.raises(BootError, match=r"writing takes about [0-9,]+ bytes, and 100,000,000 are allowed"):
+        generate(bundled_release(), "a", machine=Machine(max_memory=100_000_000))
+
+
+@pytest.mark.parametrize("held", [0, 2_000_000], ids=["nothing is kept", "a part is kept"])
+def test_a_model_too_large_to_be_held_writes_the_same_from_disk(held: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = list(generate(bundled_release(), "Mr. Knightley", 8, temperature=0))
+    monkeypatch.setattr("magnetar.model.machine.LARGEST_HELD", held)
+    assert list(generate(bundled_release(), "Mr. Knightley", 8, temperature=0)) == wanted
+
+
+def test_what_is_written_from_disk_reads_the_chosen_experts_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    from magnetar.convert.view import View
+
+    met: list[str] = []
+    read = View.read
+
+    def count(view: View, name: str) -> bytearray:
+        met.append(name)
+        return read(view, name)
+
+    monkeypatch.setattr(View, "read", count)
+    monkeypatch.setattr("magnetar.model.machine.LARGEST_HELD", 0)
+    list(generate(bundled_release(), "", 1, temperature=0))
+    assert len([name for name in met if ".experts." in name]) == 4 * 2 * 3  # layers, experts of one token, matrices

@@ -16,6 +16,7 @@ from magnetar.errors import ExitCode, UsageError
 from magnetar.events import Began, Ended, Event, Moved
 from magnetar.model.bundled import bundled_release, smoke_text
 from magnetar.model.levels import Level
+from magnetar.model.machine import Machine
 from magnetar.model.mixtral import Mixtral
 from magnetar.model.packing import write_release
 from magnetar.model.report import BootReport
@@ -166,7 +167,7 @@ def test_a_dense_model_has_no_load(release: WriteRelease) -> None:
 
 
 def test_a_model_too_large_for_memory_gives_no_sample(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("magnetar.model.generate.LARGEST_HELD", 1000)
+    monkeypatch.setattr("magnetar.model.machine.LARGEST_HELD", 1000)
     report = boot(bundled_release(), text=TEXT[:2000])
     assert report.healthy
     assert report.sample is None
@@ -228,7 +229,7 @@ def test_levels_are_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_run_that_takes_more_memory_than_is_allowed_is_not_begun() -> None:
-    report = boot(bundled_release(), text=TEXT[:2000], max_memory=100_000_000)
+    report = boot(bundled_release(), text=TEXT[:2000], machine=Machine(max_memory=100_000_000))
     assert not report.healthy
     assert re.search(r"running takes about [\d,]+ bytes, and 100,000,000 are allowed", report.reasons[0])
 
@@ -274,10 +275,10 @@ def test_the_names_that_commands_need_come_without_torch() -> None:
 PEAK = """
     import sys
     from pathlib import Path
-    from magnetar.model import generate
+    from magnetar.model import machine
     from magnetar.model.smoke import boot
 
-    generate.LARGEST_HELD = 0
+    machine.LARGEST_HELD = 0
     boot(Path(sys.argv[1]), text=sys.argv[2])
     print(next(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line))
 """

@@ -69,8 +69,8 @@ class Counted:
         self._source.close()
 
 
-@pytest.mark.parametrize(("ahead", "expected"), [(True, 2), (False, 1)])
-def test_one_tensor_at_most_is_read_ahead(ahead: bool, expected: int, release: WriteRelease) -> None:
+@pytest.mark.parametrize(("ahead", "expected"), [(1, 2), (0, 1)])
+def test_one_tensor_at_most_is_read_ahead(ahead: int, expected: int, release: WriteRelease) -> None:
     weights = Counted(release(make_model(TINY)))
     order = reading_order(TINY)
     with TensorStream(weights, order, ahead=ahead) as stream:
