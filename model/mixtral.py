@@ -4,8 +4,8 @@ Modules and parameters are named as in the publisher's weights (layout ``mistral
 is, strictly. A dense Mistral is the case without experts. It computes in the dtype and on the device of its weights;
 rotations, norms and the router's softmax are in float32 inside, whatever the dtype.
 
-Shapes: B sequences, T tokens in each, D ``dim``, H heads and K key-value heads of size d, E experts of size F, V pieces;
-N = B * T tokens, whoever's they are.
+Shapes: B sequences, T tokens in each, D ``dim``, H heads and K key-value heads of size d, E experts of size F, V
+pieces; N = B * T tokens, whoever's they are.
 
 Sources: "Mixtral of Experts" (arXiv:2401.04088) and the publisher's own code: rotary pairs are neighbours
 (x[2i], x[2i+1]); the router takes the top k logits first, and the softmax over those in float32.
