@@ -14,7 +14,7 @@ import torch
 from magnetar.convert.run import convert
 from magnetar.errors import ExitCode, UsageError
 from magnetar.events import Began, Ended, Event, Moved
-from magnetar.model.bundled import bundled_release, smoke_text
+from magnetar.model.bundled import bundled_golden, bundled_release, smoke_text
 from magnetar.model.levels import Level
 from magnetar.model.machine import Machine
 from magnetar.model.mixtral import Mixtral
@@ -234,6 +234,24 @@ def test_a_run_that_takes_more_memory_than_is_allowed_is_not_begun() -> None:
     assert re.search(r"running takes about [\d,]+ bytes, and 100,000,000 are allowed", report.reasons[0])
 
 
+def test_computing_in_bfloat16_strays_no_further_than_is_allowed_for_it(healthy: BootReport) -> None:
+    golden = bundled_golden()
+    report = boot(
+        bundled_release(), text=TEXT, golden=golden, expected=healthy.bits_per_byte, machine=Machine(dtype="bf16")
+    )
+    assert report.healthy, report.reasons
+    assert report.golden is not None
+    assert report.golden.divergence > 1e-5
+    assert report.decode_difference is not None
+    assert report.decode_difference > 1e-4
+
+
+def test_a_device_that_is_not_here_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UsageError, match="no CUDA device"):
+        boot(bundled_release(), machine=Machine(device="cuda"))
+
+
 def test_the_report_says_who_answered_each_token(healthy: BootReport) -> None:
     shown = healthy.conducted
     assert shown is not None
@@ -282,6 +300,30 @@ PEAK = """
     boot(Path(sys.argv[1]), text=sys.argv[2])
     print(next(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line))
 """
+
+
+LIMITED = """
+    import sys
+    from pathlib import Path
+    from magnetar.model.machine import Machine
+    from magnetar.model.smoke import boot
+
+    machine = Machine(max_memory=int(sys.argv[3]))
+    report = boot(Path(sys.argv[1]), text=sys.argv[2], greedy_tokens=2, machine=machine, diagnose=False)
+    print(report.peak_memory, report.sample is not None)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is that of Linux")
+@pytest.mark.parametrize(("limit", "sampled"), [(370 << 20, "False"), (600 << 20, "True")])
+def test_no_more_memory_is_taken_than_is_allowed(limit: int, sampled: str, pieces: bytes, tmp_path: Path) -> None:
+    architecture = replace(TINY, dim=256, hidden_dim=1024, n_layers=6, n_experts=8, vocab_size=1024)
+    write_release(tmp_path, make_model(architecture).state_dict(), architecture, pieces, "notes")
+    command = [sys.executable, "-c", dedent(LIMITED), str(tmp_path), TEXT[:1500], str(limit)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    peak, written = done.stdout.split()
+    assert int(peak) < limit
+    assert written == sampled
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is read from /proc")

@@ -81,6 +81,18 @@ def test_one_tensor_at_most_is_read_ahead(ahead: int, expected: int, release: Wr
     weights.close()
 
 
+def test_as_many_tensors_are_read_ahead_as_there_is_room_for(release: WriteRelease) -> None:
+    weights = Counted(release(make_model(TINY)))
+    order = reading_order(TINY)
+    sizes = [weights.specs[name].nbytes for name in order]
+    with TensorStream(weights, order, ahead=sum(sizes[1:6])) as stream:
+        stream.take(order[0])
+        for _ in range(6):
+            assert weights.arrived.acquire(timeout=10)
+        assert not weights.arrived.acquire(timeout=0.1)
+    weights.close()
+
+
 def test_a_tensor_out_of_its_turn_is_refused(release: WriteRelease) -> None:
     weights = Counted(release(make_model(TINY)))
     with TensorStream(weights, reading_order(TINY)) as stream, pytest.raises(LookupError, match=r"output\.weight"):
