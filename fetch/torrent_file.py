@@ -1,10 +1,8 @@
 """A ``.torrent`` file that is named by its URL."""
 
-from magnetar.errors import TorrentError
-from magnetar.fetch.http import Client
-from magnetar.fetch.http_addresses import AddressPolicy
+from magnetar.errors import MalformedError, TorrentError
+from magnetar.fetch.documents import Documents
 from magnetar.fetch.metainfo import LARGEST_TORRENT
-from magnetar.fetch.mirror import host_of
 
 
 def download_torrent(url: str, *, proxy: str = "") -> bytes:
@@ -12,15 +10,8 @@ def download_torrent(url: str, *, proxy: str = "") -> bytes:
 
     Raises ``OutsideError`` if the server does not give it, ``TorrentError`` if it is larger than any torrent.
     """
-    client = Client(AddressPolicy(frozenset({host_of(url)})), proxy=proxy, connections=1)
-    try:
-        answer = client.get(url)
-        if answer.total is None or answer.total > LARGEST_TORRENT:
-            raise TorrentError(
-                f"{url}: has {'no stated size' if answer.total is None else f'{answer.total:,} bytes'}, and a torrent "
-                f"at most {LARGEST_TORRENT:,}",
-                hint="download it yourself, and name the file",
-            )
-        return b"".join(answer.chunks(answer.total))
-    finally:
-        client.close()
+    with Documents(url, proxy=proxy) as documents:
+        try:
+            return documents.read(LARGEST_TORRENT)
+        except MalformedError as error:
+            raise TorrentError(error.message, hint=error.hint) from error

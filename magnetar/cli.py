@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from magnetar import __version__, cli_boot, cli_manifest, cli_publish, cli_repair
+from magnetar import __version__, cli_boot, cli_catalog, cli_manifest, cli_publish, cli_repair
 from magnetar.cli_options import (
     Directory,
     ManifestChoice,
@@ -25,6 +25,7 @@ from magnetar.cli_options import (
     option,
     parse_amount,
 )
+from magnetar.cli_signer import Demanding
 from magnetar.cli_swarm import Fetching, Serving
 from magnetar.errors import ExitCode, MagnetarError
 
@@ -41,8 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "MAGNETAR"},
 )
-catalog_app = typer.Typer(help="The releases that Magnetar knows. Alone: list them.", rich_markup_mode="rich")
-app.add_typer(catalog_app, name="catalog", invoke_without_command=True)
+app.add_typer(cli_catalog.app, name="catalog")
 app.add_typer(cli_manifest.app, name="manifest")
 cli_publish.register(app)
 
@@ -187,8 +187,10 @@ def fetch(
 
 @app.command(epilog="Examples: magnetar verify mixtral-8x7b-32kseqlen; magnetar verify model.gguf -m austen-moe")
 @gathers("showing", Showing)
+@gathers("demanding", Demanding)
 def verify(
     showing: Showing,
+    demanding: Demanding,
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A release's folder, or a converted copy of it.")],
     manifest: ManifestChoice = None,
     reference: Annotated[
@@ -199,11 +201,18 @@ def verify(
     fail_fast: Annotated[bool, option("--fail-fast", help="Stop at the first thing that is wrong.")] = False,
 ) -> None:
     """Hold every file against its digests; of a converted copy, every tensor. Exit 5: not the release; 8: not all."""
-    from magnetar.pipeline_verify import Asked, verify_any
+    from magnetar.pipeline_signed import verify_signed
+    from magnetar.pipeline_verify import Asked
     from magnetar.render_ledger import draw_verified
 
     asked = Asked(quick, strict, fail_fast, reference)
-    finish("verify", showing, lambda emit: verify_any(path, manifest, asked, emit=emit), draw_verified)
+
+    finish(
+        "verify",
+        showing,
+        lambda emit: verify_signed(path, manifest, demanding.demand(), asked, emit=emit),
+        draw_verified,
+    )
 
 
 app.command(epilog=cli_repair.EXAMPLES)(cli_repair.repair)
@@ -306,37 +315,3 @@ def seed(
             seed_releases(folders, serving.options(), listening, watch, emit)
 
     raise typer.Exit(screen.stay(work))
-
-
-@catalog_app.callback()
-@gathers("showing", Showing)
-def catalog(context: typer.Context, showing: Showing) -> None:
-    """The releases that Magnetar knows. Alone: list them."""
-    if context.invoked_subcommand is None:
-        _list_catalog(showing)
-
-
-@catalog_app.command("list")
-@gathers("showing", Showing)
-def catalog_list(showing: Showing) -> None:
-    """List the releases, with their sizes and licences."""
-    _list_catalog(showing)
-
-
-def _list_catalog(showing: Showing) -> NoReturn:
-    from magnetar.manifests.catalog import catalog as releases
-    from magnetar.render_ledger import draw_catalog
-
-    finish("catalog", showing, lambda _: tuple(releases().values()), draw_catalog)
-
-
-@catalog_app.command("show", epilog="Example: magnetar catalog show mixtral-8x7b-v0.1")
-@gathers("showing", Showing)
-def catalog_show(
-    showing: Showing, name: Annotated[str, typer.Argument(metavar="NAME", help="A release of the catalog.")]
-) -> None:
-    """Everything that is known of one release, and what is not."""
-    from magnetar.manifests.catalog import find_release
-    from magnetar.render_ledger import draw_manifest
-
-    finish("catalog show", showing, lambda _: find_release(name), draw_manifest)

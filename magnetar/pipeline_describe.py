@@ -13,7 +13,7 @@ from magnetar.files import disk_failure
 from magnetar.manifests.digests import Digest
 from magnetar.manifests.schema import ArchitectureFacts, SideFile, Smoke
 from magnetar.manifests.tensors import format_tensor_digests
-from magnetar.model.bundled import smoke_text
+from magnetar.pipeline_smoke import look_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +67,13 @@ def _describe_run(folder: Path, name: str, boot: bool, golden: Path | None, emit
     if not boot and golden is None:
         return Described()
     content = b"" if golden is None else _read_golden(golden)
-    score = None
+    score, text = None, look_up(folder).text
     if boot:
-        score, made = _boot(folder, emit)
+        score, made = _boot(folder, text, emit)
         content = content or made
     side = _side_file(f"{name}.golden.safetensors", content)
-    smoke = Smoke(text=smoke_text().digest, bits_per_byte=score, golden=side.digest)
+    digest = Digest("sha256", hashlib.sha256(text.encode()).hexdigest())
+    smoke = Smoke(text=digest, bits_per_byte=score, golden=side.digest)
     return Described({"smoke": smoke}, {side.path: content})
 
 
@@ -118,12 +119,12 @@ def _read_golden(path: Path) -> bytes:
         raise disk_failure(error, path) from error
 
 
-def _boot(folder: Path, emit: Emit) -> tuple[float | None, bytes]:
+def _boot(folder: Path, text: str, emit: Emit) -> tuple[float | None, bytes]:
     """Bits per byte, to four digits, which every machine agrees on, and the fingerprint."""
     from magnetar.model.smoke import boot, make_golden
 
-    report = boot(folder, emit=emit)
+    report = boot(folder, text=text, emit=emit)
     if not report.healthy:
         raise BootError(f"{folder}: is not healthy: {'; '.join(report.reasons)}", hint=f"magnetar boot {folder}")
     score = None if report.bits_per_byte is None else round(report.bits_per_byte, 4)
-    return score, make_golden(folder, emit=emit)
+    return score, make_golden(folder, text=text, emit=emit)

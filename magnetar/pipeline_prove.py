@@ -8,7 +8,7 @@ from magnetar.convert.proof import Proof, prove
 from magnetar.convert.source import open_source
 from magnetar.errors import ExitCode, UsageError
 from magnetar.events import Emit, ignore
-from magnetar.manifests.catalog import FOLDER, catalog, find_release
+from magnetar.manifests.catalog import catalog, find_release, folder_of
 from magnetar.manifests.choice import Trust
 from magnetar.manifests.schema import Manifest, load_manifest
 from magnetar.manifests.tensors import TensorDigests, load_tensor_digests
@@ -56,7 +56,8 @@ def _digests_of(path: Path, named: str | None) -> tuple[Manifest, TensorDigests,
         if file.resolve().is_relative_to(path.resolve()):
             trust = Trust.UNDAMAGED
     else:
-        manifest, beside, trust = find_release(name), FOLDER, Trust.RELEASE
+        manifest, trust = find_release(name), Trust.RELEASE
+        beside = folder_of(manifest.name)
     if manifest.tensors is None:
         raise UsageError(
             f"{manifest.name}: its manifest has no digests of tensors, so a converted copy cannot be proven by it",

@@ -8,7 +8,9 @@ from magnetar.errors import UsageError
 from magnetar.manifests.catalog import catalog
 from magnetar.manifests.choice import choose_manifest
 from magnetar.manifests.digests import Digest
+from magnetar.manifests.folder import publication_folder
 from magnetar.manifests.schema import Manifest
+from magnetar.manifests.user_catalog import user_folder
 from magnetar.model.bundled import find_golden, find_text, neutral_text
 
 
@@ -58,6 +60,6 @@ def release_of(path: Path) -> Manifest | None:
 
 
 def _find_golden(digest: Digest, folder: Path, named: str | None) -> Path | None:
-    """The fingerprint with that digest: among those that ship, in the folder, or beside the manifest that was named."""
+    """The fingerprint with that digest: among those that ship or were added, in the folder, or beside the manifest."""
     beside = [Path(named).parent] if named and Path(named).is_file() else []
-    return find_golden(digest, folder, *beside)
+    return find_golden(digest, folder, publication_folder(folder), user_folder(), *beside)

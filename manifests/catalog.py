@@ -1,4 +1,4 @@
-"""The releases that Magnetar knows: the manifests that ship beside this module."""
+"""The releases that Magnetar knows: the manifests that ship beside this module, and those that the user added."""
 
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -8,15 +8,28 @@ from types import MappingProxyType
 
 from magnetar.errors import UsageError
 from magnetar.manifests.schema import Manifest, load_manifest
+from magnetar.manifests.user_catalog import user_folder, user_releases
 
 FOLDER = Path(__file__).parent
 
 
 @cache
-def catalog() -> Mapping[str, Manifest]:
-    """Every release of the catalog by its name, in the order of names."""
+def bundled() -> Mapping[str, Manifest]:
+    """Every release that ships with Magnetar, in the order of names."""
     loaded = [load_manifest(path) for path in sorted(FOLDER.glob("*.toml"))]
     return MappingProxyType({manifest.name: manifest for manifest in loaded})
+
+
+def catalog() -> Mapping[str, Manifest]:
+    """Every release by its name: the bundled ones, then the user's, none of which takes the place of a bundled one."""
+    return MappingProxyType(
+        {**bundled(), **{name: one for name, one in user_releases().items() if name not in bundled()}}
+    )
+
+
+def folder_of(name: str) -> Path:
+    """Where the side files of a release of the catalog are."""
+    return FOLDER if name in bundled() else user_folder()
 
 
 def find_release(name: str) -> Manifest:

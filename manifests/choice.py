@@ -7,7 +7,7 @@ from pathlib import Path
 from magnetar.errors import UsageError
 from magnetar.manifests.catalog import catalog, find_by_infohash, find_release
 from magnetar.manifests.checksums import load_list
-from magnetar.manifests.folder import OWN_MANIFEST
+from magnetar.manifests.folder import OWN_MANIFEST, published_manifest
 from magnetar.manifests.origin import read_origin
 from magnetar.manifests.schema import Manifest, load_manifest
 
@@ -16,7 +16,7 @@ class Trust(StrEnum):
     """What a clean report is worth."""
 
     RELEASE = "the release"
-    """The manifest comes from the catalog, or from a file that the user named."""
+    """The manifest comes from the catalog, from a file that the user named, or from a signer whom the user named."""
     UNDAMAGED = "undamaged"
     """Only the folder's own manifest says so, and a hostile release can ship one."""
     WEAK = "weak"
@@ -36,12 +36,12 @@ def choose_manifest(folder: Path, named: str | None = None) -> Choice:
     """The manifest to hold ``folder`` against.
 
     In this order: the one that was named (a release of the catalog, a manifest, a list of digests); the release that
-    the folder was fetched as; the one release of the catalog whose file names fit; the folder's own. Raises
-    ``UsageError`` where none is left or several are.
+    the folder was fetched as; the one release of the catalog whose file names fit; what was published beside the
+    folder; the folder's own. Raises ``UsageError`` where none is left or several are.
     """
     if named is not None:
         return _named(folder, named)
-    return _fetched_as(folder) or _fits_by_names(folder) or _own(folder)
+    return _fetched_as(folder) or _fits_by_names(folder) or _beside(folder) or _own(folder)
 
 
 def _named(folder: Path, named: str) -> Choice:
@@ -89,6 +89,12 @@ def _a_size_agrees(folder: Path, manifest: Manifest) -> bool:
 
 def _is_named_alike(folder: Path, manifest: Manifest) -> bool:
     return folder.resolve().name.lower() in {manifest.name, (manifest.folder or manifest.name).lower()}
+
+
+def _beside(folder: Path) -> Choice | None:
+    path = published_manifest(folder)
+    reason = f"the manifest that was published beside the folder, {path}"
+    return Choice(load_manifest(path), reason, Trust.UNDAMAGED) if path else None
 
 
 def _own(folder: Path) -> Choice:

@@ -20,6 +20,12 @@ def publication_folder(folder: Path) -> Path:
     return whole.with_name(whole.name + PUBLICATION)
 
 
+def published_manifest(folder: Path) -> Path | None:
+    """The manifest that was published beside ``folder``; None if there is none, or several."""
+    found = list(publication_folder(folder).glob("*.toml"))
+    return found[0] if len(found) == 1 else None
+
+
 def payload_paths(folder: Path, *, own_manifest: bool = False) -> Iterator[str]:
     """Relative paths of everything in ``folder`` that is not a folder, in order; state folders are left out.
 

@@ -20,8 +20,9 @@ from magnetar.manifests.signing_keys import (
     encode_pem,
     fingerprint,
     load_library,
+    parse_public_key,
     reaching_sigstore,
-    read_public_key,
+    read_key,
     reason_of,
     usable,
 )
@@ -49,9 +50,10 @@ class Signer:
 
 @dataclass(frozen=True, slots=True)
 class ByKey:
-    """A signature must be by the private half of this public key (PEM)."""
+    """A signature must be by the private half of this public key. ``where`` names the file that it came from."""
 
-    public_key: Path
+    pem: bytes
+    where: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +82,9 @@ def check_signature(content: bytes, signature: bytes, expected: Expected, where:
     """
     if len(signature) > LARGEST_KEY:
         raise WrongBytesError(f"{where}: its signature has over {LARGEST_KEY} bytes, which none has")
-    config, signer = _verifier(expected)
     with tempfile.TemporaryDirectory() as folder:
         manifest, beside = Path(folder) / "manifest.toml", Path(folder) / "signature"
+        config, signer = _verifier(expected, Path(folder) / "key")
         manifest.write_bytes(content)
         beside.write_bytes(signature)
         try:
@@ -108,19 +110,25 @@ def key_hint(signature: bytes) -> str:
     return hint if isinstance(hint, str) else ""
 
 
-def hint_of(public_key: Path) -> str:
-    """What a signature made with this key says of it. Raises ``UsageError`` for a key that cannot be read."""
-    return hashlib.sha256(encode_pem(read_public_key(public_key))).hexdigest()
+def hint_of(key: ByKey) -> str:
+    """What a signature made with this key says of it. Raises ``UsageError`` for what is no key."""
+    return hashlib.sha256(encode_pem(parse_public_key(key.pem, key.where))).hexdigest()
 
 
-def _verifier(expected: Expected) -> tuple[Any, Signer | None]:
-    """The library's check, and who the signer is if it passes; None where only the signature can tell."""
+def _verifier(expected: Expected, key: Path) -> tuple[Any, Signer | None]:
+    """The library's check, and who the signer is if it passes; None where only the signature can tell.
+
+    The library reads a key from a file: ``key`` is where there is room for it.
+    """
     config = load_library().verifying.Config()
     match expected:
-        case ByKey(public_key):
-            signer = Signer("key", fingerprint(read_public_key(public_key)))
-            return config.use_elliptic_key_verifier(public_key=public_key), signer
+        case ByKey(pem, where):
+            signer = Signer("key", fingerprint(parse_public_key(pem, where)))
+            key.write_bytes(pem)
+            return config.use_elliptic_key_verifier(public_key=key), signer
         case ByCertificate(roots):
+            for root in roots:
+                read_key(root)
             with usable(f"{', '.join(map(str, roots))}: cannot be used as roots"):
                 return config.use_certificate_verifier(certificate_chain=roots), None
         case ByIdentity(identity, issuer):

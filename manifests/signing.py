@@ -13,6 +13,7 @@ from magnetar.manifests.signing_keys import (
     fingerprint,
     load_library,
     reaching_sigstore,
+    read_key,
     read_private_key,
     subject_of,
     usable,
@@ -70,6 +71,8 @@ class SigningTool:
                 self._config = config.use_elliptic_key_signer(private_key=key)
             case CertificateSigning(key, certificate, chain):
                 private_key, self._roots = read_private_key(key), chain or (certificate,)
+                for path in self._roots:
+                    read_key(path)
                 name = f"{subject_of(certificate)} {fingerprint(private_key.public_key())}"
                 self.signer = Signer("certificate", name)
                 with usable(f"{certificate}: is not the certificate of {key}"):
@@ -95,11 +98,8 @@ class SigningTool:
         """Whether this is a signature of ``content`` by the same signer. Of Sigstore's that cannot be told."""
         if isinstance(self._signing, SigstoreSigning):
             return False
-        with tempfile.TemporaryDirectory() as folder:
-            public_key = Path(folder) / "key"
-            public_key.write_bytes(self.public_key)
-            expected = ByKey(public_key) if self.public_key else ByCertificate(self._roots)
-            try:
-                return check_signature(content, signature, expected, "the manifest") == self.signer
-            except WrongBytesError:
-                return False
+        expected = ByKey(self.public_key, "the key") if self.public_key else ByCertificate(self._roots)
+        try:
+            return check_signature(content, signature, expected, "the manifest") == self.signer
+        except WrongBytesError:
+            return False

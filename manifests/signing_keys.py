@@ -32,12 +32,12 @@ def fingerprint(public_key: Any) -> str:
     return f"sha256:{hashlib.sha256(encoded).hexdigest()}"
 
 
-def read_public_key(path: Path) -> Any:
-    """A public key on one of ``CURVES``, from PEM. Raises ``UsageError`` or ``DiskError``."""
+def parse_public_key(pem: bytes, where: str) -> Any:
+    """A public key on one of ``CURVES``; ``where`` names it in messages. Raises ``UsageError``."""
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-    with usable(f"{path}: holds no public key in PEM"):
-        return _on_a_curve(load_pem_public_key(read_key(path)), path)
+    with usable(f"{where}: holds no public key in PEM"):
+        return _on_a_curve(load_pem_public_key(pem), where)
 
 
 def read_private_key(path: Path) -> Any:
@@ -54,10 +54,10 @@ def read_private_key(path: Path) -> Any:
         ) from error
 
 
-def _on_a_curve(key: Any, path: Path) -> Any:
+def _on_a_curve(key: Any, where: object) -> Any:
     if getattr(getattr(key, "curve", None), "name", "") not in CURVES:
         raise UsageError(
-            f"{path}: model signing takes keys on the curves P-256, P-384 and P-521",
+            f"{where}: model signing takes keys on the curves P-256, P-384 and P-521",
             hint="openssl ecparam -name prime256v1 -genkey -noout -out KEY",
         )
     return key

@@ -1,4 +1,4 @@
-"""What every test is kept from: the notes that the user's own runs left."""
+"""What every test is kept from: the notes that the user's own runs left, and the catalog that is the user's own."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,4 +12,5 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MAGNETAR_CACHE", str(folder))
+        patch.setenv("MAGNETAR_CATALOG", str(folder / "no-catalog"))
         yield folder

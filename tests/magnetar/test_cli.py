@@ -108,7 +108,7 @@ def test_bad_input_gets_a_clear_line_a_hint_and_its_exit_code(
 
 
 def test_the_catalog_lists_what_is_known_and_shows_what_is_not(magnetar: Run) -> None:
-    listed = magnetar("catalog", "--json").document["result"]
+    listed = magnetar("catalog", "--json").document["result"]["entries"]
     assert {"austen-moe", "mixtral-8x7b-v0.1", "grok-1"} <= {release["name"] for release in listed}
     assert magnetar("catalog", "list").out == magnetar("catalog").out
     shown = magnetar("catalog", "show", "mixtral-8x7b-v0.1").out

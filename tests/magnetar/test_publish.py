@@ -139,6 +139,7 @@ def test_a_manifest_that_ships_in_the_folder_is_in_the_torrent_and_not_in_the_ma
         (("{tmp}/data", "--sign", "key"), 2),
         (("{tmp}/data", "--sign", "key", "--key", "{tmp}/file"), 2),
         (("{tmp}/data", "--sign", "key", "--key", "{tmp}/absent"), 2),
+        (("{tmp}/data", "--sign", "certificate", "--key", "{tmp}/file", "--certificate", "{tmp}/file"), 2),
         (("{tmp}/data", "--golden", "{tmp}/file"), 6),
         (("{tmp}/data", "--golden", "{tmp}/absent"), 2),
     ],

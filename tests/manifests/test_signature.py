@@ -29,17 +29,21 @@ def public(key: Path) -> Path:
     return key.with_name(key.name + ".pub")
 
 
+def by(key: Path) -> ByKey:
+    return ByKey(public(key).read_bytes(), key.name)
+
+
 @pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()], ids=lambda curve: curve.name)
 def test_a_key_signs_just_these_bytes_and_its_public_half_says_so(tmp_path: Path, curve: ec.EllipticCurve) -> None:
     key = write_key(tmp_path / "lab.pem", curve)
     tool = SigningTool(KeySigning(key))
     signature = tool.sign("tiny.toml", MANIFEST)
     assert tool.public_key == public(key).read_bytes()
-    assert check_signature(MANIFEST, signature, ByKey(public(key)), "tiny.toml") == tool.signer
-    assert key_hint(signature) == hint_of(public(key))
+    assert check_signature(MANIFEST, signature, by(key), "tiny.toml") == tool.signer
+    assert key_hint(signature) == hint_of(by(key))
     for other in (MANIFEST + b" ", MANIFEST[:-1], b"", MANIFEST.replace(b"tiny", b"tony")):
         with pytest.raises(WrongBytesError, match="does not hold"):
-            check_signature(other, signature, ByKey(public(key)), "tiny.toml")
+            check_signature(other, signature, by(key), "tiny.toml")
 
 
 def test_the_fingerprint_is_the_one_that_openssl_prints(key: Path) -> None:
@@ -54,11 +58,11 @@ def test_another_key_is_not_the_signer_whatever_the_signature_claims(tmp_path: P
     stranger = write_key(tmp_path / "stranger.pem")
     forged = json.loads(SigningTool(KeySigning(stranger)).sign("tiny.toml", MANIFEST))
     with pytest.raises(WrongBytesError):
-        check_signature(MANIFEST, json.dumps(forged).encode(), ByKey(public(key)), "tiny.toml")
-    for hint in (hint_of(public(key)), None, ""):
+        check_signature(MANIFEST, json.dumps(forged).encode(), by(key), "tiny.toml")
+    for hint in (hint_of(by(key)), None, ""):
         forged["verificationMaterial"]["publicKey"]["hint"] = hint
         with pytest.raises(WrongBytesError):
-            check_signature(MANIFEST, json.dumps(forged).encode(), ByKey(public(key)), "tiny.toml")
+            check_signature(MANIFEST, json.dumps(forged).encode(), by(key), "tiny.toml")
 
 
 def test_a_certificate_signs_for_whoever_trusts_its_root_and_nobody_else(tmp_path: Path) -> None:
@@ -74,6 +78,8 @@ def test_a_certificate_signs_for_whoever_trusts_its_root_and_nobody_else(tmp_pat
         check_signature(MANIFEST, signature, ByCertificate((other[2],)), "tiny.toml")
     with pytest.raises(WrongBytesError):
         check_signature(MANIFEST + b"#", signature, ByCertificate((root,)), "tiny.toml")
+    with pytest.raises(UsageError, match="there is no such file"):
+        SigningTool(CertificateSigning(leaf, certificate, (tmp_path / "absent",)))
     with pytest.raises(UsageError, match="is not the certificate of"):
         SigningTool(CertificateSigning(other[0], certificate, (root,)))
 
@@ -101,7 +107,7 @@ def test_what_is_no_key_is_refused_with_the_reason(tmp_path: Path, content: byte
     with pytest.raises(UsageError, match=words):
         SigningTool(KeySigning(tmp_path / "key"))
     with pytest.raises(UsageError):
-        check_signature(MANIFEST, b"{}", ByKey(tmp_path / "key"), "tiny.toml")
+        check_signature(MANIFEST, b"{}", ByKey(content, "key"), "tiny.toml")
     with pytest.raises(UsageError):
         SigningTool(CertificateSigning(tmp_path / "key", tmp_path / "key"))
 
@@ -127,7 +133,7 @@ def test_what_is_no_signature_is_refused_and_nothing_else_happens(tmp_path: Path
     for signature in spoiled:
         assert key_hint(signature) in ("", key_hint(json.dumps(good).encode()))
         with pytest.raises(WrongBytesError):
-            check_signature(MANIFEST, signature, ByKey(public(key)), "tiny.toml")
+            check_signature(MANIFEST, signature, by(key), "tiny.toml")
 
 
 @settings(max_examples=60, deadline=None)
@@ -140,7 +146,7 @@ def test_no_damage_to_a_signature_makes_it_hold_for_other_bytes(
     place %= len(signature)
     signature[place : place + len(new)] = new
     with pytest.raises(MagnetarError):
-        check_signature(MANIFEST + b"#", bytes(signature), ByKey(public(key)), "tiny.toml")
+        check_signature(MANIFEST + b"#", bytes(signature), by(key), "tiny.toml")
 
 
 @pytest.mark.parametrize("method", ["key", "certificate"])
@@ -167,7 +173,7 @@ def test_the_tool_of_model_signing_checks_what_we_signed_and_we_check_what_it_si
         else ("--private_key", leaf, "--signing_certificate", certificate, "--certificate_chain", root)
     )
     model_signing("sign", "--signature", theirs, *signs)
-    expected = ByKey(public(key)) if by_key else ByCertificate((root,))
+    expected = by(key) if by_key else ByCertificate((root,))
     assert check_signature(MANIFEST, theirs.read_bytes(), expected, "tiny.toml") == tool.signer
 
 
