@@ -3,7 +3,6 @@
 import hashlib
 import os
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -169,24 +168,21 @@ def test_a_file_that_changes_while_it_is_read_is_not_published(release: Path) ->
         create_torrent(release, emit=grow)
 
 
-def test_other_threads_run_while_pieces_are_hashed_and_ctrl_c_ends_it_at_once(tmp_path: Path) -> None:
+def test_what_stops_the_hashing_stops_it_at_once(tmp_path: Path) -> None:
     folder = tmp_path / "sparse"
     folder.mkdir()
     (folder / "weights").touch()
     os.truncate(folder / "weights", 64 << 30)  # a minute's work, if it were done
-    heard = threading.Event()
     passed: list[int] = []
 
     def interrupt(event: Event) -> None:
         if isinstance(event, Moved):
             passed.append(event.amount)
             if len(passed) == 3:
-                heard.set()
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         create_torrent(folder, TorrentWish(version="v2"), emit=interrupt)
-    assert heard.is_set()
     assert sum(passed) < 1 << 30
 
 

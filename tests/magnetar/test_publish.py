@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -169,6 +170,40 @@ def test_a_folder_that_was_another_torrent_says_so_and_one_that_is_at_work_is_le
     shown = magnetar("publish", folder, "--no-tensors", "--private", "--progress", "plain")
     assert shown.code == 0
     assert "seed serves the new torrent" in shown.err
+
+
+def test_ctrl_c_is_heard_while_a_large_file_is_hashed_and_nothing_is_left(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "weights").touch()
+    os.truncate(tmp_path / "data" / "weights", 256 << 30)  # minutes of work, if it were done
+    command = [sys.executable, "-m", "magnetar", "publish", str(tmp_path / "data"), "--no-tensors"]
+    with subprocess.Popen([*command, "--progress", "json"], stderr=subprocess.PIPE, text=True) as publishing:
+        assert publishing.stderr is not None
+        while '"Moved"' not in publishing.stderr.readline():
+            assert publishing.poll() is None
+        publishing.send_signal(signal.SIGINT)
+        publishing.stderr.read()
+        assert publishing.wait() == 130
+    assert not (tmp_path / "data.magnetar").exists()
+
+
+def test_without_the_extra_all_but_signatures_works_and_they_say_what_to_install(
+    magnetar: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, key = write_release(tmp_path / "data", {"weights": 5_000}), write_key(tmp_path / "lab.pem")
+    script = (
+        "import sys; sys.modules |= dict.fromkeys(('model_signing', 'cryptography', 'sigstore', 'OpenSSL'));"
+        "from magnetar.cli import main; main(sys.argv[1:])"
+    )
+    command = [sys.executable, "-c", script]
+    for words in (["publish", folder, "--no-tensors"], ["verify", folder], ["catalog"]):
+        subprocess.run([*command, *map(str, words)], check=True, capture_output=True)
+    monkeypatch.setitem(sys.modules, "model_signing", None)
+    for words in (["publish", folder, "--sign", "key", "--key", key], ["verify", folder, "--public-key", key]):
+        (tmp_path / "data.magnetar" / "data.toml.sig").write_text("{}")
+        shown = magnetar(*words)
+        assert shown.code == 2
+        assert "magnetar[sign]" in shown.err
 
 
 def test_no_space_for_the_manifest_is_the_disks_fault_and_the_payload_is_untouched(tmp_path: Path) -> None:
