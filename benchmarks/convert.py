@@ -1,6 +1,6 @@
 """Converting a checkpoint of the Mixtral family: ours, ``cp``, and the programs that a user would take instead.
 
-    python benchmarks/convert.py [--bytes N] [--runs N] [--folder DIR] [--only WORD]
+    python benchmarks/convert.py [--bytes N] [--runs N] [--folder DIR] [--only PATTERN]
 
 A synthetic checkpoint of about N bytes (bfloat16; from 1.2 GB on, matrices of the real size of 8x7B) is made as the
 publisher's zip and in the fused layout of the first upload to the Hub. Each run is a process of its own, start-up
@@ -20,12 +20,13 @@ import json
 import math
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -150,13 +151,13 @@ def sized(dim: int, layers: int, experts: int) -> Architecture:
     return Architecture(dim, layers, 128, dim * 7 // 2, dim // 128, max(dim // 512, 1), 1e-5, 32000, 1e6, experts, 2)
 
 
-def write_checkpoints(folder: Path, architecture: Architecture) -> None:
-    """In both layouts. The tensors are views of one file of random weights, so that this takes no memory."""
+def write_checkpoints(folder: Path, architecture: Architecture, layouts: Sequence[str]) -> None:
+    """In those layouts. The tensors are views of one file of random weights, so that this takes no memory."""
     import torch
 
     noise = folder / "noise"
-    shapes = {layout: LAYOUTS[layout].tensors(architecture) for layout in ("mistral", "mistral-fused")}
-    largest = max(math.prod(tensor.shape) for tensor in shapes["mistral-fused"].values())
+    shapes = {layout: LAYOUTS[layout].tensors(architecture) for layout in layouts}
+    largest = max(math.prod(tensor.shape) for tensors in shapes.values() for tensor in tensors.values())
     with noise.open("wb") as file:
         weights = np.random.default_rng(1).standard_normal(1 << 21, np.float32) * np.float32(0.02)
         block = (weights.view(np.uint32) >> 16).astype(np.uint16).tobytes()
@@ -202,21 +203,22 @@ def main() -> None:
     parser.add_argument("--bytes", type=lambda text: int(float(text)), default=2_000_000_000)
     parser.add_argument("--runs", type=int, default=9)
     parser.add_argument("--folder", type=Path, default=None, help="where to work; twice to four times the bytes")
-    parser.add_argument("--only", default="", help="only programs whose name holds one of these words, between commas")
-    parser.add_argument("--write", type=Path, default=None, help="only write the checkpoints, into this folder")
+    parser.add_argument("--only", default="", help="only programs whose name holds this regular expression")
+    parser.add_argument("--write", nargs="+", default=None, help="only write checkpoints: a folder, and layouts")
     wish = parser.parse_args()
     if wish.write:
-        write_checkpoints(wish.write, choose_sizes(wish.bytes))
+        write_checkpoints(Path(wish.write[0]), choose_sizes(wish.bytes), wish.write[1:])
         return
     with tempfile.TemporaryDirectory(dir=wish.folder, prefix="magnetar-convert-") as name:
         folder = Path(name)
         chosen = {
             name: contender
             for name, contender in contenders().items()
-            if any(word in name for word in wish.only.split(",")) and importlib.util.find_spec(contender.needs)
+            if re.search(wish.only, name) and importlib.util.find_spec(contender.needs)
         }
         # In another process: a child's peak memory begins with that of the process that started it.
-        words = [sys.executable, __file__, "--bytes", f"{wish.bytes}", "--write", f"{folder}"]
+        layouts = {contender.source.split("/")[0].replace("hf", "mistral") for contender in chosen.values()}
+        words = [sys.executable, __file__, "--bytes", f"{wish.bytes}", "--write", f"{folder}", *layouts]
         subprocess.run(words, check=True)
         if any(contender.source == "hf" for contender in chosen.values()):
             code = CHECKED.format(target="hf", more="")
@@ -225,7 +227,7 @@ def main() -> None:
         for _ in range(wish.runs):
             for name in random.sample(list(chosen), len(chosen)):
                 runs[name].append(measure(chosen[name], folder))
-        show(runs, (folder / "mistral" / "consolidated.00.pth").stat().st_size)
+        show(runs, next(folder.glob("*/consolidated.00.pth")).stat().st_size)
 
 
 if __name__ == "__main__":
