@@ -3,11 +3,12 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from magnetar.convert.conversion import Conversion, WrittenFile, read_conversion
 from magnetar.convert.copying import open_direct, reserve, write_all
+from magnetar.convert.search import name_weights
 from magnetar.convert.sink import Prefix, Sink
 from magnetar.errors import NoSpace, UsageError
 from magnetar.files import STATE_FOLDER, disk_failure, sync_folder
@@ -15,6 +16,9 @@ from magnetar.files import STATE_FOLDER, disk_failure, sync_folder
 PARTIAL = ".partial"
 SIDE_FILES_ROOM = 16 << 20
 """Bytes that the tokenizer, the index and the notes may take beside the weights."""
+
+WIDENED = 256
+"""GGUF has norms and routers in 32 bits, which is less than one in so many bytes more."""
 
 
 def check_destination(source: Path, destination: Path, plan_digest: str) -> Conversion | None:
@@ -55,13 +59,33 @@ def _holds_files(folder: Path) -> bool:
 
 def check_space(destination: Path, needed: int) -> None:
     """Raise ``NoSpace`` with both numbers if fewer than ``needed`` bytes are free there."""
-    existing = next(folder for folder in (destination, *destination.resolve().parents) if folder.is_dir())
-    free = free_space(existing)
+    free = free_space(nearest_folder(destination))
     if needed and free < needed + SIDE_FILES_ROOM:
         raise NoSpace(
             f"{destination}: {needed + SIDE_FILES_ROOM:,} bytes are needed, {free:,} are free",
             hint="make space, or choose a folder on another disk",
         )
+
+
+def forecast_room(sizes: Mapping[str, int], destination: Path) -> int:
+    """About how many bytes the conversion of a folder to ``destination`` will still take, rather too many.
+
+    Told by the sizes of its files by name, before there are any. Raises ``DiskError``.
+    """
+    state = read_conversion(destination)
+    weights = sum(sizes[name] for name in name_weights(sizes))
+    if not weights or (state is not None and state.done):
+        return 0
+    try:
+        there = sum(path.lstat().st_size for path in destination.rglob("*") if path.is_file())
+    except OSError as error:
+        raise disk_failure(error, destination) from error
+    return max(weights + weights // WIDENED + SIDE_FILES_ROOM - there, 0)
+
+
+def nearest_folder(path: Path) -> Path:
+    """The folder itself, or the first above it that there is."""
+    return next(folder for folder in (path, *path.resolve().parents) if folder.is_dir())
 
 
 def free_space(folder: Path) -> int:

@@ -6,7 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from magnetar.convert.conversion import Conversion, read_conversion
-from magnetar.convert.destination import check_destination, check_space
+from magnetar.convert.destination import (
+    SIDE_FILES_ROOM,
+    check_destination,
+    check_space,
+    free_space,
+    nearest_folder,
+)
 from magnetar.convert.engine import Task, Work
 from magnetar.convert.plan import Plan
 from magnetar.convert.provenance import Provenance
@@ -111,18 +117,65 @@ def convert(
         )
 
 
+@dataclass(frozen=True, slots=True)
+class PlannedFile:
+    """A file that would be written, of ``size`` bytes."""
+
+    path: str
+    size: int
+    tensors: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a conversion would do. ``layout`` and ``reason`` are of the source.
+
+    ``turned`` tensors do not go over as they are. ``missing`` is what it would still take of the disk, ``free`` what
+    that has, ``memory`` what it would take at most, all in bytes. ``steps`` says of every file and tensor what it is
+    made of.
+    """
+
+    destination: Path
+    target: str
+    layout: str
+    reason: str
+    files: tuple[PlannedFile, ...]
+    tensors: int
+    turned: int
+    missing: int
+    free: int
+    memory: int
+    steps: tuple[str, ...]
+
+
 def plan_conversion(
     source: Path,
+    destination: Path,
     *,
     target: str = "hf",
     from_layout: str | None = None,
     shard_size: int | None = None,
     dtype: str | None = None,
-) -> Plan:
-    """What ``convert`` would do, with nothing written. Raises what it raises before its first byte."""
+) -> Forecast:
+    """What ``convert`` would do, with nothing written. Raises what it raises before its first byte, but ``NoSpace``."""
     chosen = find_target(target)
     with _open(source, chosen, from_layout, None) as opened:
-        return _plan(opened, chosen, shard_size, dtype)
+        plan = _plan(opened, chosen, shard_size, dtype)
+        digest = plan.digest(opened.checkpoint.specs, target)
+        begun = check_destination(source, destination, digest) or Conversion(digest, "", target)
+        return Forecast(
+            destination=destination,
+            target=target,
+            layout=opened.layout,
+            reason=opened.reason,
+            files=tuple(PlannedFile(shard.file, shard.nbytes, len(shard.moves)) for shard in plan.shards),
+            tensors=plan.tensors,
+            turned=plan.turned,
+            missing=_missing_bytes(plan, begun) + SIDE_FILES_ROOM,
+            free=free_space(nearest_folder(destination)),
+            memory=plan.peak_memory,
+            steps=tuple(plan.lines()),
+        )
 
 
 def _open(source: Path, target: Target, from_layout: str | None, context_length: int | None) -> Source:

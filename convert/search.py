@@ -12,6 +12,7 @@ from magnetar.files import disk_failure
 
 PUBLISHED_SUFFIXES = (".pth", ".pt", ".safetensors")
 GGUF_SUFFIX = ".gguf"
+WEIGHTS = re.compile(r"[^/]+\.(pth|pt|bin|ckpt|safetensors|gguf|npz)([-.][^/]*)?(?<!\.json)")
 SPLIT_GGUF = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf")
 
 
@@ -25,6 +26,13 @@ def find_files(path: Path) -> tuple[Path, tuple[Path, ...]]:
         return _find_files(path)
     except OSError as error:
         raise disk_failure(error, path) from error
+
+
+def name_weights(names: Iterable[str]) -> list[str]:
+    """Which files of a folder that holds such files are likely to be its weights, with all their parts and shards."""
+    found = [name for name in names if WEIGHTS.fullmatch(name) or GROK_FILE.fullmatch(name)]
+    found = [name for name in found if name.startswith("consolidated")] or found
+    return [name for name in found if ".safetensors" in name] or found
 
 
 def is_published(files: Iterable[Path]) -> bool:

@@ -47,8 +47,8 @@ def check_destination(folder: Path, metadata: Metadata) -> None:
         )
 
 
-def check_space(folder: Path, metadata: Metadata) -> None:
-    """Raise ``NoSpace`` unless what is still missing fits, each file and all of them together."""
+def check_space(folder: Path, metadata: Metadata, besides: int = 0) -> None:
+    """Raise ``NoSpace`` unless what is still missing fits, each file and all together with ``besides`` bytes more."""
     largest = max(metadata.files, key=lambda file: file.size)
     limit, reason = _largest_file(folder)
     if largest.size > limit:
@@ -57,10 +57,11 @@ def check_space(folder: Path, metadata: Metadata) -> None:
             hint="choose another file system with --dir",
         )
     missing, free = missing_bytes(folder, metadata), free_bytes(folder)
-    if missing > free:
+    if missing + besides > free:
+        more = f" and {besides:,} will be needed for the converted copy" if besides else ""
         raise NoSpace(
-            f"{folder}: {missing:,} bytes are still to come, and only {free:,} are free",
-            hint=f"make {missing - free:,} bytes of space, or choose another disk with --dir",
+            f"{folder}: {missing:,} bytes are still to come{more}, and only {free:,} are free",
+            hint=f"make {missing + besides - free:,} bytes of space, or choose another disk with --dir",
         )
 
 

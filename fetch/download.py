@@ -137,7 +137,7 @@ class _Download:
         folder, metadata = self._state.folder, self._state.metadata
         check_destination(folder, metadata)
         if not (self._options.adopt and self._options.adopt_links):  # links take no space
-            check_space(folder, self._wanted)
+            self._check_space()
         self._state.keep_torrent(self._torrent, complete=False)
         claims = self._survey()
         while not claims.complete:
@@ -161,8 +161,14 @@ class _Download:
             claims = self._check()
         if self._options.adopt and not claims.complete and self._adopt(claims):
             claims = self._check()
-        check_space(self._state.folder, self._wanted)
+        self._check_space()
         return claims
+
+    def _check_space(self) -> None:
+        folder, ask = self._state.folder, self._options.room
+        check_space(
+            folder, self._wanted, ask(folder, {str(file.path): file.size for file in self._wanted.files}) if ask else 0
+        )
 
     def _adopt(self, claims: _Claims) -> int:
         self._state.withdraw()

@@ -1,5 +1,6 @@
 """How a download or a seeding is to be done."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,6 +81,9 @@ class FetchOptions(SwarmOptions):
 
     ``info_digest`` pins the torrent's info dictionary: metadata of any other digest is refused.
 
+    ``room`` is told the folder of the release and the bytes of each wanted file by its path, and says how many bytes
+    the caller will need on that disk besides: a download that would leave fewer is not begun.
+
     ``upload`` False takes without giving. After the last piece the swarm is left, unless ``seed`` says to stay until
     stopped, or ``seed_ratio`` (bytes sent for each byte of the release) or ``seed_time`` until that is reached.
     """
@@ -90,6 +94,7 @@ class FetchOptions(SwarmOptions):
     adopt_links: bool = False
     mirrors: tuple[Mirror, ...] = ()
     info_digest: Digest | None = None
+    room: Callable[[Path, Mapping[str, int]], int] | None = None
     stall_timeout: float = 300.0
     download_limit: int | None = None
     upload: bool = True

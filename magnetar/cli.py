@@ -262,12 +262,12 @@ def convert(
     """Rewrite a checkpoint for another runtime: bit-exact, no pickle executed, in little memory."""
     from magnetar.convert.run import plan_conversion
     from magnetar.pipeline import convert_release
-    from magnetar.render_weights import draw_converted, draw_plan
+    from magnetar.render_weights import draw_converted, draw_forecast
 
     wish: Any = {"target": to, "from_layout": from_layout, "shard_size": shard_size, "dtype": dtype}
     proof: Any = {"allow_overflow": allow_overflow, "verify": not no_compare, "check": not no_check}
     if dry_run:
-        finish("convert", showing, lambda _: plan_conversion(source, **wish), draw_plan)
+        finish("convert", showing, lambda _: plan_conversion(source, destination, **wish), draw_forecast)
     finish(
         "convert",
         showing,

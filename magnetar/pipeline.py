@@ -5,13 +5,14 @@ another is handed down from here as plain data.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
+from magnetar.convert.destination import forecast_room
 from magnetar.convert.run import Converted, convert
 from magnetar.errors import ExitCode, UsageError
 from magnetar.events import Emit, Remarked, ignore
@@ -113,11 +114,14 @@ def get(
 ) -> Got:
     """Fetch, verify, convert, boot; a second call does only what is missing.
 
-    ``target`` None skips the conversion. Bytes that are not the release are neither converted nor booted.
+    ``target`` None skips the conversion; else the disk must have room for both before the first byte comes. Bytes that
+    are not the release are neither converted nor booted.
     """
     options = options or FetchOptions()
     if options.stays:
         raise UsageError("`get` does not stay to seed", hint="seed what it brought: magnetar seed DIR/NAME")
+    if target is not None:
+        options = replace(options, room=partial(_room_to_convert, parent, target))
     steps: list[Step] = []
     fetching = partial(fetch_release, wanted, parent, options, use_mirrors, emit=emit)
     fetched = _timed(steps, "fetched", fetching, _say_fetched)
@@ -128,7 +132,7 @@ def get(
         if report.exit_code is ExitCode.WRONG_BYTES:
             return got(report, None, None, tuple(steps), ("convert", "boot"))
     if target is not None:
-        destination = parent / f"{fetched.folder.name}-{target}"
+        destination = _converted_folder(parent, fetched.folder, target)
         proven = report is not None and report.exit_code is ExitCode.GOOD
         work = partial(convert_release, fetched.folder, destination, target=target, proven=proven, emit=emit)
         converted = _timed(steps, "converted", work, _say_converted)
@@ -140,6 +144,15 @@ def get(
         return got(report, converted, None, tuple(steps), ("boot",))
     booted = _timed(steps, "booted", partial(boot_release, path, emit=emit), _say_booted)
     return got(report, converted, booted, tuple(steps))
+
+
+def _converted_folder(parent: Path, folder: Path, target: str) -> Path:
+    return parent / f"{folder.name}-{target}"
+
+
+def _room_to_convert(parent: Path, target: str, folder: Path, sizes: Mapping[str, int]) -> int:
+    """What the conversion will take of the disk, so that both steps are known to fit before the first byte comes."""
+    return forecast_room(sizes, _converted_folder(parent, folder, target))
 
 
 def torch_is_installed() -> bool:

@@ -15,8 +15,7 @@ from magnetar.render_shapes import BAD, GOOD, UNSURE, new_table, note, verdict
 from magnetar.render_text import clean, clock, count, pace
 
 if TYPE_CHECKING:
-    from magnetar.convert.plan import Plan
-    from magnetar.convert.run import Converted
+    from magnetar.convert.run import Converted, Forecast
     from magnetar.convert.sameness import Sameness
     from magnetar.model.conductor import RoutingScore
     from magnetar.model.report import BootReport, Conducted
@@ -45,12 +44,16 @@ def draw_converted(converted: "Converted") -> RenderableType:
     return Group(table, *notes, verdict("converted", GOOD, f"{converted.destination}: {words}"))
 
 
-def draw_plan(plan: "Plan") -> RenderableType:
-    """What a conversion would write, a line for each file and tensor."""
-    lines = [Text(clean(line), no_wrap=True, overflow="ignore") for line in plan.lines()]
-    needs = f"{decimal(plan.nbytes)} of disk, about {decimal(plan.peak_memory)} of memory"
-    turned = f"{plan.tensors - plan.turned} tensors are copied, {plan.turned} change the order of their rows"
-    return Group(*lines, note(turned), note(needs))
+def draw_forecast(forecast: "Forecast") -> RenderableType:
+    """What a conversion would write, a line for each file and tensor, and what it would take."""
+    lines = [Text(clean(line), no_wrap=True, overflow="ignore") for line in forecast.steps]
+    turned = (
+        f"{forecast.tensors - forecast.turned} tensors are copied, {forecast.turned} change the order of their rows"
+    )
+    needs = f"{decimal(forecast.missing)} of disk, where {decimal(forecast.free)} are free, and about "
+    needs += f"{decimal(forecast.memory)} of memory"
+    fits = verdict("fits", GOOD, needs) if forecast.missing <= forecast.free else verdict("does not fit", BAD, needs)
+    return Group(*lines, note(f"layout {forecast.layout}: {forecast.reason}"), note(turned), fits)
 
 
 def draw_proof(proven: "Proven") -> RenderableType:

@@ -1,9 +1,11 @@
 """Files of every form with some bytes changed: read as something, or refused with an error of ours; nothing else."""
 
 import io
+import json
 import pickle
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +15,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 
+from magnetar.convert.architecture import Architecture
 from magnetar.convert.checkpoint import TensorSpec
-from magnetar.convert.containers import open_file
+from magnetar.convert.containers import open_file, read_document
+from magnetar.convert.conversion import Conversion, WrittenFile, read_conversion, record_conversion
 from magnetar.convert.gguf import Field, Kind, encode_gguf_header
 from magnetar.convert.grok import find_buffers
+from magnetar.convert.run import convert
+from magnetar.convert.source import open_source
 from magnetar.convert.split import find_split
 from magnetar.convert.tokenizer import read_vocabulary
 from magnetar.errors import ConversionError
 from magnetar.ranges import LocalFile
-from tests.convert.forge import TEXT, train_tokenizer
+from tests.convert.forge import MOE, TEXT, train_tokenizer, write_release
 
 TENSORS = {"a.weight": torch.arange(6.0).view(2, 3), "b": torch.ones(4, dtype=torch.bfloat16)}
 
@@ -61,6 +67,58 @@ def read_grok_array(content: bytes) -> None:
             find_buffers(source)
 
 
+def save_model() -> bytes:
+    """A whole GGUF model, so that what its metadata says of its sizes and tokenizer is read too."""
+    with tempfile.TemporaryDirectory() as folder:
+        release = write_release(Path(folder) / "release", replace(MOE, vocab_size=420))
+        (release / "tokenizer.model").write_bytes(train_tokenizer(TEXT, 420))
+        convert(release, Path(folder) / "out", target="gguf")
+        return (Path(folder) / "out" / "model.gguf").read_bytes()
+
+
+def read_model(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.gguf"
+        path.write_bytes(content)
+        with open_source(path) as source:
+            assert source.architecture.dim > 0
+
+
+def read_beside(name: str) -> Callable[[bytes], object]:
+    """Reads a small document beside weights that are good."""
+
+    def read(content: bytes) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "model-00001-of-00001.safetensors").write_bytes(save(TENSORS))
+            (Path(folder) / name).write_bytes(content)
+            if name.endswith("index.json"):
+                with open_file(Path(folder) / name) as checkpoint:
+                    assert checkpoint.specs.keys() == TENSORS.keys()
+            else:
+                read_configuration = Architecture.from_params if name == "params.json" else Architecture.from_config
+                assert read_configuration(read_document(Path(folder) / name)).dim > 0
+
+    return read
+
+
+def read_note(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / ".magnetar" / "conversion.json"
+        path.parent.mkdir()
+        path.write_bytes(content)
+        noted = read_conversion(Path(folder))
+        assert noted is None or all(file.size >= 0 for file in (*noted.files.values(), *noted.begun.values()))
+
+
+def save_note() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        files = {"a.safetensors": WrittenFile(7, "00ff")}
+        record_conversion(Path(folder), Conversion("aa", "release", "hf", files, {"b.gguf": WrittenFile(9, "ff")}))
+        return (Path(folder) / ".magnetar" / "conversion.json").read_bytes()
+
+
+INDEX = {"metadata": {"total_size": 32}, "weight_map": dict.fromkeys(TENSORS, "model-00001-of-00001.safetensors")}
+
 FORMS: dict[str, tuple[bytes, Callable[[bytes], object]]] = {
     "torch": (save_torch(True), read_file),
     "torch before 1.6": (save_torch(False), read_file),
@@ -68,6 +126,11 @@ FORMS: dict[str, tuple[bytes, Callable[[bytes], object]]] = {
     "gguf": (save_gguf(), read_file),
     "npz": (save_npz(), read_file),
     "grok": (pickle.dumps(np.arange(40, dtype=np.float32), 4), read_grok_array),
+    "gguf model": (save_model(), read_model),
+    "index": (json.dumps(INDEX).encode(), read_beside("model.safetensors.index.json")),
+    "params.json": (json.dumps(MOE.to_params()).encode(), read_beside("params.json")),
+    "config.json": (json.dumps(MOE.to_config("bfloat16")).encode(), read_beside("config.json")),
+    "note of a conversion": (save_note(), read_note),
     "tokenizer": (train_tokenizer(TEXT, 420), read_vocabulary),
 }
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from magnetar.convert.layouts import LAYOUTS
 from magnetar.convert.pieces import Move, Piece, Turn, keep_tensors, map_tensors
 from magnetar.convert.plan import Plan, plan_shards
-from magnetar.convert.run import plan_conversion
+from magnetar.convert.run import convert, plan_conversion
 from magnetar.convert.source import open_source
 from magnetar.errors import LayoutError, UsageError
 from tests.convert.forge import DENSE, MOE, Tensors, write_release
@@ -94,16 +94,23 @@ def test_kept_tensors_are_copies() -> None:
 
 def test_a_plan_can_be_printed_before_anything_is_written(release: Path, tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
-    plan = plan_conversion(release, shard_size=5000)
-    lines = list(plan.lines())
-    assert lines[0].startswith("model-00001-of-00005.safetensors: ")
-    assert any("q_proj.weight BF16 [32, 16] = split halves layers.0.attention.wq.weight" in line for line in lines)
-    assert plan.tensors == 35
-    assert plan.dtype == "BF16"
-    assert plan.turned == 4
-    assert plan.payload == 2 * MOE.total_parameters
-    assert 0 < plan.peak_memory < 100 << 20
+    plan = plan_conversion(release, tmp_path / "out", shard_size=5000)
+    assert plan.steps[0].startswith("model-00001-of-00005.safetensors: ")
+    assert any("q_proj.weight BF16 [32, 16] = split halves layers.0.attention.wq.weight" in line for line in plan.steps)
+    assert (len(plan.files), plan.tensors, plan.turned) == (5, 35, 4)
+    assert plan.missing > sum(file.size for file in plan.files) > 2 * MOE.total_parameters
+    assert plan.free > 0
+    assert 0 < plan.memory < 100 << 20
     assert sorted(tmp_path.rglob("*")) == before
+    convert(release, tmp_path / "out", shard_size=5000)
+    assert {file.path: file.size for file in plan.files}.items() <= {
+        path.name: path.stat().st_size for path in (tmp_path / "out").iterdir()
+    }.items()
+
+
+def test_a_plan_for_a_folder_that_is_not_ours_is_refused(release: Path) -> None:
+    with pytest.raises(UsageError, match="lies in the source"):
+        plan_conversion(release, release / "out")
 
 
 def test_a_plans_digest_tells_sources_and_shards_apart(tmp_path: Path) -> None:
@@ -123,12 +130,12 @@ def test_a_plans_digest_tells_sources_and_shards_apart(tmp_path: Path) -> None:
 
 def test_a_shard_must_hold_something(release: Path) -> None:
     with pytest.raises(UsageError, match="holds nothing"):
-        plan_conversion(release, shard_size=0)
+        plan_conversion(release, release.parent / "out", shard_size=0)
 
 
 def test_an_unknown_target_is_a_wrong_request(release: Path) -> None:
     with pytest.raises(UsageError, match="'onnx' is not known"):
-        plan_conversion(release, target="onnx")
+        plan_conversion(release, release.parent / "out", target="onnx")
 
 
 @settings(max_examples=5)
@@ -136,7 +143,6 @@ def test_an_unknown_target_is_a_wrong_request(release: Path) -> None:
 def test_a_missing_tensor_is_found_before_a_byte_is_written(
     tmp_path_factory: pytest.TempPathFactory, name: str
 ) -> None:
-    from magnetar.convert.run import convert
     from tests.convert.forge import random_tensors
 
     folder = tmp_path_factory.mktemp("short")

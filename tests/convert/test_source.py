@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from magnetar.convert.search import name_weights
 from magnetar.convert.source import open_checkpoint, open_source
 from magnetar.convert.view import view_as
 from magnetar.errors import CheckpointError, LayoutError, UsageError
@@ -179,3 +180,20 @@ def test_files_are_closed_when_opening_fails(tmp_path: Path) -> None:
         open_source(release)
     assert len(list(Path("/proc/self/fd").iterdir())) == opened
     assert caught.tb and also_caught.tb
+
+
+@pytest.mark.parametrize(
+    ("names", "weights"),
+    [
+        (["consolidated.00.pth", "params.json", "tokenizer.model", "RELEASE"], ["consolidated.00.pth"]),
+        (["consolidated.00.pth-split0", "consolidated.00.pth-split10"], None),
+        (["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"], None),
+        (["pytorch_model-00001-of-00002.bin", "pytorch_model.bin.index.json"], ["pytorch_model-00001-of-00002.bin"]),
+        (["consolidated.safetensors", "model-00001-of-00001.safetensors"], ["consolidated.safetensors"]),
+        (["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"], ["model.safetensors"]),
+        (["tensor00000_000", "tensor00001_000", "notes.txt"], ["tensor00000_000", "tensor00001_000"]),
+        (["below/consolidated.00.pth", "README.md"], []),
+    ],
+)
+def test_the_weights_of_a_folder_are_told_by_their_names(names: list[str], weights: list[str] | None) -> None:
+    assert name_weights(names) == (names if weights is None else weights)

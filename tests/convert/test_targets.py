@@ -127,6 +127,6 @@ def test_unknown_targets_and_dtypes_are_refused_with_those_that_there_are(releas
         convert_to("onnx", release, out)
     assert "mistral" in caught.value.hint
     with pytest.raises(UsageError, match="'int3'"):
-        plan_conversion(release, dtype="int3")
+        plan_conversion(release, out, dtype="int3")
     with pytest.raises((UsageError, LayoutError)):
-        plan_conversion(release, target="mistral", dtype="q8_0")
+        plan_conversion(release, out, target="mistral", dtype="q8_0")

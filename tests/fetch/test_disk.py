@@ -98,6 +98,11 @@ def test_a_disk_that_is_too_small_is_refused_with_numbers(tmp_path: Path, monkey
     with pytest.raises(NoSpace, match="1,000 bytes are still to come, and only 999 are free") as caught:
         disk.check_space(tmp_path, metadata_of(a=900, b=100))
     assert "make 1 bytes of space" in caught.value.hint
+    with pytest.raises(
+        NoSpace, match="999 bytes are still to come and 50 will be needed for the converted copy"
+    ) as caught:
+        disk.check_space(tmp_path, metadata_of(a=900, b=99), 50)
+    assert "make 50 bytes of space" in caught.value.hint
 
 
 def test_what_is_on_disk_already_needs_no_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

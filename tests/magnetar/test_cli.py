@@ -9,6 +9,7 @@ import pytest
 
 from magnetar import __version__
 from magnetar.cli import app, main
+from magnetar.model.bundled import bundled_release
 
 from .conftest import Run
 
@@ -167,3 +168,15 @@ def test_main_leaves_by_exit_even_when_all_is_good() -> None:
     with pytest.raises(SystemExit) as left:
         main(["--version"])
     assert left.value.code == 0
+
+
+def test_a_dry_run_of_a_conversion_says_what_it_would_take_and_writes_nothing(magnetar: Run, tmp_path: Path) -> None:
+    words = ("convert", bundled_release(), tmp_path / "out", "--to", "gguf", "--dry-run")
+    shown = magnetar(*words)
+    assert shown.code == 0
+    assert "model.gguf: 7," in shown.out
+    assert "fits" in shown.out
+    result = magnetar(*words, "--json").document["result"]
+    assert [file["path"] for file in result["files"]] == ["model.gguf"]
+    assert result["files"][0]["size"] < result["missing"] < result["free"]
+    assert not list(tmp_path.iterdir())

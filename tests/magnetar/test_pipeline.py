@@ -78,6 +78,20 @@ def test_one_command_takes_a_link_to_weights_that_are_proven_converted_and_healt
     assert [step["name"] for step in result["steps"]] == ["fetched", "verified", "converted", "booted"]
 
 
+def test_a_disk_with_no_room_for_both_copies_is_refused_before_the_first_byte(
+    magnetar: Run, got: Path, link: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage._replace(free=20_000_000))
+    refused = magnetar("get", link, "--dir", tmp_path, *LOOPBACK, "--json")
+    assert refused.code == 4
+    assert "will be needed for the converted copy, and only 20,000,000 are free" in refused.document["error"]["message"]
+    assert not [path for path in tmp_path.rglob("*.pth") if path.stat().st_size]
+    assert magnetar("get", link, "--dir", tmp_path, *LOOPBACK, "--no-convert", "--no-boot").code == 0
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage._replace(free=0))
+    assert magnetar("get", link, "--dir", got, *LOOPBACK, "--no-boot").code == 0, "what is done needs no room"
+
+
 def test_a_second_call_does_only_what_is_missing(magnetar: Run, got: Path, link: str) -> None:
     before = {
         path: path.stat().st_mtime_ns for path in got.rglob("*") if path.is_file() and ".magnetar" not in path.parts
