@@ -16,7 +16,7 @@ from typing import Any, Literal
 from magnetar.errors import DiskError, MalformedError, UsageError
 from magnetar.events import Began, Emit, Ended, Moved, ignore
 from magnetar.fetch.healing import is_tracker_url, is_web_url
-from magnetar.fetch.metainfo import encode, read_torrent
+from magnetar.fetch.metainfo import LARGEST_TORRENT, encode, read_torrent
 from magnetar.fetch.mirror_layout import Extent, Layout, Span
 from magnetar.fetch.piece_hashes import Sha1Pieces, TreePieces
 from magnetar.fetch.torrent import TorrentFile, check_name, check_paths
@@ -29,6 +29,11 @@ Version = Literal["hybrid", "v2", "v1"]
 
 PIECE_LENGTHS = tuple(1 << power for power in range(14, 28))
 """Bytes: 16 KiB to 128 MiB."""
+MOST_PIECES = 0x200000
+"""What libtorrent takes."""
+HASH_BYTES = {"hybrid": 52, "v2": 32, "v1": 20}
+"""Bytes of hashes for each piece."""
+ROOM_FOR_NAMES = 2 << 20
 LONGEST_CHOSEN = 16 << 20
 """Bytes. Longer pieces are refused by some clients, and each is lost as a whole where a byte of it is wrong."""
 
@@ -87,6 +92,7 @@ class Draft:
         self.files = tuple(_list_payload(self.folder))
         self.total = sum(file.size for file in self.files)
         self.piece_length = wish.piece_length or choose_piece_length(self.total)
+        _check_count(self.files, self.piece_length, wish.version)
         self._wish = wish
         starts = accumulate((file.size for file in self.files), initial=0)
         self._entries = {
@@ -206,6 +212,16 @@ def _check(wish: TorrentWish) -> None:
     for url in wish.web_seeds:
         if not is_web_url(url):
             raise UsageError(f"{url!r} is no web seed", hint="a web seed is the http(s):// URL above the files")
+
+
+def _check_count(files: tuple[TorrentFile, ...], piece_length: int, version: Version) -> None:
+    """Refuse pieces so short that nobody would take the torrent, before hours of hashing."""
+    pieces = sum(-(-file.size // piece_length) for file in files)
+    if pieces > MOST_PIECES or pieces * HASH_BYTES[version] > LARGEST_TORRENT - ROOM_FOR_NAMES:
+        raise UsageError(
+            f"{pieces:,} pieces of {piece_length:,} bytes make a torrent that clients refuse",
+            hint=f"ask for longer ones: the rule is {choose_piece_length(sum(file.size for file in files))} bytes",
+        )
 
 
 def _list_payload(folder: Path) -> Iterator[TorrentFile]:

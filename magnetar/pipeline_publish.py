@@ -78,6 +78,10 @@ def publish(folder: Path, wish: PublishWish, page: Page, emit: Emit = ignore) ->
     draft = Draft(folder, wish.torrent)
     tool = _open_tool(draft.folder, wish.signing, emit)
     name = wish.claims.get("name") or plain_name(draft.folder.name)
+    if not name:
+        raise UsageError(
+            f"{draft.folder}: a release's name has letters of a to z or digits", hint="say one with --name"
+        )
     claims = {"title": draft.folder.name, "publisher": "unknown", "licence": "unknown", **wish.claims, "name": name}
     state_manifest(draft.folder, (), claims)  # what is wrong with them is said before a byte is read
     out = _choose_place(draft.folder, name, wish.out)

@@ -144,6 +144,17 @@ def test_a_wish_that_no_torrent_can_grant_is_refused_before_anything_is_read(rel
         Draft(release, wish)
 
 
+def test_pieces_so_short_that_no_client_takes_them_are_refused_before_anything_is_read(tmp_path: Path) -> None:
+    (tmp_path / "large").mkdir()
+    (tmp_path / "large" / "weights").touch()
+    os.truncate(tmp_path / "large" / "weights", 300_000_000_000)
+    for version in FLAGS:
+        with pytest.raises(UsageError, match="that clients refuse") as caught:
+            Draft(tmp_path / "large", TorrentWish(version=version, piece_length=16384))
+        assert str(8 << 20) in caught.value.hint
+        assert Draft(tmp_path / "large", TorrentWish(version=version)).piece_length == 8 << 20
+
+
 def test_a_link_to_a_folder_a_pipe_and_a_name_that_is_no_text_are_refused(tmp_path: Path) -> None:
     for number, spoil in enumerate(
         (

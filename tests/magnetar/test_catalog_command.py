@@ -7,7 +7,7 @@ import pytest
 
 from magnetar.manifests.user_catalog import read_pins
 from tests.fetch.mirror_world import mirror_server
-from tests.fetch.world import contents, write_release
+from tests.fetch.world import contents, serve, write_release
 from tests.manifests.keys import write_certificates, write_key
 
 from .conftest import Run
@@ -172,6 +172,20 @@ def test_a_release_is_added_from_a_server_and_what_is_not_there_is_said(
         files["hostile.toml"] = manifest.read_bytes().replace(b'path = "w', b'path = "../w')
         assert magnetar("catalog", "add", f"{url}/hostile.toml").code == 3
     assert magnetar("catalog", "add", f"{url}/tiny.toml").code == 4
+
+
+def test_a_release_that_was_added_is_fetched_by_its_name_and_proven_by_its_signed_manifest(
+    magnetar: Run, tmp_path: Path, key: Path
+) -> None:
+    assert magnetar("catalog", "add", published(magnetar, tmp_path, key)).code == 0
+    with serve(tmp_path / "tiny") as seeding:
+        words = ("--loopback", "--peer", f"127.0.0.1:{seeding.port}", "--dir", tmp_path / "new")
+        fetched = magnetar("fetch", "tiny", *words)
+    assert fetched.code == 0, fetched.err
+    shown = magnetar("verify", tmp_path / "new" / "tiny", "--require-signature")
+    assert shown.code == 0, shown.err
+    assert "good: the release" in shown.out
+    assert "signed by key" in shown.out
 
 
 def test_a_certificates_signer_is_pinned_too(magnetar: Run, tmp_path: Path, key: Path) -> None:

@@ -129,6 +129,7 @@ def test_a_manifest_that_ships_in_the_folder_is_in_the_torrent_and_not_in_the_ma
         (("{tmp}/data", "--out", "{tmp}/data/inside"), 2),
         (("{tmp}/data", "--out", "{tmp}/others"), 2),
         (("{tmp}/data", "--out", "{tmp}/file"), 2),
+        (("{tmp}/模型",), 2),
         (("{tmp}/data", "--piece-length", "5000"), 2),
         (("{tmp}/data", "--piece-length", "many"), 2),
         (("{tmp}/data", "--tracker", "nonsense"), 2),
@@ -150,6 +151,7 @@ def test_what_cannot_be_published_is_refused_and_leaves_nothing(
     magnetar: Run, tmp_path: Path, words: tuple[str, ...], code: int
 ) -> None:
     write_release(tmp_path / "data", {"weights": 5_000})
+    write_release(tmp_path / "模型", {"weights": 5_000})
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("nothing of use")
     (tmp_path / "others").mkdir()
