@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from magnetar.cli_options import Showing, finish, gathers, option, parse_power_of_two
+from magnetar.events import ProgressStyle
 
 if TYPE_CHECKING:
     from magnetar.manifests.signing import Signing
@@ -132,6 +133,7 @@ def publish(
 ) -> None:
     """Make a release of a folder: manifest, torrent, link, checksums, page, signature. Same folder, same bytes."""
     from magnetar.fetch.creation import TorrentWish
+    from magnetar.manifests.signing import E_MAIL_IS_PUBLISHED
     from magnetar.pipeline_publish import Published, PublishWish
     from magnetar.pipeline_publish import publish as make_public
     from magnetar.render_publish import draw_published, release_page
@@ -143,4 +145,6 @@ def publish(
         wish = PublishWish(claiming.claims(), wanted, out, signs.signing(), not no_tensors, boot, golden)
         return make_public(folder, wish, release_page, emit)
 
+    if signs.sign == "sigstore" and (showing.quiet or showing.progress is ProgressStyle.NONE):
+        typer.echo(E_MAIL_IS_PUBLISHED, err=True)  # not even the quiet are spared that
     finish("publish", showing, work, draw_published)

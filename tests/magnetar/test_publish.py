@@ -85,6 +85,19 @@ def test_the_manifest_pins_the_torrent_the_tensors_and_the_fingerprint(
     assert "bit for bit" in magnetar("verify", converted, "--manifest", out / "austen-moe.toml").out
 
 
+def test_what_the_smoke_test_finds_is_published_and_found_again(magnetar: Run, release: Path, tmp_path: Path) -> None:
+    from magnetar.pipeline_smoke import look_up
+
+    assert magnetar("publish", release, "--boot", "--no-tensors").code == 0
+    path = tmp_path / "austen-moe.magnetar" / "austen-moe.toml"
+    smoke = load_manifest(path).smoke
+    assert smoke is not None
+    assert smoke.bits_per_byte == pytest.approx(1.3976, rel=0.002)
+    known = look_up(release, str(path))
+    assert known.expected == smoke.bits_per_byte
+    assert known.golden is not None
+
+
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_the_version_and_the_pieces_are_as_asked_for_and_explained(
     magnetar: Run, release: Path, tmp_path: Path, version: str
@@ -257,8 +270,9 @@ def test_sigstore_says_that_it_publishes_the_address_before_anything_is_read_or_
         monkeypatch.setenv(variable, "http://127.0.0.1:9")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "data"))
-    shown = magnetar("publish", release, "--sign", "sigstore", "--progress", "plain")
-    assert shown.code == 4
-    assert shown.err.index("e-mail address") < shown.err.index("error: ")
+    for showing in (("--progress", "plain"), ("--quiet",), ("--progress", "none")):
+        shown = magnetar("publish", release, "--sign", "sigstore", *showing)
+        assert shown.code == 4
+        assert shown.err.index("e-mail address") < shown.err.index("error: ")
     assert not (tmp_path / "austen-moe.magnetar").exists()
     assert "e-mail" in magnetar("publish", "--help").out
