@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from magnetar.errors import DiskError, FolderLocked, NoSpace, OutsideError
 
 OUT_OF_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -81,6 +79,8 @@ def lock_folder(folder: Path) -> Iterator[Path]:
     The lock dies with the process, so a kill -9 leaves nothing to clean up.
     Raises ``FolderLocked`` if another process holds it, ``NoSpace`` or ``DiskError``.
     """
+    from filelock import FileLock, Timeout  # most commands lock nothing
+
     state = folder / STATE_FOLDER
     try:
         state.mkdir(parents=True, exist_ok=True)

@@ -222,7 +222,7 @@ def _is_converted(folder: Path, named: str | None) -> bool:
     """Whether it notes a conversion, or holds other files of weights than the release that was named."""
     if read_conversion(folder) is not None:
         return True
-    if named is None or named not in catalog():
+    if named is None or named.endswith(".toml") or named not in catalog():
         return False
     published = [file.path for file in find_release(named).files or () if file.path.endswith(WEIGHTS)]
     if not published or any((folder / path).exists() for path in published):

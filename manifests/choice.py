@@ -46,7 +46,7 @@ def choose_manifest(folder: Path, named: str | None = None) -> Choice:
 
 def _named(folder: Path, named: str) -> Choice:
     path = Path(named)
-    if named not in catalog() and path.is_file():
+    if (path.suffix == ".toml" or named not in catalog()) and path.is_file():
         inside = path.resolve().is_relative_to(folder.resolve())
         trust = Trust.UNDAMAGED if inside else Trust.RELEASE
         if path.suffix != ".toml":

@@ -152,10 +152,10 @@ def read_chunks(path: Path) -> Iterator[memoryview]:
 
 @contextmanager
 def _feeding(hashers: tuple[Feed, ...]) -> Iterator[Callable[[memoryview], object]]:
-    """A function that gives a chunk to every hasher, and returns when they are done with the chunk before."""
-    if len(hashers) == 1:
-        yield hashers[0].update
-        return
+    """A function that gives a chunk to every hasher, and returns when they are done with the chunk before.
+
+    So the next chunk is read while this one is hashed.
+    """
     pending: list[Future[object]] = []
 
     def finish() -> None:
