@@ -72,7 +72,7 @@ class _Table(BaseModel):
     """A TOML table whose every key is known."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, json_schema_extra={"patternProperties": {"^x-": {}}}
+        extra="forbid", frozen=True, strict=True, defer_build=True, json_schema_extra={"patternProperties": {"^x-": {}}}
     )
 
     @model_validator(mode="before")
