@@ -7,7 +7,9 @@ import typer
 
 from magnetar.cli_options import ManifestChoice, Showing, finish, gathers, option
 
-app = typer.Typer(help="Say what a release is: create, show, check, pin, export manifests.", rich_markup_mode="rich")
+app = typer.Typer(
+    help="Say what a release is: create, show, check, pin, import, export manifests.", rich_markup_mode="rich"
+)
 
 Algorithms = Annotated[
     list[str], option("--algorithm", "-a", metavar="NAME", help="md5, sha1, sha256, blake3 or bep52. Repeatable.")
@@ -84,20 +86,67 @@ def pin(
     finish("manifest pin", showing, lambda emit: pin_release(folder, manifest, algorithm, output, emit), draw_written)
 
 
+@app.command(
+    "import", epilog="Examples: magnetar manifest import SHA256SUMS; magnetar manifest import a-clone -o a.toml"
+)
+@gathers("showing", Showing)
+def import_(
+    showing: Showing,
+    source: Annotated[
+        Path, typer.Argument(metavar="PATH", help="A checksum file, a RELEASE, a Git LFS pointer, or a clone of those.")
+    ],
+    output: Output = None,
+) -> None:
+    """Make a manifest of digests that others wrote down."""
+    from magnetar.pipeline_manifest import import_release
+    from magnetar.render_ledger import draw_written
+
+    finish("manifest import", showing, lambda emit: import_release(source, output, emit), draw_written)
+
+
+@app.command(epilog="Example: magnetar manifest tensors my-model -o my-model.tensors.json")
+@gathers("showing", Showing)
+def tensors(
+    showing: Showing,
+    source: Annotated[Path, typer.Argument(metavar="PATH", help="The release: a folder of weights, or a file.")],
+    output: Annotated[Path, option("--output", "-o", help="The file to write.", dir_okay=False)],
+    layout: Annotated[
+        str | None, option("--layout", help="How the release names its tensors; the default is what is found.")
+    ] = None,
+) -> None:
+    """Digest every tensor, so that copies in any format can be proven; say which lines go into the manifest."""
+    from magnetar.pipeline_manifest import digest_tensors
+    from magnetar.render_ledger import draw_tensor_digests
+
+    finish("manifest tensors", showing, lambda emit: digest_tensors(source, layout, output, emit), draw_tensor_digests)
+
+
 @app.command(epilog="Example: magnetar manifest export austen-moe > SHA256SUMS; sha256sum -c SHA256SUMS")
 @gathers("showing", Showing)
 def export(
     showing: Showing,
     manifest: Named,
     algorithm: Annotated[str, option("--algorithm", "-a", metavar="NAME", help="Which digests.")] = "sha256",
-    form: Annotated[Literal["gnu", "bsd"], option("--format", help="As sha256sum writes them, or tagged.")] = "gnu",
+    form: Annotated[
+        Literal["gnu", "bsd", "lfs"], option("--format", help="As sha256sum writes them, tagged, or Git LFS pointers.")
+    ] = "gnu",
+    folder: Annotated[
+        Path | None, option("--dir", "-d", file_okay=False, help="A new folder for the pointers of Git LFS.")
+    ] = None,
 ) -> None:
-    """Write a manifest's digests as a checksum file."""
+    """Write a manifest's digests as a checksum file, or as Git LFS pointers."""
     from magnetar.manifests.checksums import write_checksums
+    from magnetar.manifests.pointers import export_pointers
     from magnetar.pipeline_manifest import named_manifest
     from magnetar.render_ledger import draw_text
 
+    if (form == "lfs") != (folder is not None):
+        raise typer.BadParameter("--format lfs writes one pointer for each file, and needs --dir; nothing else does")
+
     def work(_emit: object) -> str:
-        return write_checksums(named_manifest(manifest).files or (), algorithm, tagged=form == "bsd")
+        files = named_manifest(manifest).files or ()
+        if folder is not None:
+            return "\n".join(export_pointers(files, folder))
+        return write_checksums(files, algorithm, tagged=form == "bsd")
 
     finish("manifest export", showing, work, draw_text)

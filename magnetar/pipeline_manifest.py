@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ from magnetar.events import Emit, ignore
 from magnetar.files import replace_file
 from magnetar.manifests.catalog import catalog, find_release
 from magnetar.manifests.choice import choose_manifest
-from magnetar.manifests.create import create_manifest, pin, to_toml
+from magnetar.manifests.create import checked, create_manifest, pin, to_toml
+from magnetar.manifests.pointers import import_manifest
 from magnetar.manifests.schema import Manifest, load_manifest
+from magnetar.manifests.tensors import format_tensor_digests
 from magnetar.pipeline_verify import verify_folder
 
 
@@ -44,6 +47,40 @@ def pin_release(
     report = verify_folder(folder, named, emit=emit)
     manifest = choose_manifest(folder, named).manifest
     return _write(pin(manifest, folder, report, algorithms, emit), path)
+
+
+def import_release(source: Path, path: Path | None, emit: Emit = ignore) -> WrittenManifest:
+    """What others wrote of a release, as a manifest; written to ``path`` if there is one."""
+    return _write(checked(import_manifest(source, emit), str(source)), path)
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenTensors:
+    """The side file of a checkpoint's tensors: where it went, how many there are, and the lines that name it."""
+
+    path: Path
+    tensors: int
+    layout: str
+    lines: str
+
+
+def digest_tensors(source: Path, layout: str | None, path: Path, emit: Emit = ignore) -> WrittenTensors:
+    """Digest every tensor of a checkpoint, and write the side file that a manifest names.
+
+    ``layout`` is the one that the release came in; None is that of the checkpoint. Raises what ``open_source`` and
+    ``tensor_digests`` raise, ``NoSpace`` or ``DiskError``.
+    """
+    from magnetar.convert.source import open_source
+    from magnetar.convert.tensordigests import tensor_digests
+
+    with open_source(source) as opened:
+        digests = tensor_digests(opened, layout=layout or opened.layout, emit=emit)
+    content = format_tensor_digests(digests)
+    replace_file(path, content)
+    import tomli_w
+
+    lines = tomli_w.dumps({"tensors": {"path": path.name, "digest": f"sha256:{sha256(content).hexdigest()}"}})
+    return WrittenTensors(path, len(digests.tensors), digests.layout, lines)
 
 
 def _write(manifest: Manifest, path: Path | None) -> WrittenManifest:

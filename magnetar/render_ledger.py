@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from magnetar.manifests.create import Strength
     from magnetar.manifests.report import FileDamage, Report
     from magnetar.manifests.schema import Manifest
-    from magnetar.pipeline_manifest import WrittenManifest
+    from magnetar.pipeline_manifest import WrittenManifest, WrittenTensors
     from magnetar.pipeline_prove import Proven
 
 MOST_RANGES = 4
@@ -138,6 +138,12 @@ def draw_written(written: "WrittenManifest") -> RenderableType:
         return draw_text(written.text)
     files = len(written.manifest.files or ())
     return verdict("written", GOOD, f"{written.path}: {written.manifest.name}, {files} files")
+
+
+def draw_tensor_digests(written: "WrittenTensors") -> RenderableType:
+    """Where the side file went, and the lines that the manifest needs for it."""
+    words = f"{written.path}: {written.tensors:,} tensors as they lie in {written.layout}"
+    return Group(draw_text(written.lines), verdict("written", GOOD, words))
 
 
 def draw_text(text: str) -> RenderableType:

@@ -155,8 +155,8 @@ def read_chunks(path: Path) -> Iterator[memoryview]:
 def _feeding(hashers: tuple[Feed, ...], *, alone: bool) -> Iterator[Callable[[memoryview], object]]:
     """A function that gives a chunk to every hasher, and returns when they are done with the chunk before.
 
-    So the next chunk is read while this one is hashed. ``alone`` says that there is one hasher, of a kind that keeps one
-    core busy: it is called at once, since the other cores have other files.
+    So the next chunk is read while this one is hashed. ``alone`` says that there is one hasher, of a kind that keeps
+    one core busy: it is called at once, since the other cores have other files.
     """
     if alone:
         yield hashers[0].update

@@ -47,3 +47,47 @@ def test_a_malformed_manifest_exits_3_and_one_that_proves_little_says_so(magneta
     shown = magnetar("manifest", "check", "mixtral-8x7b-v0.1").out
     assert "1 of 4 files have a strong digest, 1 only a weak one, 2 none" in shown
     assert "proves nothing" in magnetar("manifest", "check", "grok-1").out
+
+
+def test_pointers_of_git_lfs_go_out_and_come_back(magnetar: Run, release: Path, tmp_path: Path) -> None:
+    assert magnetar("manifest", "export", "austen-moe", "--format", "lfs", "--dir", tmp_path / "clone").code == 0
+    (tmp_path / "clone" / "README.md").write_text("not a pointer")
+    imported = magnetar("manifest", "import", tmp_path / "clone", "-o", tmp_path / "clone.toml")
+    assert imported.code == 0
+    files = {file.path: file for file in load_manifest(tmp_path / "clone.toml").files or ()}
+    assert files["consolidated.00.pth"].size == (release / "consolidated.00.pth").stat().st_size
+    assert files["README.md"].size == len("not a pointer")
+    (release / "README.md").write_text("not a pointer")
+    assert magnetar("verify", release, "--manifest", tmp_path / "clone.toml").code == 0
+    again = magnetar("manifest", "export", "austen-moe", "--format", "lfs", "--dir", tmp_path / "clone")
+    assert (again.code, "not empty" in again.err) == (2, True)
+    assert magnetar("manifest", "export", "grok-1", "--format", "lfs", "--dir", tmp_path / "none").code == 3
+    assert not (tmp_path / "none").exists()
+    assert magnetar("manifest", "export", "austen-moe", "--format", "lfs").code == 2
+
+
+def test_lists_and_single_pointers_are_imported_and_other_files_refused(
+    magnetar: Run, release: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "SUMS").write_text(magnetar("manifest", "export", "austen-moe").out)
+    sums = magnetar("manifest", "import", tmp_path / "SUMS", "--json").document["result"]["manifest"]
+    box = magnetar("manifest", "import", release / "RELEASE", "--json").document["result"]["manifest"]
+    assert (len(sums["files"]), len(box["files"])) == (4, 3)
+    magnetar("manifest", "export", "austen-moe", "--format", "lfs", "--dir", tmp_path / "clone")
+    pointer = magnetar("manifest", "import", tmp_path / "clone" / "params.json", "--json")
+    assert pointer.document["result"]["manifest"]["files"][0]["size"] == 185
+    assert magnetar("manifest", "import", release / "tokenizer.model").code == 3
+    assert magnetar("manifest", "import", tmp_path / "nowhere").code == 2
+
+
+def test_digests_of_tensors_prove_a_converted_copy_by_a_manifest_of_ones_own(
+    magnetar: Run, release: Path, tmp_path: Path
+) -> None:
+    side = tmp_path / "mine.tensors.json"
+    made = magnetar("manifest", "tensors", release, "-o", side, "--json")
+    assert made.code == 0
+    magnetar("manifest", "create", release, "--name", "mine", "-o", tmp_path / "mine.toml")
+    with (tmp_path / "mine.toml").open("a") as stream:
+        stream.write("\n" + made.document["result"]["lines"])
+    assert magnetar("convert", release, tmp_path / "gguf", "--to", "gguf").code == 0
+    assert magnetar("verify", tmp_path / "gguf", "-m", tmp_path / "mine.toml").code == 0
