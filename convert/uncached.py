@@ -20,9 +20,11 @@ class UncachedFile(LocalFile):
     what the reading does, and throw out the source. Where the file system knows no such reads, the cache is used.
     """
 
+    _windows = threading.local()
+    """One for each thread, whatever file it reads: many files must not take more memory than one."""
+
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self._windows = threading.local()
         self._direct = _leave_cache(self._descriptor)
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
@@ -41,7 +43,9 @@ class UncachedFile(LocalFile):
         """What this thread's window holds from there on; it is moved if that is nothing."""
         window = self._windows
         if not hasattr(window, "memory"):
-            window.memory, window.start, window.count = memoryview(mmap.mmap(-1, WINDOW)), 0, 0
+            window.memory = memoryview(mmap.mmap(-1, WINDOW))
+        if getattr(window, "file", None) is not self:
+            window.file, window.start, window.count = self, 0, 0
         if not window.start <= offset < window.start + window.count:
             window.count = 0
             start = offset - offset % PAGE

@@ -153,3 +153,11 @@ def test_an_uncached_file_reads_as_any_other(direct: bool, tmp_path: Path, monke
             assert opened.read(offset, length) == content[offset : offset + length]
         with pytest.raises(DiskError, match="bytes too early"):
             opened.read(len(content) - 3, 4)
+
+
+def test_files_share_a_window_and_do_not_mistake_it_for_their_own(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).write_bytes(name.encode() * 5000)
+    with UncachedFile(tmp_path / "a") as one, UncachedFile(tmp_path / "b") as other:
+        for start in (0, 10, 4990):
+            assert (one.read(start, 10), other.read(start, 10)) == (b"a" * 10, b"b" * 10)
