@@ -129,6 +129,7 @@ def contenders() -> Mapping[str, Contender]:
         "ours, mistral-fused to hf, checks off": python(FAST.format(target="hf"), "mistral-fused"),
         "ours, mistral-fused to hf": ours("hf", "mistral-fused"),
         "llama.cpp's converter, hf to gguf bf16": python(llama_cpp, "hf", "convert_hf_to_gguf"),
+        "ours, mistral to gguf bf16, checks off": python(FAST.format(target="gguf"), "mistral"),
         "ours, mistral to gguf bf16": ours("gguf"),
         "ours, mistral to gguf q8_0": ours("gguf", more=", dtype='q8_0'", needs="gguf"),
     }
