@@ -17,6 +17,9 @@ PARTIAL = ".partial"
 SIDE_FILES_ROOM = 16 << 20
 """Bytes that the tokenizer, the index and the notes may take beside the weights."""
 
+BLOCK = 512
+"""What ``st_blocks`` counts."""
+
 WIDENED = 256
 """GGUF has norms and routers in 32 bits, which is less than one in so many bytes more."""
 
@@ -81,6 +84,16 @@ def forecast_room(sizes: Mapping[str, int], destination: Path) -> int:
     except OSError as error:
         raise disk_failure(error, destination) from error
     return max(weights + weights // WIDENED + SIDE_FILES_ROOM - there, 0)
+
+
+def space_of_partials(destination: Path) -> int:
+    """Bytes that files which an earlier run did not finish hold on the disk: they will be gone on with, or removed."""
+    try:
+        return sum(path.lstat().st_blocks * BLOCK for path in (destination / STATE_FOLDER).glob(f"*{PARTIAL}"))
+    except AttributeError:  # Windows does not say
+        return 0
+    except OSError as error:
+        raise disk_failure(error, destination) from error
 
 
 def nearest_folder(path: Path) -> Path:

@@ -12,6 +12,7 @@ from magnetar.convert.destination import (
     check_space,
     free_space,
     nearest_folder,
+    space_of_partials,
 )
 from magnetar.convert.engine import Task, Work
 from magnetar.convert.plan import Plan
@@ -95,7 +96,7 @@ def convert(
         plan = _plan(opened, chosen, shard_size, dtype)
         digest = plan.digest(opened.checkpoint.specs, target)
         begun = check_destination(source, destination, digest) or Conversion(digest, release, target)
-        check_space(destination, _missing_bytes(plan, begun))
+        check_space(destination, _missing_bytes(plan, begun, destination))
         with lock_folder(destination):
             state = replace(read_conversion(destination) or begun, release=release)
             work = Work(Task(opened, destination, chosen, plan, check, allow_overflow), state, emit)
@@ -171,7 +172,7 @@ def plan_conversion(
             files=tuple(PlannedFile(shard.file, shard.nbytes, len(shard.moves)) for shard in plan.shards),
             tensors=plan.tensors,
             turned=plan.turned,
-            missing=_missing_bytes(plan, begun) + SIDE_FILES_ROOM,
+            missing=_missing_bytes(plan, begun, destination) + SIDE_FILES_ROOM,
             free=free_space(nearest_folder(destination)),
             memory=plan.peak_memory,
             steps=tuple(plan.lines()),
@@ -191,5 +192,6 @@ def _plan(source: Source, target: Target, shard_size: int | None, dtype: str | N
     return plan_target(source, target, Wish(shard_size, dtype.upper() if dtype else None))
 
 
-def _missing_bytes(plan: Plan, state: Conversion) -> int:
-    return sum(shard.nbytes for shard in plan.shards if shard.file not in state.files)
+def _missing_bytes(plan: Plan, state: Conversion, destination: Path) -> int:
+    missing = sum(shard.nbytes for shard in plan.shards if shard.file not in state.files)
+    return max(missing - space_of_partials(destination), 0)

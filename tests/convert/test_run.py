@@ -398,6 +398,18 @@ def test_a_run_killed_inside_a_file_goes_on_inside_it_if_its_beginning_is_still_
     assert not partial.exists()
 
 
+def test_the_room_that_a_killed_run_took_is_not_asked_for_again(
+    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, usage = tmp_path / "killed", shutil.disk_usage(tmp_path)
+    assert in_another_process(release, out, "kill", 2000, '{"target": "mistral"}').returncode == -signal.SIGKILL
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "disk_usage", lambda path: usage._replace(free=(16 << 20) + 3000))
+        with pytest.raises(NoSpace):
+            convert(release, tmp_path / "new", target="mistral")
+        assert convert(release, out, target="mistral").verified
+
+
 def test_a_source_damaged_before_the_place_where_a_run_goes_on_is_found(release: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
     options = json.dumps({"target": "mistral", "note_every": 1500})
