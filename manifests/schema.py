@@ -5,9 +5,10 @@ Keys that begin with ``x-`` are for others, and are passed over.
 
 import re
 import tomllib
+import unicodedata
 from collections.abc import Iterator
 from datetime import date
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
 from pydantic import (
@@ -34,11 +35,18 @@ DEEPEST_NESTING = 32
 """tomllib recurses once a bracket."""
 
 
+DEVICES = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)
+"""Names that are devices in every folder of a Windows machine, whatever their ending."""
+
+
 def _safe(text: str) -> str:
     try:
-        return str(safe_path(text))
+        path = safe_path(text)
     except MalformedError as error:
         raise ValueError(error.message) from error
+    if any(DEVICES.fullmatch(part.rstrip(" .")) for part in path.parts):
+        raise ValueError(f"{text[:100]!r} names a device on some machines")
+    return str(path)
 
 
 def _digest(value: object) -> Digest:
@@ -181,12 +189,17 @@ class Manifest(_Table):
 
     @model_validator(mode="after")
     def _name_each_file_once(self) -> "Manifest":
-        # Compared as a case-insensitive file system would: there the second file would overwrite the first.
+        # Compared as a file system that ignores case and Unicode form would: the second file would overwrite the first.
         seen: set[str] = set()
         for file in self.files or ():
-            if file.path.casefold() in seen:
+            folded = unicodedata.normalize("NFC", file.path).casefold()
+            if folded in seen:
                 raise ValueError(f"files: {file.path!r} is named twice")
-            seen.add(file.path.casefold())
+            seen.add(folded)
+        for path in seen:
+            above = next((str(parent) for parent in PurePosixPath(path).parents if str(parent) in seen), None)
+            if above is not None:
+                raise ValueError(f"files: {above[:100]!r} is named both as a file and as a folder")
         return self
 
     @property

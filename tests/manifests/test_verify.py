@@ -73,6 +73,15 @@ def test_a_named_pipe_in_the_place_of_a_file_does_not_hang(release: Path, choice
     assert kinds(verify(release, choice)) == [("not-a-file", "weights.bin")]
 
 
+def test_links_that_lead_in_a_circle_are_not_a_file(release: Path, choice: Choice) -> None:
+    (release / "weights.bin").unlink()
+    (release / "weights.bin").symlink_to("params.json")
+    (release / "params.json").unlink()
+    (release / "params.json").symlink_to("weights.bin")
+    (release / "above").symlink_to(release)
+    assert kinds(verify(release, choice)) == [("not-a-file", "weights.bin"), ("not-a-file", "params.json")]
+
+
 def test_a_link_to_nowhere_is_not_a_file_and_one_to_the_bytes_is_good(release: Path, choice: Choice) -> None:
     blob = release.parent / "blob"
     (release / "weights.bin").rename(blob)
@@ -181,6 +190,18 @@ def test_a_file_that_is_written_to_while_it_is_read_has_no_digest(tmp_path: Path
             os.utime(folder / "weights.bin", ns=(1, 1))
 
     report = verify(folder, Choice(manifest_of(content), "", Trust.RELEASE), emit=meddle)
+    assert kinds(report) == [("changed-while-read", "weights.bin")]
+
+
+def test_a_file_that_goes_away_while_it_is_read_is_a_finding(tmp_path: Path) -> None:
+    content = {"weights.bin": bytes(3 * CHUNK)}
+    folder = write(tmp_path / "r", content)
+
+    def remove(event: Event) -> None:
+        if isinstance(event, Moved):
+            (folder / "weights.bin").unlink(missing_ok=True)
+
+    report = verify(folder, Choice(manifest_of(content), "", Trust.RELEASE), emit=remove)
     assert kinds(report) == [("changed-while-read", "weights.bin")]
 
 
