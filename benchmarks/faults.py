@@ -49,6 +49,7 @@ from magnetar.model.fingerprint import read_fingerprint
 from magnetar.model.forward import Expectation, Measured, find_faults
 from magnetar.model.golden import compare, find_strays, score_tolerance
 from magnetar.model.levels import Verdict
+from magnetar.model.routing import Strategy
 from magnetar.model.tokenizer import Tokenizer
 from magnetar.model.weights import Weights
 
@@ -70,6 +71,7 @@ class Fault:
     cure: str = ""
     kind: str = "BF16"
     values: Callable[[str, Numbers], Numbers] | None = None
+    routing: str = "trained"
 
 
 @dataclass(frozen=True)
@@ -211,6 +213,9 @@ def in_configuration(a: Architecture) -> Iterator[Fault]:
     for count in (1, 3):
         wrong = replace(a, experts_per_token=count)
         yield Fault(f"{count} experts per token", group, architecture=wrong, cure="2 experts per token")
+    mistaken = {"softmax before top-k, not renormalised": "not-renormalised", "softmax twice": "softmax-twice"}
+    for name, routing in mistaken.items():
+        yield Fault(name, group, routing=routing, cure="experts' weights renormalised")
     yield Fault("eps 1e-2", group, architecture=replace(a, norm_eps=1e-2), cure="norm eps 1e-05")
     yield Fault("eps 1e-6", group, architecture=replace(a, norm_eps=1e-6))
 
@@ -263,7 +268,7 @@ class Bench:
         weights: Weights = Altered(self.weights, fault.change)
         if fault.values is not None:
             weights = Recalculated(weights, fault.values)
-        found = examine(weights, a, fault.kind, Task(self.ids, self.golden))
+        found = examine(weights, a, fault.kind, Task(self.ids, self.golden, strategy=Strategy(fault.routing)))
         surveyed = Survey()
         survey(weights, surveyed)
         content = check_content(surveyed, a, {name: name for name in weights.specs})
@@ -295,7 +300,16 @@ class Bench:
 
     def _cure(self, fault: Fault, weights: Weights, a: Architecture, suspect: int | None) -> str:
         patient = Patient(
-            weights, a, fault.kind, "mistral", self.tokenizer, self.ids, self.expected, self.golden, suspect
+            weights,
+            a,
+            fault.kind,
+            "mistral",
+            self.tokenizer,
+            self.ids,
+            self.expected,
+            self.golden,
+            suspect,
+            routing=fault.routing,
         )
         found = diagnose(patient)
         return "" if found.cure is None else found.cure.name

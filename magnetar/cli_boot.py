@@ -7,6 +7,7 @@ import typer
 
 from magnetar.cli_machine import Computing, finish_together, refuse_many
 from magnetar.cli_options import ManifestChoice, Showing, finish, gathers, open_screen, option
+from magnetar.errors import UsageError
 from magnetar.model.levels import Level
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ def boot(
         option("--level", help="Only these; the default is all that apply. Repeatable."),
     ] = None,
     routing: Annotated[
-        str, option("--routing", help="trained, top1, top2, top3, all-weighed, all-then-choose, random; or all.")
+        str,
+        option("--routing", help="trained, top1, top2, top3, all-weighed, all-then-choose, random; or all."),
     ] = "trained",
     no_diagnosis: Annotated[bool, option("--no-diagnosis", help="Do not look for the cure of what is wrong.")] = False,
     against: Annotated[
@@ -56,8 +58,11 @@ def boot(
     from magnetar.pipeline_boot import choose_other, compare_ways, write_golden, write_on, write_page
     from magnetar.render_weights import draw_boot, draw_golden, draw_routings, draw_written_on
 
-    if prompt is not None or golden is not None or routing == "all":
+    alone = prompt is not None or golden is not None or routing == "all"
+    if alone:
         refuse_many("that")
+    if alone and (report is not None or against is not None):
+        raise UsageError("--report and --against are of a boot alone, not of a prompt, a fingerprint or all routings")
     if prompt is not None:
         screen = open_screen("boot", showing)
         words: Any = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}

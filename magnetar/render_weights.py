@@ -137,7 +137,11 @@ def _draw_diagnosis(report: "BootReport") -> Iterable[RenderableType]:
         return
     cure = report.diagnosis.cure
     if cure is None:
-        yield note(f"no cure was found; tried {', '.join(report.diagnosis.tried)}")
+        nearest = report.diagnosis.nearest
+        if nearest is not None:
+            score = f"{nearest.bits_per_byte:.3f} bits per byte"
+            yield verdict("diagnosis", UNSURE, f"{nearest.name}: with that undone, {score}; it does not restore it")
+        yield note(f"none of the {len(report.diagnosis.tried)} known cures restores it")
     else:
         yield verdict("diagnosis", UNSURE, f"{cure.name}: with that undone, {cure.bits_per_byte:.3f} bits per byte")
         yield note(cure.advice)

@@ -9,8 +9,8 @@ from magnetar.convert.view import view_as
 from magnetar.errors import BootError, UsageError
 from magnetar.events import Emit, ignore
 from magnetar.model.bundled import smoke_text
-from magnetar.model.session import open_tokenizer
 from magnetar.model.smoke import check_routing, require_torch
+from magnetar.model.tokenizer import open_tokenizer
 from magnetar.model.weights import PUBLISHED, stored_kind
 
 COMPARED_ON = 4096

@@ -154,6 +154,13 @@ def survey(weights: Weights, found: Survey, emit: Emit = ignore) -> None:
     emit(Ended("content"))
 
 
+def digest_weights(found: Survey, names: Iterable[str]) -> str:
+    """A SHA-256 over a line for each of ``names``, sorted: it and the digest of its bytes; empty if one was not met."""
+    lines = [f"{name} {found.facts[name].digest}\n" for name in sorted(names) if name in found.facts]
+    whole = bool(lines) and len(lines) == len(set(names))
+    return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}" if whole else ""
+
+
 def check_content(found: Survey, architecture: Architecture | None, stored: Mapping[str, str]) -> LevelResult:
     """Judge the numbers of the tensors that were met. ``stored`` gives the file's own names for the findings.
 

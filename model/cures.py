@@ -5,11 +5,14 @@ number of the query heads for the keys; gate and up projection exchanged; expert
 matrices transposed where no shape tells; a base of the rotation that was assumed; a vocabulary off by one.
 """
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations
 
 from magnetar.convert.architecture import Architecture
+from magnetar.convert.conversion import read_conversion
+from magnetar.convert.source import Source
 from magnetar.model.altered import (
     NO_CHANGE,
     Change,
@@ -33,8 +36,6 @@ TOP_KS = (2, 1, 3, 4)
 MOST_PAIRS = 64
 """Pairs of experts, or of layers, that are tried in one place."""
 
-AGAIN = "convert again from the release: magnetar convert RELEASE DST --to {target}"
-
 
 @dataclass(frozen=True, slots=True)
 class Remedy:
@@ -44,17 +45,52 @@ class Remedy:
     advice: str
     architecture: Architecture
     change: Change = NO_CHANGE
+    routing: str = "trained"
 
 
-def list_remedies(a: Architecture, names: list[str], layout: str, suspect: int | None) -> Iterator[Remedy]:
-    """Every known cure for a model, the commonest first; those of one layer for ``suspect`` only, if there is one."""
-    again = AGAIN.format(target="hf" if layout.startswith("hf") else layout)
-    yield from _configure(a, layout)
+def list_remedies(
+    a: Architecture, names: list[str], layout: str, suspect: int | None, again: str = "", routing: str = "trained"
+) -> Iterator[Remedy]:
+    """Every known cure for a model, the commonest first; those of one layer for ``suspect`` only, if there is one.
+
+    ``again`` is what to do about weights that were converted badly, ``routing`` how the model is run as it is.
+    """
+    again = again or advise(layout)
+    for remedy in _configure(a, layout):
+        yield replace(remedy, routing=routing)
+    yield from _route(a, routing)
     for name, change in _rearrange(a, names):
-        yield Remedy(name, again, a, change)
+        yield Remedy(name, again, a, change, routing)
     if suspect is not None:
         for name, change in _rearrange_layer(a, names, suspect):
-            yield Remedy(f"{name} in layer {suspect}", again, a, change)
+            yield Remedy(f"{name} in layer {suspect}", again, a, change, routing)
+
+
+def advise_remaking(source: Source) -> str:
+    """The command that makes the weights of ``source`` anew: from their release, if it was noted which it is."""
+    folder = source.folder.resolve()
+    noted = read_conversion(folder)
+    return advise(source.layout, folder.name, noted.release if noted else "")
+
+
+def advise(layout: str, name: str = "", release: str = "") -> str:
+    """The same for weights in ``layout``, in a folder ``name``, of a ``release`` of the catalog; each may be unknown."""
+    targets = {"mistral-fused": "mistral", "hf-fused": "hf"}
+    target, folder = targets.get(layout, layout), shlex.quote(f"{name}-again") if name else "DST"
+    if release:
+        return f"convert it again from the release: magnetar get {release} --to {target}"
+    return f"convert it again from the release: magnetar convert RELEASE {folder} --to {target}"
+
+
+def _route(a: Architecture, routing: str) -> Iterator[Remedy]:
+    """Other weights for the experts that were chosen."""
+    if a.n_experts and routing == "trained":
+        for other, word in (("not-renormalised", "not renormalised"), ("softmax-twice", "through a second softmax")):
+            advice = f"run it where the weights of the chosen experts go {word}; config.json has norm_topk_prob for it"
+            yield Remedy(f"experts' weights {word}", advice, a, routing=other)
+    elif a.n_experts:
+        advice = "let the runtime renormalise the weights of the chosen experts (norm_topk_prob), by one softmax"
+        yield Remedy("experts' weights renormalised", advice, a)
 
 
 def _configure(a: Architecture, layout: str) -> Iterator[Remedy]:

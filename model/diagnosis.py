@@ -16,6 +16,7 @@ from magnetar.model.fingerprint import Fingerprint
 from magnetar.model.forward import Expectation
 from magnetar.model.golden import compare
 from magnetar.model.report import Cure, Diagnosis
+from magnetar.model.routing import Strategy
 from magnetar.model.tokenizer import Tokenizer
 from magnetar.model.weights import Weights
 
@@ -28,7 +29,11 @@ TELLING = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Patient:
-    """A model that is not healthy, and what is known of it when it is. ``suspect`` is the layer that strays first."""
+    """A model that is not healthy, and what is known of it when it is.
+
+    ``suspect`` is the layer that strays first, ``again`` what to do if it was converted badly, ``routing`` how
+    it is run.
+    """
 
     weights: Weights
     architecture: Architecture
@@ -39,13 +44,16 @@ class Patient:
     expectation: Expectation
     golden: Fingerprint | None
     suspect: int | None
+    again: str = ""
+    routing: str = "trained"
 
 
 def diagnose(patient: Patient, emit: Emit = ignore) -> Diagnosis:
     """Try the known cures, the commonest first. The weights are held in memory as they are stored."""
     held = Held(patient.weights)
-    remedies = list(list_remedies(patient.architecture, list(held.specs), patient.layout, patient.suspect))
-    before = _try(held, patient, Remedy("", "", patient.architecture))
+    a, names = patient.architecture, list(held.specs)
+    remedies = list(list_remedies(a, names, patient.layout, patient.suspect, patient.again, patient.routing))
+    before = _try(held, patient, Remedy("", "", a, routing=patient.routing))
     tried: list[str] = []
     best: tuple[float, Remedy] | None = None
     emit(Began("diagnosis", len(remedies), "layers"))
@@ -63,7 +71,9 @@ def diagnose(patient: Patient, emit: Emit = ignore) -> Diagnosis:
     emit(Ended("diagnosis"))
     if best is not None and patient.golden is None and _helps(best[0], before, held, patient, best[1]):
         return _conclude(best[1], best[0], before, tried)
-    return Diagnosis(None, tuple(tried))
+    if best is None or (before is not None and best[0] >= TELLING * before.bits_per_byte):
+        return Diagnosis(None, tuple(tried))
+    return Diagnosis(None, tuple(tried), _name_cure(best[1], best[0], before))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +89,8 @@ def _try(weights: Weights, patient: Patient, remedy: Remedy) -> Trial | None:
     altered = Altered(weights, remedy.change)
     golden = patient.golden
     ids = patient.ids[:TRIED_ON] if golden is None else golden.ids.tolist()
-    found = examine(altered, remedy.architecture, patient.kind, Task(ids, golden, decoded=1, ahead=0))
+    task = Task(ids, golden, strategy=Strategy(remedy.routing), decoded=1, ahead=0)
+    found = examine(altered, remedy.architecture, patient.kind, task)
     if found.bits is None:
         return None
     restored = False
@@ -94,10 +105,14 @@ def _helps(score: float, before: Trial | None, weights: Weights, patient: Patien
     if patient.expectation.bits_per_byte is None:
         return before is None or score < TELLING * before.bits_per_byte
     ids = choose_tokens(patient.ids, patient.architecture)
-    found = examine(Altered(weights, remedy.change), remedy.architecture, patient.kind, Task(ids, decoded=1))
+    task = Task(ids, strategy=Strategy(remedy.routing), decoded=1)
+    found = examine(Altered(weights, remedy.change), remedy.architecture, patient.kind, task)
     return found.bits is not None and patient.expectation.admits(found.bits / patient.tokenizer.count_bytes(ids))
 
 
 def _conclude(remedy: Remedy, score: float, before: Trial | None, tried: Sequence[str]) -> Diagnosis:
-    cure = Cure(remedy.name, remedy.advice, score, None if before is None else before.bits_per_byte)
-    return Diagnosis(cure, tuple(tried))
+    return Diagnosis(_name_cure(remedy, score, before), tuple(tried))
+
+
+def _name_cure(remedy: Remedy, score: float, before: Trial | None) -> Cure:
+    return Cure(remedy.name, remedy.advice, score, None if before is None else before.bits_per_byte)

@@ -10,9 +10,8 @@ from magnetar.convert.view import view_as
 from magnetar.errors import BootError, UsageError
 from magnetar.model.forward import estimate_memory
 from magnetar.model.machine import ALONE_ON_CPU, Machine
-from magnetar.model.session import open_tokenizer
 from magnetar.model.smoke import require_torch
-from magnetar.model.tokenizer import BEGIN, Tokenizer
+from magnetar.model.tokenizer import BEGIN, Tokenizer, open_tokenizer
 from magnetar.model.weights import PUBLISHED
 
 if TYPE_CHECKING:

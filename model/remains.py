@@ -37,10 +37,18 @@ def report_remains(path: Path, error: ConversionError, levels: Iterable[Level], 
         results = [*_list_results(sources, findings, wanted, emit)]
         numbers = sum(source.checkpoint.parameters for source in sources)
         kinds = ", ".join(sorted({source.checkpoint.container for source in sources}))
-        files = ", ".join(file.name for source in sources for file in source.files)
-    assumptions = (f"only numbers were looked at, of {files} ({kinds})",) if Level.CONTENT in wanted else ()
+        names = tuple(file.name for source in sources for file in source.files)
+    assumptions = (f"only numbers were looked at, of {', '.join(names)}",) if Level.CONTENT in wanted else ()
     reasons = tuple(str(finding) for result in results for finding in result.findings)
-    return replace(EMPTY, total_parameters=numbers, reasons=reasons, levels=tuple(results), assumptions=assumptions)
+    return replace(
+        EMPTY,
+        total_parameters=numbers,
+        reasons=reasons,
+        levels=tuple(results),
+        assumptions=assumptions,
+        files=names,
+        kind=kinds,
+    )
 
 
 EMPTY = BootReport(

@@ -24,10 +24,14 @@ class Cure:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """The cures that were tried on a model that is not healthy. ``cure`` is the one that helps, None if none does."""
+    """The cures that were tried on a model that is not healthy. ``cure`` is the one that helps, None if none does.
+
+    ``nearest`` is then the one that brings the score furthest down, None if none brings it far.
+    """
 
     cure: Cure | None
     tried: tuple[str, ...]
+    nearest: Cure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,10 @@ class BootReport:
     positions 0 to 15 and at the last 64 of the windows: a wrong rotation spares the early ones. ``residual_rms`` is of
     the first window, after each layer. ``peak_memory`` is the process's largest resident set so far, in bytes.
     ``agreement`` is with the other that the weights were held against. ``routing`` is the strategy that was followed.
+
+    ``files`` are those that were read, ``kind`` the dtype of most of their bytes. ``weights`` is a digest over the
+    names and digests of all tensors as the publisher arranges them, the same for every bit-exact copy in whatever
+    layout; empty where not all of them were read.
     """
 
     healthy: bool
@@ -81,6 +89,9 @@ class BootReport:
     diagnosis: Diagnosis | None = None
     routing: str = "trained"
     peak_memory: int | None = None
+    files: tuple[str, ...] = ()
+    kind: str = ""
+    weights: str = ""
 
     @property
     def exit_code(self) -> ExitCode:

@@ -26,9 +26,16 @@ class Strategy(StrEnum):
     """All answer, then the longest answers are taken, as many as trained, weighed as the router would weigh those."""
     RANDOM = "random"
     """As many as trained, drawn without asking the router, and weighed alike."""
+    NOT_RENORMALISED = "not-renormalised"
+    """As many as trained, each weighed by the softmax over all, so that their weights do not sum to one."""
+    SOFTMAX_TWICE = "softmax-twice"
+    """As many as trained, weighed by the softmax of what the softmax over all gives."""
 
 
-SHOWN = tuple(strategy for strategy in Strategy if strategy is not Strategy.TRAINED)
+MISTAKEN = (Strategy.NOT_RENORMALISED, Strategy.SOFTMAX_TWICE)
+"""What runtimes get wrong, and other families are trained with."""
+
+SHOWN = tuple(strategy for strategy in Strategy if strategy not in (Strategy.TRAINED, *MISTAKEN))
 TOP = {Strategy.TOP1: 1, Strategy.TOP2: 2, Strategy.TOP3: 3}
 
 
@@ -59,6 +66,9 @@ class Router:
             best = logits.new_zeros(chosen.shape)
         else:
             best, chosen = logits.topk(self.wanted)
+        if self.strategy in MISTAKEN:
+            shares = logits.softmax(-1).gather(1, chosen)
+            return Routing(logits, chosen, shares.softmax(-1) if self.strategy is Strategy.SOFTMAX_TWICE else shares)
         return Routing(logits, chosen, best.softmax(-1))
 
     def choose_loudest(self, routing: Routing, answers: Tensor) -> Tensor:

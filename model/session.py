@@ -10,7 +10,8 @@ from magnetar.convert.view import view_as
 from magnetar.errors import BootError, UsageError
 from magnetar.events import Emit
 from magnetar.model.against import Answers, Other, agree, ask, judge_agreement, skip_against
-from magnetar.model.content import Survey, check_content
+from magnetar.model.content import Survey, check_content, digest_weights
+from magnetar.model.cures import advise_remaking
 from magnetar.model.fingerprint import Fingerprint, fits, is_like
 from magnetar.model.forward import TELLING_TOKENS, Expectation, Measured, estimate_memory, find_faults
 from magnetar.model.golden import ROUNDED, allowance_for, find_strays, looser, measure, score_tolerance
@@ -19,7 +20,7 @@ from magnetar.model.machine import LARGEST_HELD, NEXT_ONE, Machine
 from magnetar.model.report import BootReport, Conducted
 from magnetar.model.structure import check_structure
 from magnetar.model.together import Together
-from magnetar.model.tokenizer import Tokenizer
+from magnetar.model.tokenizer import Tokenizer, open_tokenizer
 from magnetar.model.weights import PUBLISHED, RUNNABLE, Weights, name_stored, stored_kind
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ class Session:
             tokens_per_second=0.0,
             assumptions=(),
             routing=request.routing,
+            files=tuple(file.name for file in source.files),
+            kind=stored_kind(source),
         )
 
     def report(self) -> BootReport:
@@ -104,7 +107,15 @@ class Session:
         results += (self._against,) if self._against else ()
         reasons = tuple(str(finding) for result in results for finding in result.findings)
         assumptions = tuple(self._state_assumptions())
-        return replace(self._report, healthy=not reasons, reasons=reasons, levels=results, assumptions=assumptions)
+        weights = digest_weights(self._survey, self._weights.specs)
+        return replace(
+            self._report,
+            healthy=not reasons,
+            reasons=reasons,
+            levels=results,
+            assumptions=assumptions,
+            weights=weights,
+        )
 
     def _run(self) -> None:
         """The levels that run the model, in one pass over its tensors."""
@@ -313,6 +324,7 @@ class Session:
             self._expectation,
             self._golden if comparison is not None else None,
             None if comparison is None else comparison.first_diverging,
+            advise_remaking(self._source),
         )
         self._report = replace(self._report, diagnosis=diagnose(patient, self._emit))
 
@@ -330,19 +342,3 @@ class Session:
             yield f"{report.tokens} tokens are too few to tell whether every expert is chosen"
         if report.sample is None and report.bits_per_byte is not None and self._request.trained:
             yield "no sample, because the whole model is too large to be held in memory"
-
-
-def open_tokenizer(source: Source) -> Tokenizer:
-    """The tokenizer beside the weights. Raises ``BootError`` if there is none, or one that does not fit them."""
-    if source.tokenizer is None:
-        raise BootError(
-            f"{source.folder}: no tokenizer.model lies beside the weights, so no text can be scored",
-            hint="put the release's tokenizer.model there",
-        )
-    tokenizer, known = Tokenizer.open(source.tokenizer), source.architecture.vocab_size
-    if tokenizer.vocab_size > known:
-        raise BootError(
-            f"{source.tokenizer}: has {tokenizer.vocab_size} pieces, and the weights know {known}",
-            hint="take the tokenizer.model of the same release",
-        )
-    return tokenizer

@@ -25,7 +25,8 @@ from magnetar.model.levels import Level
 from magnetar.model.machine import ALONE_ON_CPU, Machine
 from magnetar.model.remains import EMPTY, report_remains
 from magnetar.model.report import BootReport
-from magnetar.model.session import RUNNING, Request, Session, open_tokenizer
+from magnetar.model.session import RUNNING, Request, Session
+from magnetar.model.tokenizer import open_tokenizer
 from magnetar.model.weights import PUBLISHED, stored_kind
 
 ALL_LEVELS = tuple(Level)

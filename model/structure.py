@@ -12,7 +12,7 @@ from magnetar.model.levels import Finding, Level, LevelResult, judge
 from magnetar.model.weights import RUNNABLE, Weights, name_stored
 
 LARGEST_GAP = 1 << 20
-"""Bytes between two tensors: containers align by up to 64, and a pickle of names is smaller than this."""
+"""Bytes between two tensors: containers align by up to 64, and the tables of names in them are smaller than this."""
 
 
 def check_structure(source: Source, weights: Weights) -> LevelResult:
@@ -38,7 +38,20 @@ def _find_places(source: Source) -> Iterator[Finding]:
         yield Finding(kind, published.get(spec.name, spec.name), detail, spec.name)
 
 
+def _find_tails(checkpoint: Checkpoint) -> Iterator[tuple[str, TensorSpec, str]]:
+    """Bytes after the last tensor of a file; a container's own table there is far smaller."""
+    last: dict[int, TensorSpec] = {}
+    for spec in checkpoint.specs.values():
+        if spec.source not in last or spec.offset + spec.nbytes > last[spec.source].offset + last[spec.source].nbytes:
+            last[spec.source] = spec
+    for spec in last.values():
+        rest = checkpoint.sources[spec.source].size - (spec.offset + spec.nbytes)
+        if rest > LARGEST_GAP:
+            yield "unclaimed", spec, f"{rest:,} bytes after it, to the end of the file, are no tensor's"
+
+
 def _compare_neighbours(checkpoint: Checkpoint) -> Iterator[tuple[str, TensorSpec, str]]:
+    yield from _find_tails(checkpoint)
     placed = sorted(checkpoint.specs.values(), key=lambda spec: (spec.source, spec.offset, spec.nbytes))
     for one, two in pairwise(placed):
         if one.source != two.source:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from magnetar.convert.source import Source
 from magnetar.errors import BootError
 
 UNKNOWN, BEGIN, END = 0, 1, 2
@@ -58,6 +59,22 @@ class Tokenizer:
 
     def _surface(self, piece: int) -> bytes:
         return str(self._processor.IdToPiece(piece)).replace(SPACE, " ").encode()
+
+
+def open_tokenizer(source: Source) -> Tokenizer:
+    """The tokenizer beside the weights. Raises ``BootError`` if there is none, or one that does not fit them."""
+    if source.tokenizer is None:
+        raise BootError(
+            f"{source.folder}: no tokenizer.model lies beside the weights, so no text can be scored",
+            hint="put the release's tokenizer.model there",
+        )
+    tokenizer, known = Tokenizer.open(source.tokenizer), source.architecture.vocab_size
+    if tokenizer.vocab_size > known:
+        raise BootError(
+            f"{source.tokenizer}: has {tokenizer.vocab_size} pieces, and the weights know {known}",
+            hint="take the tokenizer.model of the same release",
+        )
+    return tokenizer
 
 
 def train_pieces(lines: Iterable[str], vocab_size: int) -> bytes:

@@ -99,3 +99,34 @@ def test_the_neutral_text_is_long_enough_and_ships_as_it_is() -> None:
     assert len(text.encode()) > 5000, "a Mistral needs four bytes for a token, and 512 tokens are wanted"
     assert text.isascii()
     assert all(part in text for part in ("def ", "1,024", '22.0], "unit"', "?"))
+
+
+@pytest.mark.parametrize("words", [("--prompt", "It is"), ("--routing", "all"), ("--make-golden", "golden")])
+@pytest.mark.parametrize("option", ["--report", "--against"])
+def test_what_would_be_left_out_is_refused(words: tuple[str, str], option: str, magnetar: Run, tmp_path: Path) -> None:
+    done = magnetar("boot", BUNDLED, *words, option, tmp_path / "page.html")
+    assert done.code == 2
+    assert "--report and --against are of a boot alone" in done.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_routing_has_its_score_in_the_json(magnetar: Run) -> None:
+    result = magnetar("boot", BUNDLED, "--routing", "all", "--json").document["result"]
+    assert [score["strategy"] for score in result] == [
+        "top1",
+        "top2",
+        "top3",
+        "all-weighed",
+        "all-then-choose",
+        "random",
+    ]
+    assert all(1 < score["bits_per_byte"] < 4 for score in result)
+
+
+def test_a_page_is_written_beside_the_report(magnetar: Run, tmp_path: Path) -> None:
+    done = magnetar("boot", BUNDLED, "--level", "content", "--report", tmp_path / "page.html")
+    assert done.code == 0, done.err
+    page = (tmp_path / "page.html").read_text()
+    assert "It works." in page
+    assert "austen-moe" in page
+    assert magnetar("boot", BUNDLED, "--level", "structure", "--report", tmp_path / "no" / "page.html").code == 4

@@ -38,11 +38,20 @@ def test_the_work_of_the_experts_is_told(scores: dict[str, RoutingScore]) -> Non
     assert flops == {"top1": 0.5, "top2": 1, "top3": 1.5, "all-weighed": 4, "all-then-choose": 4, "random": 1}
 
 
-@pytest.mark.parametrize("strategy", list(Strategy))
+@pytest.mark.parametrize("strategy", [one for one in Strategy if one is not Strategy.NOT_RENORMALISED])
 def test_weights_of_those_who_answer_sum_to_one(strategy: Strategy) -> None:
     routing = Router(strategy, 4, 2).route(LOGITS)
     torch.testing.assert_close(routing.weights.sum(-1), torch.ones(2))
     assert all(len(set(row)) == len(row) for row in routing.chosen.tolist())
+
+
+def test_what_runtimes_get_wrong_are_other_weights_of_the_same_experts() -> None:
+    known = Router(Strategy.TRAINED, 4, 2).route(LOGITS)
+    shares = LOGITS.softmax(-1).gather(1, known.chosen)
+    for strategy, wanted in ((Strategy.NOT_RENORMALISED, shares), (Strategy.SOFTMAX_TWICE, shares.softmax(-1))):
+        routing = Router(strategy, 4, 2).route(LOGITS)
+        assert routing.chosen.equal(known.chosen)
+        torch.testing.assert_close(routing.weights, wanted)
 
 
 def test_the_loudest_answers_are_kept_and_weighed_by_the_router() -> None:

@@ -52,6 +52,7 @@ def test_a_converted_copy_comes_to_the_same_numbers(healthy: BootReport, tmp_pat
     report = boot(tmp_path / "hf", text=TEXT, expected=healthy.bits_per_byte, tolerance=1e-9)
     assert report.healthy, report.reasons
     assert report.layout == "hf"
+    assert report.weights == healthy.weights, "the same tensors, whatever the layout"
     assert report.expert_load == healthy.expert_load
     assert report.sample == healthy.sample
 
