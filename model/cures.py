@@ -74,11 +74,11 @@ def advise_remaking(source: Source) -> str:
 
 
 def advise(layout: str, name: str = "", release: str = "") -> str:
-    """The same for weights in ``layout``, in a folder ``name``, of a ``release`` of the catalog; each may be unknown."""
+    """The same for weights in ``layout``, in a folder ``name``, of a ``release``; either may be unknown."""
     targets = {"mistral-fused": "mistral", "hf-fused": "hf"}
     target, folder = targets.get(layout, layout), shlex.quote(f"{name}-again") if name else "DST"
     if release:
-        return f"convert it again from the release: magnetar get {release} --to {target}"
+        return f"convert it again from the release: magnetar get {shlex.quote(release)} --to {target}"
     return f"convert it again from the release: magnetar convert RELEASE {folder} --to {target}"
 
 
