@@ -22,7 +22,7 @@ KEY = "MAGNETAR_AGAINST_KEY"
 
 @dataclass(frozen=True, slots=True)
 class WrittenOn:
-    """What a model wrote after a prompt."""
+    """What a model wrote after a prompt, in so many seconds once it was ready."""
 
     prompt: str
     text: str
@@ -65,11 +65,13 @@ def write_on(
     seed: int,
     machine: Machine = ALONE_ON_CPU,
 ) -> WrittenOn:
-    """Write on from ``prompt``; ``say`` is given each piece of text as it comes. Raises as ``generate`` does."""
+    """Write on from ``prompt``; ``say`` is given it, and each piece that comes. Raises as ``generate`` does."""
     from magnetar.model.prompt import generate
 
+    written = generate(path, prompt, max_tokens, temperature, seed, machine)
+    say(prompt)
     began, pieces = time.monotonic(), list[str]()
-    for piece in generate(path, prompt, max_tokens, temperature, seed, machine):
+    for piece in written:
         pieces.append(piece)
         say(piece)
     return WrittenOn(prompt, "".join(pieces), len(pieces), time.monotonic() - began)

@@ -63,13 +63,16 @@ class Screen:
 
     @contextmanager
     def streaming(self) -> Iterator[Callable[[str], None]]:
-        """A function that shows text on stderr as it is written; where nobody looks, it shows nothing."""
-        if self.progress is not ProgressStyle.AUTO or not self.err.is_terminal:
+        """Shows text on stdout as it is written; beside a JSON result on stderr, if somebody looks."""
+        watched = self.progress is ProgressStyle.AUTO and self.err.is_terminal
+        console = self.err if self.as_json else self.out
+        if self.as_json and not watched:
             yield lambda _text: None
             return
         self.progress = ProgressStyle.NONE  # two things that move would write over each other
-        yield lambda text: self.err.out(clean(text), end="", highlight=False)
-        self.err.out("")
+        yield lambda text: console.out(clean(text), end="", highlight=False)
+        if console is self.err:
+            console.out("")
 
     @contextmanager
     def board(self, draw: Callable[[Result], RenderableType]) -> Iterator[Callable[[Result], None]]:

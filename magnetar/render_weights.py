@@ -167,9 +167,8 @@ def draw_routings(scores: "Sequence[RoutingScore]") -> RenderableType:
 
 
 def draw_written_on(written: "WrittenOn") -> RenderableType:
-    """The prompt and what came after it."""
-    text = Text.assemble((clean(written.prompt), "dim"), clean(written.text))
-    return Group(text, note(f"{written.tokens} tokens, {pace(written.tokens, written.seconds, 'tokens')}"))
+    """What is to be said of a text that was shown as it was written."""
+    return Group(Text(""), note(f"{written.tokens} tokens, {pace(written.tokens, written.seconds, 'tokens')}"))
 
 
 def draw_golden(written: "WrittenGolden") -> RenderableType:

@@ -1,6 +1,8 @@
 """``magnetar boot``, as it is typed."""
 
 import hashlib
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -130,3 +132,27 @@ def test_a_page_is_written_beside_the_report(magnetar: Run, tmp_path: Path) -> N
     assert "It works." in page
     assert "austen-moe" in page
     assert magnetar("boot", BUNDLED, "--level", "structure", "--report", tmp_path / "no" / "page.html").code == 4
+
+
+def test_a_prompt_is_written_on_piece_by_piece_and_its_pace_is_told(magnetar: Run) -> None:
+    done = magnetar("boot", BUNDLED, "--prompt", "Mr. Weston", "--max-tokens", 12, "--seed", 3)
+    shown, pace = done.out.rsplit("\n", 2)[:2]
+    assert done.code == 0, done.err
+    assert shown.startswith("Mr. Weston")
+    assert len(shown) > len("Mr. Weston") + 12
+    assert re.fullmatch(r"  12 tokens, [\d.,]+ tokens/s", pace)
+    again = magnetar("boot", BUNDLED, "--prompt", "Mr. Weston", "--max-tokens", 12, "--seed", 3, "--json")
+    assert "Mr. Weston" + again.document["result"]["text"] == shown
+
+
+def test_text_appears_while_it_is_written(magnetar: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from magnetar.model import prompt
+
+    def stop_at_the_third(*_words: object) -> Iterator[str]:
+        yield from (" one", " two")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(prompt, "generate", stop_at_the_third)
+    done = magnetar("boot", BUNDLED, "--prompt", "count:")
+    assert done.code == 130
+    assert done.out == "count: one two"
