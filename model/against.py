@@ -16,7 +16,7 @@ from magnetar.convert.view import view_as
 from magnetar.errors import BootError, OutsideError
 from magnetar.events import Emit, ignore
 from magnetar.model.fingerprint import Array, Fingerprint
-from magnetar.model.golden import ALLOWANCES, EXACT, FOUR_BIT, Allowance, Comparison, find_strays, looser, measure
+from magnetar.model.golden import ALLOWANCES, EXACT, FOUR_BIT, ROUNDED, Allowance, Comparison, find_strays, looser, measure
 from magnetar.model.levels import Finding, LevelResult, Verdict
 from magnetar.model.weights import PUBLISHED, RUNNABLE, stored_kind
 
@@ -120,17 +120,27 @@ def skip_against(reason: str, hint: str = "") -> LevelResult:
     return LevelResult(AGAINST, Verdict.SKIPPED, (finding,), reason)
 
 
-def agree(answers: Answers, ours: Fingerprint, at_theirs: Array, kind: str, bits: float | None, size: int) -> Agreement:
+def agree(
+    answers: Answers,
+    ours: Fingerprint,
+    at_theirs: Array,
+    kind: str,
+    bits: float | None,
+    size: int,
+    *,
+    exact: bool = True,
+) -> Agreement:
     """Hold ours, of weights of ``kind``, against ``answers``.
 
     ``at_theirs`` [T, K] are our logits of its likeliest pieces, ``bits`` our cost of the same ids, ``size`` their bytes
-    (0 if not known).
+    (0 if not known). ``exact`` is False where ours was computed in less than 32 bits.
     """
     theirs = answers.fingerprint
     ours = replace(ours, top_ids=ours.top_ids[: len(theirs.ids)], logsumexp=ours.logsumexp[: len(theirs.ids)])
     if theirs.residual_samples.shape != ours.residual_samples.shape:  # a server, or another shape of model
         none = np.zeros((0, 0), np.float32)
         theirs, ours = replace(theirs, residual_samples=none), replace(ours, residual_samples=none)
+    allowance = _allow(kind, theirs.kind)
     differ = np.flatnonzero(theirs.top_ids[:, 0] != ours.top_ids[:, 0])
     return Agreement(
         other=answers.name,
@@ -139,7 +149,7 @@ def agree(answers: Answers, ours: Fingerprint, at_theirs: Array, kind: str, bits
         bits_per_byte=_per_byte(bits, size),
         other_bits_per_byte=_per_byte(answers.bits, size),
         first_difference=int(differ[0]) if len(differ) else None,
-        comparison=measure(theirs, ours, at_theirs, _allow(kind, theirs.kind)),
+        comparison=measure(theirs, ours, at_theirs, allowance if exact else looser(allowance, ROUNDED)),
     )
 
 

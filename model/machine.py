@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from magnetar.model.available import available_memory
 from magnetar.model.crew import ALONE, Crew
 
 if TYPE_CHECKING:
@@ -42,16 +43,27 @@ class Machine:
 
         return choose_arithmetic(self.device, self.dtype, self.index)
 
+    @property
+    def limit(self) -> int | None:
+        """Bytes that may be taken: as many as was said, else as the machine has left; None where it does not say."""
+        return available_memory() if self.max_memory is None else self.max_memory
+
+    def say_limit(self) -> str:
+        """The limit in words."""
+        return f"{self.limit or 0:,} are {'left' if self.max_memory is None else 'allowed'}"
+
     def admits(self, nbytes: int) -> bool:
         """Whether so much memory may be taken."""
-        return self.max_memory is None or nbytes <= self.max_memory
+        limit = self.limit
+        return limit is None or nbytes <= limit
 
     def room_for_weights(self, working: int) -> int:
         """Bytes of weights that may stay in memory beside ``working`` bytes: on a GPU as much as fits there."""
         free = self.arithmetic().free_memory()
         if free is not None:
             return free
-        return LARGEST_HELD if self.max_memory is None else max(0, self.max_memory - working)
+        left = LARGEST_HELD if self.limit is None else max(0, self.limit - working)
+        return left if self.max_memory is not None else min(left, LARGEST_HELD)
 
 
 ALONE_ON_CPU = Machine()

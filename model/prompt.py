@@ -66,7 +66,7 @@ def follow_source(source: Source, room: int, machine: Machine) -> "Follow":
     weights, architecture, arithmetic = view_as(source, PUBLISHED), source.architecture, machine.arithmetic()
     working = estimate_memory(weights, architecture, room, ahead=False)
     if not machine.admits(working):
-        raise BootError(f"writing takes about {working:,} bytes, and {machine.max_memory or 0:,} are allowed")
+        raise BootError(f"writing takes about {working:,} bytes, and {machine.say_limit()}")
     space = machine.room_for_weights(working)
     if architecture.total_parameters * arithmetic.dtype.itemsize <= space:
         return follow_loaded(load_model(weights, architecture, arithmetic.dtype, arithmetic.device), room)

@@ -185,8 +185,8 @@ class Session:
         self._choose_ids()
         if not self._has_room(ahead=False):
             needed = estimate_memory(self._weights, self._architecture, len(self._ids), ahead=False)
-            limit = self._request.machine.max_memory or 0
-            return Finding("memory", "", f"running takes about {needed:,} bytes, and {limit:,} are allowed")
+            limit = self._request.machine.say_limit()
+            return Finding("memory", "", f"running takes about {needed:,} bytes, and {limit}")
         return None
 
     def _choose_ids(self) -> None:
@@ -209,7 +209,7 @@ class Session:
         """Bytes of tensors that may be read ahead: one tensor, or as much more as is allowed, or none."""
         limit = self._request.machine.max_memory
         if limit is None:
-            return NEXT_ONE
+            return NEXT_ONE if self._has_room(ahead=True) else 0
         needed = estimate_memory(self._weights, self._architecture, len(self._ids), ahead=False)
         return limit - needed if self._has_room(ahead=True) else 0
 
@@ -298,7 +298,8 @@ class Session:
             return
         ids = answers.fingerprint.ids.tolist()
         size = self._tokenizer.count_bytes(ids) if self._tokenizer else 0
-        agreement = agree(answers, found.fingerprint, found.at_other, kind, found.cost_of_first(len(ids)), size)
+        bits, exact = found.cost_of_first(len(ids)), self._request.machine.exact
+        agreement = agree(answers, found.fingerprint, found.at_other, kind, bits, size, exact=exact)
         self._report = replace(self._report, agreement=agreement)
         self._against = judge_agreement(agreement)
 

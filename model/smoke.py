@@ -4,6 +4,7 @@ Digests prove which bytes these are; only running them proves that whoever train
 torch is imported only when a test begins that needs it.
 """
 
+import math
 import os
 import re
 import sys
@@ -100,7 +101,8 @@ def _report(path: Path, request: Request, emit: Emit) -> BootReport:
 def make_golden(path: Path, *, text: str | None = None, emit: Emit = ignore) -> bytes:
     """The fingerprint of the checkpoint at ``path`` on the head of ``text``, as a file's bytes; the same each time.
 
-    Raises what ``boot`` raises, and ``BootError`` if there is no tokenizer, or its logits are not finite.
+    Raises what ``boot`` raises, and ``BootError`` if there is no tokenizer, its logits are not finite, or it is no
+    better than guessing.
     """
     require_torch()
     from magnetar.model.examination import WINDOW, Task, examine
@@ -111,8 +113,11 @@ def make_golden(path: Path, *, text: str | None = None, emit: Emit = ignore) -> 
             raise UsageError("the text is empty", hint="give a text of a few hundred words")
         task = Task(ids, decoded=1)
         found = examine(view_as(source, PUBLISHED), source.architecture, stored_kind(source), task, emit=emit)
-    if found.fingerprint is None:
+        guessing = len(ids) * math.log2(source.architecture.vocab_size)
+    if found.fingerprint is None or found.bits is None:
         raise BootError(f"{path}: {found.not_finite}", hint="boot it, to see what is wrong with it")
+    if found.bits >= guessing:
+        raise BootError(f"{path}: is no better than guessing", hint="boot it, to see what is wrong with it")
     return found.fingerprint.encode()
 
 

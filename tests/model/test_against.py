@@ -15,6 +15,7 @@ from magnetar.model import talk
 from magnetar.model.against import OtherCheckpoint
 from magnetar.model.bundled import bundled_release, smoke_text
 from magnetar.model.levels import Level, Verdict
+from magnetar.model.machine import Machine
 from magnetar.model.mixtral import Mixtral
 from magnetar.model.report import BootReport
 from magnetar.model.served import MOST_ASKED, Server
@@ -73,6 +74,13 @@ def test_a_narrower_copy_may_differ_by_what_its_format_costs(tmp_path: Path) -> 
     assert agreement.kind == "Q8_0"
     assert 0 < agreement.comparison.divergence < agreement.comparison.allowance.divergence
     assert len(agreement.comparison.layer_errors) == 4
+
+
+def test_our_own_rounding_is_allowed_for() -> None:
+    report = hold_against(OtherCheckpoint(BUNDLED), machine=Machine(dtype="bf16"))
+    assert report.levels[-1].verdict is Verdict.GOOD
+    assert report.agreement is not None
+    assert 1e-5 < report.agreement.comparison.divergence < report.agreement.comparison.allowance.divergence
 
 
 def test_a_copy_with_one_layer_changed_is_told_and_where(bundled: Mixtral, release: WriteRelease) -> None:

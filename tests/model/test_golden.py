@@ -17,6 +17,7 @@ from magnetar.model.mixtral import Mixtral
 from magnetar.model.report import BootReport
 from magnetar.model.smoke import boot, make_golden
 from tests.model.conftest import WriteRelease
+from tests.model.forge import TINY, make_model
 
 TEXT = smoke_text().text[:4000]
 
@@ -106,12 +107,15 @@ def test_rotary_rows_in_the_wrong_order_are_named_with_and_without_a_fingerprint
         assert report.diagnosis.cure.advice.endswith(command)
 
 
-def test_a_fault_without_a_cure_is_said_to_have_none(bundled: Mixtral, release: WriteRelease) -> None:
-    bundled.layers[1].attention.wo.weight.mul_(torch.linspace(-2, 2, 128))
+def test_two_faults_are_said_to_have_no_one_cure_and_the_one_that_helps_is_named(bundled: Mixtral, release: WriteRelease) -> None:
+    split_rotary_rows(bundled)
+    bundled.layers[1].attention.wo.weight.mul_(torch.linspace(0.5, 1.5, 128))
     report = boot_against_golden(release(bundled))
     assert not report.healthy
     assert report.diagnosis is not None
     assert report.diagnosis.cure is None
+    assert report.diagnosis.nearest is not None, "one of the two faults is known"
+    assert report.diagnosis.nearest.name == "rotary rows of q and k interleaved"
     assert len(report.diagnosis.tried) > 50
     assert boot_against_golden(release(bundled), diagnose=False).diagnosis is None
 
@@ -123,6 +127,11 @@ def test_without_a_tokenizer_the_fingerprints_own_text_is_run(bundled: Mixtral, 
     assert report.healthy, report.reasons
     assert report.levels[-1].verdict is Verdict.GOOD
     assert report.bits_per_byte is None
+
+
+def test_a_model_that_guesses_has_no_fingerprint(release: WriteRelease) -> None:
+    with pytest.raises(BootError, match="no better than guessing"):
+        make_golden(release(make_model(replace(TINY, vocab_size=1024))))
 
 
 def test_a_model_that_gives_no_numbers_has_no_fingerprint(bundled: Mixtral, release: WriteRelease) -> None:

@@ -253,6 +253,31 @@ def test_a_device_that_is_not_here_is_refused(monkeypatch: pytest.MonkeyPatch) -
         boot(bundled_release(), machine=Machine(device="cuda"))
 
 
+def test_a_machine_with_too_little_memory_is_told_before_it_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "meminfo").write_text("MemTotal: 64000000 kB\nMemAvailable: 100000 kB\n")
+    monkeypatch.setattr("magnetar.model.available.MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr("magnetar.model.available.GROUP_LIMIT", tmp_path / "none")
+    report = boot(bundled_release(), text=TEXT[:2000])
+    assert report.exit_code is ExitCode.UNHEALTHY
+    assert re.search(r"running takes about [\d,]+ bytes, and 102,400,000 are left", report.reasons[0])
+    assert [level.verdict for level in report.levels] == ["good", "good", "skipped", "skipped"]
+
+
+def test_the_limit_of_a_container_counts_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "meminfo").write_text("MemAvailable: 64000000 kB\n")
+    (tmp_path / "limit").write_text("5000000\n")
+    monkeypatch.setattr("magnetar.model.available.MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr("magnetar.model.available.GROUP_LIMIT", tmp_path / "limit")
+    assert Machine().limit == 5_000_000
+    assert Machine(max_memory=7).limit == 7
+    (tmp_path / "limit").write_text("max\n")
+    assert Machine().limit == 64_000_000 * 1024
+    monkeypatch.setattr("magnetar.model.available.MEMINFO", tmp_path / "none")
+    assert Machine().limit is None
+
+
 def test_the_report_says_who_answered_each_token(healthy: BootReport) -> None:
     shown = healthy.conducted
     assert shown is not None
