@@ -197,6 +197,8 @@ def _boot_facts(report: "BootReport") -> Iterable[tuple[str, str]]:
 
 
 def _score(report: "BootReport") -> str:
+    if not report.tokens:
+        return "as far as it was asked: the model was not run"
     return "no finite score" if report.bits_per_byte is None else f"{report.bits_per_byte:.3f} bits per byte"
 
 

@@ -16,7 +16,17 @@ from magnetar.convert.view import view_as
 from magnetar.errors import BootError, OutsideError
 from magnetar.events import Emit, ignore
 from magnetar.model.fingerprint import Array, Fingerprint
-from magnetar.model.golden import ALLOWANCES, EXACT, FOUR_BIT, ROUNDED, Allowance, Comparison, find_strays, looser, measure
+from magnetar.model.golden import (
+    ALLOWANCES,
+    EXACT,
+    FOUR_BIT,
+    ROUNDED,
+    Allowance,
+    Comparison,
+    find_strays,
+    looser,
+    measure,
+)
 from magnetar.model.levels import Finding, LevelResult, Verdict
 from magnetar.model.weights import PUBLISHED, RUNNABLE, stored_kind
 

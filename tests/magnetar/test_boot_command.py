@@ -131,7 +131,6 @@ def test_a_page_is_written_beside_the_report(magnetar: Run, tmp_path: Path) -> N
     page = (tmp_path / "page.html").read_text()
     assert "It works." in page
     assert "austen-moe" in page
-    assert magnetar("boot", BUNDLED, "--level", "structure", "--report", tmp_path / "no" / "page.html").code == 4
 
 
 def test_a_prompt_is_written_on_piece_by_piece_and_its_pace_is_told(magnetar: Run) -> None:

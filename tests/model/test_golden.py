@@ -107,7 +107,9 @@ def test_rotary_rows_in_the_wrong_order_are_named_with_and_without_a_fingerprint
         assert report.diagnosis.cure.advice.endswith(command)
 
 
-def test_two_faults_are_said_to_have_no_one_cure_and_the_one_that_helps_is_named(bundled: Mixtral, release: WriteRelease) -> None:
+def test_two_faults_are_said_to_have_no_one_cure_and_the_one_that_helps_is_named(
+    bundled: Mixtral, release: WriteRelease
+) -> None:
     split_rotary_rows(bundled)
     bundled.layers[1].attention.wo.weight.mul_(torch.linspace(0.5, 1.5, 128))
     report = boot_against_golden(release(bundled))

@@ -36,8 +36,8 @@ const seen = wide.filter(one => one.getBoundingClientRect().width > 0);
 parent.document.title = JSON.stringify({
   width: innerWidth, page: document.documentElement.scrollWidth,
   over: seen.filter(one => one.getBoundingClientRect().right > innerWidth + 1).map(one => one.outerHTML.slice(0, 80)),
-  broken: seen.filter(one => !one.children.length && /^\\S{2,14}$/.test(one.textContent.trim()) && countLines(one) > 1)
-    .map(one => one.outerHTML.slice(0, 80)),
+  broken: seen.filter(one => !one.children.length && one.closest("th, td, dt, dd")
+    && /^\\S{2,14}$/.test(one.textContent.trim()) && countLines(one) > 1).map(one => one.outerHTML.slice(0, 80)),
   small: Math.min(...seen.map(one => parseFloat(getComputedStyle(one).fontSize))),
 });
 </script>"""
