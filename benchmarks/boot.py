@@ -1,11 +1,13 @@
 """What streaming costs: layers of Mixtral 8x7B's real size, run from disk, against reading them and against computing.
 
-    python benchmarks/boot.py [--work FOLDER] [--layers 4] [--tokens 512]
+    python benchmarks/boot.py [stream] [transformers] [decode] [--work FOLDER] [--layers 4] [--tokens 512] [--keep]
 
-Writes a checkpoint of random bfloat16 weights (2.9 GB a layer) into FOLDER once, then measures, each in a process of
-its own: a plain sequential read; the pass as ``magnetar boot`` makes it, with the file in the page cache and, where
-the system lets it be dropped, without; and the same arithmetic on one layer's weights that are in memory already.
-The estimate for 32 layers is an estimate.
+``stream`` writes random bfloat16 weights in transformers' layout (2.9 GB a layer), and measures, each in a process of
+its own, with the file dropped from the page cache and again with it there: a plain sequential read; the pass that
+``magnetar boot`` makes, with reading ahead; and the same arithmetic on weights that lie in memory. The ratio is that of
+the pass to the slower of the other two. ``transformers`` loads and runs the same file (half as many layers, as it holds
+them all), bfloat16 in both. ``decode`` is ``benchmarks/decode.py``. Without a name all three are measured. The files are
+removed at the end. What is said of 32 layers is an estimate.
 """
 
 import os
@@ -16,16 +18,16 @@ import argparse
 import json
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from magnetar.convert.architecture import Architecture
-from magnetar.convert.checkpoint import Checkpoint, TensorSpec
+from magnetar.convert.checkpoint import TensorSpec
 from magnetar.convert.layouts import find_layout
-from magnetar.convert.safetensors import encode_header, read_safetensors
-from magnetar.ranges import LocalFile
+from magnetar.convert.safetensors import encode_header
 
 MIXTRAL = Architecture(
     dim=4096,
@@ -41,81 +43,146 @@ MIXTRAL = Architecture(
     experts_per_token=2,
 )
 CHUNK = 16 << 20
+DECODED = 4
+Numbers = dict[str, float]
 
 
-def write_checkpoint(path: Path, a: Architecture) -> None:
+def write_checkpoint(folder: Path, a: Architecture) -> Path:
     """Random bfloat16 numbers of about the size of trained ones: sign and mantissa at random, a few exponents."""
     import numpy as np
 
-    specs = []
-    for laid in find_layout("mistral").tensors(a).values():
-        nbytes = 2 * int(np.prod(laid.shape))
-        specs.append(TensorSpec(laid.name, "BF16", laid.shape, 0, 0, nbytes))
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "model.safetensors"
+    if path.exists():
+        return path
+    laid = find_layout("hf").tensors(a).values()
+    specs = [TensorSpec(one.name, "BF16", one.shape, 0, 0, 2 * int(np.prod(one.shape))) for one in laid]
     random = np.random.default_rng(0)
-    block = (random.integers(0, 1 << 16, CHUNK // 2, np.uint16) & 0x80FF) | 0x3C00
+    block = ((random.integers(0, 1 << 16, CHUNK // 2, np.uint16) & 0x80FF) | 0x3C00).tobytes()
     partial = path.with_suffix(".partial")
     with partial.open("wb") as stream:
-        stream.write(encode_header(specs, {}))
+        stream.write(encode_header(specs, {"format": "pt"}))
         for spec in specs:
             for start in range(0, spec.nbytes, CHUNK):
-                stream.write(block.tobytes()[: spec.nbytes - start])
+                stream.write(block[: spec.nbytes - start])
+    (folder / "config.json").write_text(json.dumps(a.to_config("bfloat16")))
     partial.replace(path)
+    return path
 
 
-class Plain:
-    """The file's tensors, whose names and arrangement are the publisher's already."""
-
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        self._checkpoint, self.specs = checkpoint, checkpoint.specs
-
-    def read(self, name: str) -> bytearray:
-        return self._checkpoint.read(name)
+def choose_ids(tokens: int) -> list[int]:
+    return [3 + 7 * i % 31000 for i in range(tokens)]
 
 
-def read_through(path: Path) -> dict[str, float]:
+def read_through(folder: Path, _tokens: int, _dtype: str) -> Numbers:
     buffer = bytearray(CHUNK)
-    began = time.monotonic()
-    with path.open("rb", buffering=0) as stream:
+    with Timed() as numbers, (folder / "model.safetensors").open("rb", buffering=0) as stream:
         while stream.readinto(buffer):
             pass
-    return {"seconds": time.monotonic() - began}
+    return numbers
 
 
-def boot_from_disk(path: Path, a: Architecture, tokens: int) -> dict[str, float]:
+def run_from_disk(folder: Path, tokens: int, dtype: str) -> Numbers:
+    return stream(folder, tokens, dtype, content=False)
+
+
+def run_and_look(folder: Path, tokens: int, dtype: str) -> Numbers:
+    """As ``magnetar boot`` does it by default: every tensor digested, its numbers looked at, in the same read."""
+    return stream(folder, tokens, dtype, content=True)
+
+
+def stream(folder: Path, tokens: int, dtype: str, *, content: bool) -> Numbers:
+    from magnetar.convert.source import open_source
+    from magnetar.convert.view import view_as
     from magnetar.model.content import Survey
+    from magnetar.model.device import choose_arithmetic
     from magnetar.model.examination import Task, examine
 
-    ids = [3 + 7 * i % 31000 for i in range(tokens)]
-    results: dict[str, float] = {}
-    with LocalFile(path) as opened:
-        weights = Plain(read_safetensors(opened))
-        for name, look in (("forward", None), ("forward and content", Survey().look)):
-            began = time.process_time()
-            found = examine(weights, a, "BF16", Task(ids, decoded=4), look)
-            results |= {name: found.seconds, f"{name}, cpu": time.process_time() - began}
-    return results | {"peak resident bytes": peak_resident()}
+    task = Task(choose_ids(tokens), decoded=DECODED, arithmetic=choose_arithmetic("cpu", dtype))
+    with open_source(folder) as source, Timed() as numbers:
+        weights = view_as(source, "mistral")
+        examine(weights, source.architecture, "BF16", task, Survey().look if content else None)
+    return numbers
 
 
-def compute_alone(path: Path, a: Architecture, tokens: int) -> dict[str, float]:
-    """One layer held as bytes in memory, run in the same way: what is left of a pass when nothing is read."""
-    from magnetar.model.altered import Held
+class Resident:
+    """Weights in memory, handed out without a copy. Every layer has the numbers of the first."""
+
+    def __init__(self, folder: Path) -> None:
+        from magnetar.convert.source import open_source
+        from magnetar.convert.view import view_as
+
+        with open_source(folder) as source:
+            weights, self.architecture = view_as(source, "mistral"), source.architecture
+            self.specs = weights.specs
+            self._contents = {name: weights.read(name) for name in weights.specs if not self._later(name)}
+
+    @staticmethod
+    def _later(name: str) -> bool:
+        return name.startswith("layers.") and not name.startswith("layers.0.")
+
+    def read(self, name: str) -> bytearray:
+        parts = name.split(".")
+        return self._contents[".".join(["layers", "0", *parts[2:]]) if self._later(name) else name]
+
+
+def compute_alone(folder: Path, tokens: int, dtype: str) -> Numbers:
+    from magnetar.model.device import choose_arithmetic
     from magnetar.model.examination import Task, examine
 
-    ids = [3 + 7 * i % 31000 for i in range(tokens)]
-    one = replace(a, n_layers=1)
-    with LocalFile(path) as opened:
-        whole = read_safetensors(opened)
-        kept = [spec for name, spec in whole.specs.items() if not name.startswith("layers.") or "layers.0." in name]
-        held = Held(Checkpoint("safetensors", whole.sources, kept))
-    began = time.process_time()
-    seconds = examine(held, one, "BF16", Task(ids, decoded=4, ahead=False)).seconds
-    return {"seconds": seconds, "cpu": time.process_time() - began}
+    weights = Resident(folder)
+    task = Task(choose_ids(tokens), decoded=DECODED, ahead=0, arithmetic=choose_arithmetic("cpu", dtype))
+    with Timed() as numbers:
+        examine(weights, weights.architecture, "BF16", task)
+    return numbers
 
 
-def peak_resident() -> float:
-    """The process's largest resident set, in bytes. Files are read, not mapped, so nearly all of it is anonymous."""
-    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return float(fields["VmHWM"].split()[0]) * 1024
+def run_transformers(folder: Path, tokens: int, _dtype: str) -> Numbers:
+    """Load and run, in bfloat16: all layers are in memory."""
+    import torch
+    from transformers import MixtralForCausalLM
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    with Timed() as numbers:
+        model = MixtralForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+        with torch.inference_mode():
+            model(torch.tensor([choose_ids(tokens)]))
+    return numbers
+
+
+class Timed:
+    """Wall and processor seconds, and the most memory seen in the meantime: anonymous, and mapped files included."""
+
+    def __enter__(self) -> Numbers:
+        self._numbers: Numbers = {"seconds": 0.0, "cpu": 0.0, "anonymous": 0.0, "resident": 0.0}
+        self._began, self._cpu, self._over = time.monotonic(), time.process_time(), threading.Event()
+        self._watcher = threading.Thread(target=self._watch)
+        self._watcher.start()
+        return self._numbers
+
+    def _watch(self) -> None:
+        while True:
+            fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+            for name, field in (("anonymous", "RssAnon"), ("resident", "VmRSS")):
+                self._numbers[name] = max(self._numbers[name], float(fields[field].split()[0]) * 1024)
+            if self._over.wait(0.02):
+                return
+
+    def __exit__(self, *_exc: object) -> None:
+        self._numbers["seconds"] = time.monotonic() - self._began
+        self._numbers["cpu"] = time.process_time() - self._cpu
+        self._over.set()
+        self._watcher.join()
+
+
+PARTS: dict[str, Callable[[Path, int, str], Numbers]] = {
+    "read": read_through,
+    "boot": run_from_disk,
+    "boot with content": run_and_look,
+    "compute": compute_alone,
+    "transformers": run_transformers,
+}
 
 
 def drop(path: Path) -> None:
@@ -126,41 +193,88 @@ def drop(path: Path) -> None:
     os.close(descriptor)
 
 
-def measure(arguments: argparse.Namespace) -> Iterator[tuple[str, dict[str, float]]]:
-    path = arguments.work / f"mixtral-{arguments.layers}.safetensors"
-    command = [sys.executable, __file__, "--work", str(arguments.work), "--layers", str(arguments.layers)]
-    command += ["--tokens", str(arguments.tokens), "--part"]
-    for cold in (True, False):
-        for part in ("read", "boot", "compute") if not cold else ("read", "boot"):
-            if cold:
-                drop(path)
-            done = subprocess.run([*command, part], check=True, capture_output=True, text=True)
-            yield f"{part}, {'cold' if cold else 'warm'}", json.loads(done.stdout)
+def measure(part: str, folder: Path, tokens: int, dtype: str, *, cold: bool) -> Numbers:
+    """One part in a process of its own."""
+    if cold:
+        drop(folder / "model.safetensors")
+    command = [sys.executable, __file__, "--part", part, "--folder", str(folder)]
+    command += ["--tokens", str(tokens), "--dtype", dtype]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    numbers: Numbers = json.loads(done.stdout)
+    state = "cold" if cold else "warm"
+    memory = f"{numbers['anonymous'] / 1e9:.2f} GB anonymous, {numbers['resident'] / 1e9:.2f} GB resident"
+    print(f"{part}, {dtype}, {state}: {numbers['seconds']:.1f} s, {numbers['cpu']:.1f} s of CPU, {memory}", flush=True)
+    return numbers
+
+
+def compare_streaming(arguments: argparse.Namespace) -> None:
+    a = replace(MIXTRAL, n_layers=arguments.layers)
+    with Written(arguments, a) as folder:
+        common = folder, arguments.tokens, arguments.dtype
+        alone = measure("compute", *common, cold=False)["seconds"]
+        for cold in (True, False):
+            read = measure("read", *common, cold=cold)["seconds"]
+            passed = measure("boot", *common, cold=cold)
+            ratio = passed["seconds"] / max(read, alone)
+            print(f"{'cold' if cold else 'warm'}: {ratio:.2f} of the slower of reading and computing", flush=True)
+        looked = measure("boot with content", *common, cold=False)["seconds"]
+        print(f"digests and content in the same read: {looked / passed['seconds']:.2f} times that")
+        whole = passed["seconds"] * MIXTRAL.n_layers / a.n_layers
+        print(f"32 layers, as an estimate: {whole:.0f} s warm, without content")
+
+
+def compare_transformers(arguments: argparse.Namespace) -> None:
+    a = replace(MIXTRAL, n_layers=max(1, arguments.layers // 2))
+    with Written(arguments, a) as folder:
+        measure("read", folder, arguments.tokens, "bf16", cold=False)
+        ours = measure("boot", folder, arguments.tokens, "bf16", cold=False)
+        theirs = measure("transformers", folder, arguments.tokens, "bf16", cold=False)
+        print(f"{a.n_layers} layers, to transformers': time {ours['seconds'] / theirs['seconds']:.2f}, ", end="")
+        print(f"anonymous memory {ours['anonymous'] / theirs['anonymous']:.2f}")
+
+
+class Written:
+    """A checkpoint of random numbers, removed at the end unless it is to be kept."""
+
+    def __init__(self, arguments: argparse.Namespace, a: Architecture) -> None:
+        self._folder, self._architecture = arguments.work / f"mixtral-{a.n_layers}", a
+        self._keep = arguments.keep
+
+    def __enter__(self) -> Path:
+        size = write_checkpoint(self._folder, self._architecture).stat().st_size
+        print(f"{size / 1e9:.1f} GB, {self._architecture.n_layers} layers of real size, random bfloat16", flush=True)
+        return self._folder
+
+    def __exit__(self, *_exc: object) -> None:
+        for path in [] if self._keep else list(self._folder.iterdir()):
+            path.unlink()
+
+
+def compare_decoding(_arguments: argparse.Namespace) -> None:
+    subprocess.run([sys.executable, str(Path(__file__).with_name("decode.py"))], check=True)
+
+
+def chosen(arguments: argparse.Namespace) -> Iterator[Callable[[argparse.Namespace], None]]:
+    known = {"stream": compare_streaming, "transformers": compare_transformers, "decode": compare_decoding}
+    yield from (known[name] for name in arguments.what or known)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, default=Path("build/benchmark"), help="where the weights lie, and stay")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="*", metavar="stream|transformers|decode")
+    parser.add_argument("--work", type=Path, default=Path("build/benchmark"), help="where the weights are written")
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--tokens", type=int, default=512)
-    parser.add_argument("--part", choices=("read", "boot", "compute"))
+    parser.add_argument("--dtype", choices=("f32", "bf16"), default="f32", help="what is computed in")
+    parser.add_argument("--keep", action="store_true", help="leave the weights for the next run")
+    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    a = replace(MIXTRAL, n_layers=arguments.layers)
-    path = arguments.work / f"mixtral-{arguments.layers}.safetensors"
     if arguments.part:
-        parts = {
-            "read": lambda: read_through(path),
-            "boot": lambda: boot_from_disk(path, a, arguments.tokens),
-            "compute": lambda: compute_alone(path, a, arguments.tokens),
-        }
-        print(json.dumps(parts[arguments.part]()))
+        print(json.dumps(PARTS[arguments.part](arguments.folder, arguments.tokens, arguments.dtype)))
         return
-    arguments.work.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        write_checkpoint(path, a)
-    print(f"{path.stat().st_size / 1e9:.1f} GB, {arguments.layers} layers, {arguments.tokens} tokens")
-    for name, numbers in measure(arguments):
-        print(f"{name}: " + ", ".join(f"{key} {value:,.2f}" for key, value in numbers.items()), flush=True)
+    for compare in chosen(arguments):
+        compare(arguments)
 
 
 if __name__ == "__main__":
