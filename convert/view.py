@@ -30,11 +30,20 @@ class View:
         Raises ``CheckpointError`` if that is wrong, ``DiskError`` if they cannot be read.
         """
         content = bytearray(self.specs[name].nbytes)
-        position = 0
-        for block in stream_move(self._checkpoint, self._moves[name]):
-            content[position : position + len(block)] = block
-            position += len(block)
+        self.read_into(name, memoryview(content))
         return content
+
+    def read_into(self, name: str, memory: memoryview) -> None:
+        """The same into ``memory``, which has just the room (bytes, contiguous). Raises as ``read`` does."""
+        position = 0
+
+        def lend(length: int) -> memoryview:
+            return memory[position : position + length]
+
+        for block in stream_move(self._checkpoint, self._moves[name], lend=lend):
+            if block.obj is not memory.obj:  # else it was read to where it belongs
+                memory[position : position + len(block)] = block
+            position += len(block)
 
 
 def view_as(source: Source, layout: str) -> View:

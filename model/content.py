@@ -18,7 +18,7 @@ from magnetar.convert.checkpoint import TensorSpec
 from magnetar.convert.numbers import decode
 from magnetar.events import Began, Emit, Ended, Moved, ignore
 from magnetar.model.levels import Finding, Level, LevelResult, judge
-from magnetar.model.weights import RUNNABLE, Weights, describe_role
+from magnetar.model.weights import RUNNABLE, Buffer, Weights, describe_role
 
 CHUNK = 1 << 18
 """Numbers looked at together: 1 MiB as float32, which stays in a core's cache."""
@@ -112,13 +112,13 @@ class Survey:
     def __init__(self) -> None:
         self.facts: dict[str, TensorFacts] = {}
 
-    def look(self, spec: TensorSpec, content: bytearray) -> None:
+    def look(self, spec: TensorSpec, content: Buffer) -> None:
         """Take down the facts of one tensor from its bytes."""
         if spec.dtype in RUNNABLE:
             self.facts[spec.name] = measure(spec, content)
 
 
-def measure(spec: TensorSpec, content: bytearray) -> TensorFacts:
+def measure(spec: TensorSpec, content: Buffer) -> TensorFacts:
     """The facts of a tensor of a float dtype that holds at least one number."""
     size = math.prod(spec.shape)
     step = CHUNK * (len(content) // size)

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -12,9 +12,10 @@ from magnetar.convert.architecture import Architecture
 from magnetar.convert.checkpoint import TensorSpec
 from magnetar.model.load import DTYPES
 from magnetar.model.machine import NEXT_ONE
-from magnetar.model.weights import Weights
+from magnetar.model.recycling import Recycler
+from magnetar.model.weights import Buffer, Filling, Weights
 
-Look = Callable[[TensorSpec, bytearray], None]
+Look = Callable[[TensorSpec, Buffer], None]
 """Called once for each tensor with its bytes, in the thread that read them."""
 
 ATTENTION = ("wq", "wk", "wv", "wo")
@@ -53,7 +54,8 @@ class TensorStream:
         self._weights, self._names, self._look = weights, deque(names), look
         self._room = ahead
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="read-ahead") if ahead else None
-        self._coming: deque[tuple[str, Future[bytearray]]] = deque()
+        self._memory = Recycler()
+        self._coming: deque[tuple[str, Future[Any]]] = deque()
         self._read_ahead()
 
     def take(self, name: str) -> Tensor:
@@ -93,8 +95,14 @@ class TensorStream:
             name = self._names.popleft()
             self._coming.append((name, self._reader.submit(self._read, name)))
 
-    def _read(self, name: str) -> bytearray:
-        content = self._weights.read(name)
+    def _read(self, name: str) -> Any:
+        """The bytes of a tensor, as what torch can stand on."""
+        spec = self._weights.specs[name]
+        if not isinstance(self._weights, Filling):
+            content: Any = self._weights.read(name)
+        else:
+            content = self._memory.lend(spec.nbytes)
+            self._weights.read_into(name, memoryview(content))
         if self._look is not None:
-            self._look(self._weights.specs[name], content)
+            self._look(spec, memoryview(content))
         return content

@@ -15,7 +15,7 @@ from magnetar.model.crew import divide
 from magnetar.model.forward import estimate_memory
 from magnetar.model.levels import Finding
 from magnetar.model.machine import Machine
-from magnetar.model.weights import Weights
+from magnetar.model.weights import Buffer, Weights
 
 if TYPE_CHECKING:
     from magnetar.model.examination import Examination, Task
@@ -64,7 +64,7 @@ class Together:
         """Run the model; on the way look at the content of the tensors that are tested here, if it is wanted."""
         from magnetar.model.examination import examine
 
-        def look(spec: TensorSpec, content: bytearray) -> None:
+        def look(spec: TensorSpec, content: Buffer) -> None:
             if found is not None and self.share.tests(spec.name):
                 found.look(spec, content)
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from magnetar.convert.architecture import Architecture
 from magnetar.convert.checkpoint import TensorSpec
@@ -32,6 +32,19 @@ class Weights(Protocol):
     def read(self, name: str) -> bytearray:
         """One tensor's bytes, row-major, little-endian, writable. Raises ``CheckpointError`` or ``DiskError``."""
         ...
+
+
+@runtime_checkable
+class Filling(Protocol):
+    """Weights that can be read into memory that is there already."""
+
+    def read_into(self, name: str, memory: memoryview) -> None:
+        """One tensor's bytes into just as many. Raises as ``read`` does."""
+        ...
+
+
+Buffer = bytearray | memoryview
+"""The bytes of a tensor."""
 
 
 def name_stored(source: Source) -> dict[str, str]:
