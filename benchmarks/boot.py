@@ -4,9 +4,9 @@
 
 ``stream`` writes random bfloat16 weights in transformers' layout (2.9 GB a layer), and measures, each in a process of
 its own, with the file dropped from the page cache and again with it there: a plain sequential read; the pass that
-``magnetar boot`` makes, with reading ahead; and the same arithmetic on weights in memory. The ratio is that of
-the pass to the slower of the other two. ``transformers`` loads and runs the same file (half as many layers, as it holds
-them all), bfloat16 in both. ``decode`` is ``benchmarks/decode.py``. Without a name all three are measured. The files are
+``magnetar boot`` makes, with reading ahead; and the same arithmetic on weights in memory. The ratio is that of the pass
+to the slower of the other two. ``transformers`` loads and runs the same file (half as many layers, as it holds them
+all), bfloat16 in both. ``decode`` is ``benchmarks/decode.py``. Without a name all three are measured. The files are
 removed at the end. What is said of 32 layers is an estimate.
 """
 

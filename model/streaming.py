@@ -18,12 +18,10 @@ from magnetar.events import Emit, Moved, ignore
 from magnetar.model.crew import ALONE, Crew, Share, divide
 from magnetar.model.device import EXACT, Arithmetic
 from magnetar.model.mixtral import Attention, KeyValues, Rotation, Routing
+from magnetar.model.multiplying import multiply
 from magnetar.model.pool import Pool
 from magnetar.model.reading import ATTENTION, EXPERT
 from magnetar.model.routing import Router, Strategy
-
-WIDENED_AT_ONCE = 8 << 20
-"""Bytes of float32 that a matrix is widened to at once."""
 
 
 class NotFinite(BootError):
@@ -245,19 +243,3 @@ class StreamedModel:
 
     def _multiply(self, groups: Sequence[Tensor], weight: Tensor) -> list[Tensor]:
         return multiply(groups, weight.to(self._arithmetic.device))
-
-
-def multiply(groups: Sequence[Tensor], weight: Tensor) -> list[Tensor]:
-    """Each of ``groups`` [..., in] times ``weight`` [out, in] as it is stored, in the dtype of the groups.
-
-    Where that is another, a few rows are converted at a time: they stay in the cache, which is twice as fast as
-    converting the whole.
-    """
-    if groups[0].dtype == weight.dtype:
-        return [group @ weight.T for group in groups]
-    rows = max(1, WIDENED_AT_ONCE // (4 * weight.shape[1]))
-    parts = []
-    for block in torch.split(weight, rows):
-        widened = block.to(groups[0].dtype)
-        parts.append([group @ widened.T for group in groups])
-    return [torch.cat(outputs, dim=-1) for outputs in zip(*parts, strict=True)]
