@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "Examples: magnetar boot mixtral-hf; magnetar boot mixtral-hf --prompt 'It is a truth'; "
-    "magnetar boot mixtral-hf --against http://127.0.0.1:8080"
+    "magnetar boot mixtral-hf --against http://127.0.0.1:8080; "
+    "torchrun --nproc-per-node 2 -m magnetar boot mixtral-hf"
 )
 
 
