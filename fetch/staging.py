@@ -116,8 +116,8 @@ class Staging:
 
     def _look(self, transfer: Transfer, sightings: Sightings, wanted: frozenset[int]) -> Status:
         """Where it stands, with only the wanted pieces counted."""
+        here = transfer.pieces()  # before the count of bytes, which is then never behind the pieces
         status = sightings.look(transfer)
-        here = transfer.pieces()
         self.good = frozenset(piece for piece in wanted if piece < len(here) and here[piece])
         self.downloaded, self.uploaded = status.downloaded, status.uploaded
         return replace(
