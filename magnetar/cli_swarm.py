@@ -89,20 +89,13 @@ class Meeting:
 
 
 @dataclass(frozen=True)
-class Fetching(Meeting):
-    """How a command fetches."""
+class Taking(Meeting):
+    """Where a command takes payload from, and how long it waits for it."""
 
-    include: Annotated[
-        list[str] | None, payload("--include", metavar="GLOB", help="Only files that match. Repeatable.")
-    ] = None
-    exclude: Annotated[
-        list[str] | None, payload("--exclude", metavar="GLOB", help="No files that match. Repeatable.")
-    ] = None
     adopt: Annotated[
         list[Path] | None,
         payload("--adopt", metavar="PATH", exists=True, help="Take from there what fits. Repeatable."),
     ] = None
-    adopt_links: Annotated[bool, payload("--adopt-links", help="Link whole files that were adopted.")] = False
     mirror: Annotated[
         list[str] | None,
         payload("--mirror", metavar="URL", help="A folder, tar or file to take by HTTP. Repeatable."),
@@ -115,25 +108,51 @@ class Fetching(Meeting):
     )
     download_limit: Rate = None
     upload: Annotated[bool, swarm("--upload/--no-upload", help="Give while taking.")] = True
+
+    def _taken(self) -> dict[str, Any]:
+        """The fields under the names that ``FetchOptions`` has for them."""
+        from magnetar.fetch.mirror import ReleaseMirror
+
+        return {
+            **self._shared(),
+            "adopt": tuple(self.adopt or ()),
+            "mirrors": tuple(ReleaseMirror(url, named=True) for url in self.mirror or ()),
+            "stall_timeout": self.stall_timeout,
+            "download_limit": self.download_limit,
+            "upload": self.upload,
+        }
+
+    def options(self) -> "FetchOptions":
+        """The same, as ``repair`` takes it."""
+        from magnetar.fetch.options import FetchOptions
+
+        return FetchOptions(**self._taken())
+
+
+@dataclass(frozen=True)
+class Fetching(Taking):
+    """How a command fetches."""
+
+    include: Annotated[
+        list[str] | None, payload("--include", metavar="GLOB", help="Only files that match. Repeatable.")
+    ] = None
+    exclude: Annotated[
+        list[str] | None, payload("--exclude", metavar="GLOB", help="No files that match. Repeatable.")
+    ] = None
+    adopt_links: Annotated[bool, payload("--adopt-links", help="Link whole files that were adopted.")] = False
     seed: Annotated[bool, after("--seed", help="Go on seeding until stopped.")] = False
     seed_ratio: Ratio = None
     seed_time: SeedTime = None
 
     def options(self) -> "FetchOptions":
         """The same, as ``fetch`` takes it."""
-        from magnetar.fetch.mirror import ReleaseMirror
         from magnetar.fetch.options import FetchOptions
 
         return FetchOptions(
-            **self._shared(),
+            **self._taken(),
             include=tuple(self.include or ()),
             exclude=tuple(self.exclude or ()),
-            adopt=tuple(self.adopt or ()),
             adopt_links=self.adopt_links,
-            mirrors=tuple(ReleaseMirror(url, named=True) for url in self.mirror or ()),
-            stall_timeout=self.stall_timeout,
-            download_limit=self.download_limit,
-            upload=self.upload,
             seed=self.seed,
             seed_ratio=self.seed_ratio,
             seed_time=self.seed_time,
