@@ -246,8 +246,11 @@ class Written:
         return self._folder
 
     def __exit__(self, *_exc: object) -> None:
-        for path in [] if self._keep else list(self._folder.iterdir()):
+        if self._keep:
+            return
+        for path in list(self._folder.iterdir()):
             path.unlink()
+        self._folder.rmdir()
 
 
 def compare_decoding(_arguments: argparse.Namespace) -> None:

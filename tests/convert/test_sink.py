@@ -47,7 +47,9 @@ SIZES = st.lists(st.sampled_from((0, 1, 7, 64, PAGE - 1, PAGE, PAGE + 1, 2 * PAG
 
 @settings(max_examples=60, deadline=None)
 @given(sizes=SIZES, settled=st.integers(0, 6), lent=st.booleans())
-def test_what_is_appended_is_what_the_file_holds(sizes: list[int], settled: int, lent: bool, tmp_path_factory) -> None:  # type: ignore[no-untyped-def]
+def test_what_is_appended_is_what_the_file_holds(
+    sizes: list[int], settled: int, lent: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     path = tmp_path_factory.mktemp("sink") / "file"
     content = [os.urandom(size) for size in sizes]
     opened = open_direct(path, os.O_CREAT | os.O_EXCL)

@@ -83,6 +83,22 @@ def test_fallback_trackers_are_asked_about_a_public_torrent_and_never_about_a_pr
     assert bool(fallback.asked) != private
 
 
+@pytest.mark.parametrize("private", [True, False])
+def test_a_seeder_tells_fallback_trackers_of_a_public_torrent_and_never_of_a_private_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, private: bool
+) -> None:
+    release = write_release(tmp_path / "r", SIZES)
+    publish(release, V1, private=private)
+    with closing(Tracker(knowing(1))) as fallback, closing(Tracker(knowing(1))) as own:
+        monkeypatch.setattr(discovery, "fallback_trackers", lambda: (fallback.url,))
+        with serve(release, loopback=False, dht=False, listen="127.0.0.1:0", trackers=(own.url,)):
+            deadline = time.monotonic() + 20
+            while not own.asked or not (private or fallback.asked):
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+    assert bool(fallback.asked) != private
+
+
 def test_a_peer_is_found_through_the_dht_alone(tmp_path: Path, release: Path) -> None:
     node = dht_node()
     nodes = (f"127.0.0.1:{node.listen_port()}",)
