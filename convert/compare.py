@@ -8,10 +8,11 @@ from magnetar.convert.checkpoint import Checkpoint
 from magnetar.convert.pieces import Move
 from magnetar.convert.source import AS_IS, Source
 from magnetar.convert.stream import Scratch, stream_move
-from magnetar.convert.tensordigests import count_workers, work_in_parallel
+from magnetar.convert.tensordigests import count_workers
 from magnetar.convert.view import map_source
 from magnetar.errors import WrongBytesError
 from magnetar.events import Began, Emit, Ended, Moved, ignore
+from magnetar.parallel import work_in_parallel
 
 
 def compare(source: Source, output: Source, emit: Emit = ignore) -> int:

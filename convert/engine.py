@@ -4,7 +4,7 @@ import hashlib
 import os
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, CancelledError, ThreadPoolExecutor, wait
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from magnetar.convert.targets import Target
 from magnetar.convert.tensordigests import count_workers
 from magnetar.convert.uncached import UncachedFile
 from magnetar.events import Began, Emit, Ended, Moved, Remarked
+from magnetar.parallel import work_in_parallel
 
 NOTE_EVERY = 2 << 30
 """Bytes of a file after which it is noted how far it is; a run that is killed has so many to do again."""
@@ -104,15 +105,7 @@ class Work:
             for each in missing:
                 self._write(each)
             return
-        with ThreadPoolExecutor(workers, "file") as pool:
-            try:
-                jobs = [pool.submit(self._write, each) for each in missing]
-                for job in wait(jobs, return_when=FIRST_EXCEPTION).done:
-                    job.result()
-            except BaseException:
-                self._stopped.set()
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        work_in_parallel(self._write, missing, workers, self._stopped)
 
     def _count_writers(self, missing: Sequence[Missing]) -> int:
         processors = (os.cpu_count() or 1) // THREADS_OF_A_WRITER

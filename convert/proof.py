@@ -14,11 +14,12 @@ from magnetar.convert.numbers import recode
 from magnetar.convert.pieces import Move
 from magnetar.convert.source import Source
 from magnetar.convert.stream import stream_move
-from magnetar.convert.tensordigests import count_workers, digest_move, work_in_parallel
+from magnetar.convert.tensordigests import count_workers, digest_move
 from magnetar.convert.view import map_source
 from magnetar.errors import CheckpointError, ExitCode, WrongBytesError
 from magnetar.events import Began, Emit, Ended, FoundWrong, Moved, ignore
 from magnetar.manifests.tensors import TensorDigest, TensorDigests
+from magnetar.parallel import work_in_parallel
 
 STEP = "prove"
 

@@ -14,10 +14,11 @@ from magnetar.convert.parts import Part
 from magnetar.convert.pieces import Move
 from magnetar.convert.sameness import ExpertOrder, How, Sameness, TensorDifference
 from magnetar.convert.source import AS_IS, Source, open_as_it_is, open_source
-from magnetar.convert.tensordigests import count_workers, digest_move, work_in_parallel
+from magnetar.convert.tensordigests import count_workers, digest_move
 from magnetar.convert.view import map_source
 from magnetar.errors import CheckpointError, LayoutError
 from magnetar.events import Began, Emit, Ended, Moved, ignore
+from magnetar.parallel import work_in_parallel
 
 COMMON_LAYOUT = "mistral"
 STEP = "compare"

@@ -2,9 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from collections.abc import Iterable
 
 from magnetar.convert.checkpoint import CHUNK, Checkpoint
 from magnetar.convert.pieces import Move
@@ -14,12 +12,10 @@ from magnetar.convert.stream import stream_move
 from magnetar.convert.view import map_source
 from magnetar.events import Began, Emit, Ended, Moved, ignore
 from magnetar.manifests.tensors import TensorDigest, TensorDigests
+from magnetar.parallel import work_in_parallel
 
 ROOM = 256 << 20
 """Bytes of memory that all threads together may take: transposing holds a whole matrix twice."""
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 def tensor_digests(source: Source, *, layout: str = "mistral", emit: Emit = ignore) -> TensorDigests:
@@ -48,15 +44,6 @@ def digest_move(checkpoint: Checkpoint, move: Move) -> str:
     for block in stream_move(checkpoint, move, allow_overflow=True):
         hasher.update(block)
     return hasher.hexdigest()
-
-
-def work_in_parallel(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> list[Result]:
-    """``work`` on every item, at most ``workers`` at a time. After an error, or Ctrl-C, no more are begun."""
-    pool = ThreadPoolExecutor(max_workers=workers)
-    try:
-        return list(pool.map(work, items))
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def count_workers(moves: Iterable[Move]) -> int:

@@ -73,8 +73,7 @@ def create_torrent(folder: Path, wish: TorrentWish = TorrentWish(), *, emit: Emi
     draft = Draft(folder, wish)
     emit(Began("hash", draft.total))
     paths = [str(file.path) for file in draft.files]
-    for _ in digest_files(draft.folder, paths, (), lambda count: emit(Moved("hash", count)), draft.hashers):
-        pass
+    digest_files(draft.folder, paths, (), lambda count: emit(Moved("hash", count)), draft.hashers)
     emit(Ended("hash"))
     return draft.finish()
 

@@ -1,8 +1,6 @@
 """The pieces of a torrent where they lie in a folder's files: read, hashed and told apart, without a session."""
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha1
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from magnetar.fetch.merkle import BLOCK
 from magnetar.fetch.mirror_digests import read_digests
 from magnetar.fetch.mirror_layout import Span, read_layout
 from magnetar.manifests.merkle import MerkleHasher
+from magnetar.parallel import work_in_parallel
 from magnetar.ranges import LocalFile
 
 STEP = "locate"
@@ -108,11 +107,7 @@ def find_bad_pieces(pieces: Pieces, suspects: Sequence[int], folder: Path, emit:
         emit(Moved(STEP, pieces.length(piece)))
         return good
 
-    pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1)
-    try:
-        stand = list(pool.map(look, suspects))
-    finally:
-        pool.shutdown(cancel_futures=True)
+    stand = work_in_parallel(look, suspects)
     emit(Ended(STEP))
     return [piece for piece, good in zip(suspects, stand, strict=True) if not good]
 

@@ -1,18 +1,18 @@
 """Digests as values, and the one read of a file that computes several of them."""
 
 import hashlib
-import os
 import re
-import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Protocol, Self
 
 from magnetar.errors import DiskError, MalformedError
 from magnetar.manifests.merkle import MerkleHasher
+from magnetar.parallel import work_in_parallel
 
 HEX_LENGTHS = {"md5": 32, "sha1": 40, "sha256": 64, "blake3": 64, "bep52": 64}
 """The algorithms that a manifest may name, with the length of their lower-case hex.
@@ -84,13 +84,13 @@ def digest_files(
     algorithms: Collection[str],
     moved: Callable[[int], None],
     fed: Callable[[str], Collection[Feed]] = lambda _path: (),
-) -> Iterator[tuple[Digest, ...]]:
+) -> list[tuple[Digest, ...]]:
     """Every digest of each file below ``folder``, in the order of ``paths``; files side by side on all cores.
 
     ``fed`` gives what else is told the bytes of the file at a path, in the same read. After an error, or Ctrl-C, the
     files that are being read are left at once. Raises as ``digest_file`` does.
     """
-    left = threading.Event()
+    left = Event()
 
     def digest(path: str) -> tuple[Digest, ...]:
         def passed(count: int) -> None:
@@ -100,12 +100,7 @@ def digest_files(
 
         return digest_file(folder / path, algorithms, passed, fed(path))
 
-    pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1)
-    try:
-        yield from pool.map(digest, paths)
-    finally:
-        left.set()
-        pool.shutdown(cancel_futures=True)
+    return work_in_parallel(digest, paths, stopped=left)
 
 
 class _Left(Exception):

@@ -1,12 +1,11 @@
 """Hold a folder against a manifest. Read-only; everything that is wrong is found in one go."""
 
 import os
-import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from stat import S_ISREG
+from threading import Event
 from typing import NamedTuple
 
 from magnetar.errors import DiskError, UsageError
@@ -18,6 +17,7 @@ from magnetar.manifests.folder import payload_paths
 from magnetar.manifests.index import Index
 from magnetar.manifests.report import PIECES, FileResult, Finding, Kind, PieceCheck, Report, Verdict
 from magnetar.manifests.schema import Manifest, ReleaseFile
+from magnetar.parallel import work_in_parallel
 
 STEP = "verify"
 
@@ -103,17 +103,12 @@ class _Verification:
         self._manifest = manifest
         self._terms = terms
         self._emit = emit
-        self._stop = threading.Event()
+        self._stop = Event()
 
     def run(self, files: Sequence[ReleaseFile]) -> list[_Checked]:
         sizes = (sum(map(_size_on_disk, self._paths(file))) for file in files if file.digests)
         self._emit(Began(STEP, sum(sizes)))
-        with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-            try:
-                checked = list(pool.map(self._check, files))
-            except BaseException:
-                self._stop.set()  # the pool waits for its threads, and Ctrl-C should not wait for 87 GB
-                raise
+        checked = work_in_parallel(self._check, files, stopped=self._stop)
         self._emit(Ended(STEP))
         return checked
 
