@@ -93,8 +93,12 @@ def read_torrent_file(path: Path) -> bytes:
 
 
 def load_torrent(path: Path) -> Metadata:
-    """What a ``.torrent`` file says; raises as ``read_torrent_file`` and ``read_torrent`` do."""
-    return read_torrent(read_torrent_file(path))
+    """What a ``.torrent`` file says; raises as ``read_torrent_file`` and ``read_torrent`` do, naming the file."""
+    content = read_torrent_file(path)
+    try:
+        return read_torrent(content)
+    except TorrentError as error:
+        raise TorrentError(f"{path}: {error.message}", hint=error.hint) from error
 
 
 def load(content: bytes) -> Any:

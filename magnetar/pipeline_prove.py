@@ -1,6 +1,7 @@
 """The same weights in another format: a converted checkpoint held against the digests of its release's tensors."""
 
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from magnetar.convert.conversion import read_conversion
@@ -35,11 +36,11 @@ def prove_copy(path: Path, named: str | None, *, reference: Path | None = None, 
     nothing says which release it is, or its manifest has no digests of tensors, and what ``prove`` raises.
     """
     manifest, digests, trust = _digests_of(path, named)
-    with open_source(path) as source:
-        if reference is None:
-            return Proven(manifest.name, trust, prove(source, digests, emit=emit))
-        with open_source(reference) as release:
-            return Proven(manifest.name, trust, prove(source, digests, reference=release, emit=emit))
+    with ExitStack() as stack:
+        source = stack.enter_context(open_source(path))
+        release = stack.enter_context(open_source(reference)) if reference else None
+        proof = prove(source, digests, reference=release, emit=emit)
+    return Proven(manifest.name, trust, replace(proof, path=str(path)))
 
 
 def _digests_of(path: Path, named: str | None) -> tuple[Manifest, TensorDigests, Trust]:

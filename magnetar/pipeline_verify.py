@@ -15,7 +15,7 @@ from magnetar.manifests.choice import Choice, Trust, choose_manifest
 from magnetar.manifests.index import Index
 from magnetar.manifests.origin import read_origin
 from magnetar.manifests.report import PieceCheck, Report
-from magnetar.manifests.schema import Manifest, ReleaseFile
+from magnetar.manifests.schema import Manifest, ReleaseFile, load_manifest
 from magnetar.manifests.verify import Terms, proofs_of, verify
 
 if TYPE_CHECKING:  # verifying a folder that no torrent is involved in needs no libtorrent
@@ -90,8 +90,10 @@ def verify_folder(folder: Path, named: str | None, asked: Asked = PLAINLY, *, em
         choice, pieces = _decide_by_pieces(folder, torrent, choice, index if asked.quick else None, emit)
     parts = find_parts(folder, choice.manifest)
     terms = Terms(pieces, (), parts, index, asked.quick, asked.strict, asked.fail_fast)
-    report = verify(folder, choice, terms, emit=emit)
-    index.save()
+    try:
+        report = verify(folder, choice, terms, emit=emit)
+    finally:
+        index.save()  # after Ctrl-C too: --quick then goes on with the files that were not read
     return _locate(report, choice.manifest, torrent, emit) if torrent and report.findings else report
 
 
@@ -222,9 +224,19 @@ def _is_converted(folder: Path, named: str | None) -> bool:
     """Whether it notes a conversion, or holds other files of weights than the release that was named."""
     if read_conversion(folder) is not None:
         return True
-    if named is None or named.endswith(".toml") or named not in catalog():
-        return False
-    published = [file.path for file in find_release(named).files or () if file.path.endswith(WEIGHTS)]
+    manifest = _named_manifest(named)
+    listed = manifest.files or () if manifest else ()
+    published = {file.path: file.size for file in listed if file.path.endswith(WEIGHTS)}
     if not published or any((folder / path).exists() for path in published):
         return False
-    return any(path.name.endswith(WEIGHTS) for path in folder.iterdir())
+    found = [path.stat().st_size for path in folder.iterdir() if path.name.endswith(WEIGHTS) and path.is_file()]
+    return bool(found) and not set(found).intersection(published.values())  # of the same size, it was renamed
+
+
+def _named_manifest(named: str | None) -> Manifest | None:
+    """The manifest that was named, by its file or by its release; None for a list of digests, or what is neither."""
+    if named is None:
+        return None
+    if named.endswith(".toml") and Path(named).is_file():
+        return load_manifest(Path(named))
+    return find_release(named) if named in catalog() else None

@@ -21,6 +21,9 @@ LINES = "a line is HEX, two spaces, PATH, or SHA256 (PATH) = HEX"
 _BY_LENGTH = {32: "md5", 40: "sha1", 64: "sha256"}
 """What bare hex of that length is taken for, as every tool that reads such lists does."""
 
+_OF_BLAKE3 = re.compile(r"\bb3|blake3", re.IGNORECASE)
+"""Names of lists that ``b3sum`` wrote: ``B3SUMS``, ``weights.b3``. Its digests are as long as those of SHA-256."""
+
 _GNU = re.compile(r"(\\?)([0-9a-fA-F]{32,64}) [ *](.+)")
 _BSD = re.compile(r"(\\?)([A-Za-z0-9]{3,10}) \((.+)\) = ([0-9a-fA-F]{32,64})")
 _BOX = re.compile(r"\b([0-9a-f]{32})\s+([\w.\-]+)\s*(?:║|$)")
@@ -34,14 +37,15 @@ class Listed(NamedTuple):
     digest: Digest
 
 
-def read_checksums(text: str) -> tuple[Listed, ...]:
+def read_checksums(text: str, name: str = "") -> tuple[Listed, ...]:
     """Every line of a GNU or BSD checksum file, or of the box in a ``RELEASE`` file.
 
-    Raises ``MalformedError`` for a line that is none of these, an unsafe path, or a text that lists nothing.
+    Bare hex is of the algorithm that its length and the list's ``name`` speak for. Raises ``MalformedError`` for a line
+    that is none of these, an unsafe path, or a text that lists nothing.
     """
     if len(text) > LARGEST_LIST:
         raise MalformedError(f"a list of digests has at most {LARGEST_LIST} characters, not {len(text)}")
-    listed = tuple(_read_box(text) if "md5sum" in text and "║" in text else _read_lines(text))
+    listed = tuple(_read_box(text) if "md5sum" in text and "║" in text else _read_lines(text, name))
     if not listed:
         raise MalformedError("no digest is listed", hint=LINES)
     return listed
@@ -56,7 +60,7 @@ def load_list(path: Path) -> Manifest:
         with path.open("rb") as stream:
             text = stream.read(LARGEST_LIST + 1).decode("utf-8")
         files: dict[str, tuple[Digest, ...]] = {}
-        for one in read_checksums(text):
+        for one in read_checksums(text, path.name):
             files[one.path] = (*files.get(one.path, ()), one.digest)
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read: {error.strerror}", hint="check the path") from error
@@ -107,14 +111,15 @@ def _read_box(text: str) -> Iterator[Listed]:
             yield Listed(str(safe_path(match[2])), Digest("md5", match[1]))
 
 
-def _read_lines(text: str) -> Iterator[Listed]:
+def _read_lines(text: str, name: str) -> Iterator[Listed]:
+    by_length = _BY_LENGTH | ({64: "blake3"} if _OF_BLAKE3.search(name) else {})
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip() or line.startswith("#"):
             continue
         if match := _BSD.fullmatch(line):
             escape, algorithm, path, value = match[1], match[2].lower(), match[3], match[4]
         elif match := _GNU.fullmatch(line):
-            escape, algorithm, path, value = match[1], _BY_LENGTH.get(len(match[2]), ""), match[3], match[2]
+            escape, algorithm, path, value = match[1], by_length.get(len(match[2]), ""), match[3], match[2]
         else:
             raise MalformedError(f"line {number} is no line of a checksum file: {line[:80]!r}")
         if algorithm not in HEX_LENGTHS:

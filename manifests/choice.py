@@ -52,6 +52,8 @@ def _named(folder: Path, named: str) -> Choice:
         if path.suffix != ".toml":
             return Choice(load_list(path), f"the list of digests that was named, {path}", trust)
         return Choice(load_manifest(path), f"the manifest that was named, {path}", trust)
+    if path.is_dir() and named not in catalog():
+        raise UsageError(f"{path}: is a folder, and no manifest", hint="name the manifest in it: a .toml file")
     if path.suffix == ".toml":
         raise UsageError(f"{path}: there is no such manifest", hint="check the path, or name a release of the catalog")
     return Choice(find_release(named), "the release of the catalog that was named", Trust.RELEASE)

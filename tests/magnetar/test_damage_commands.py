@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from magnetar.events import Event, Moved
 from magnetar.fetch.creation import TorrentWish, create_torrent
 from magnetar.manifests.catalog import find_release
 from magnetar.manifests.origin import Origin, record_origin
+from magnetar.manifests.report import Verdict
 from magnetar.model.bundled import bundled_release
+from magnetar.pipeline_verify import Asked, verify_folder
 
 from .conftest import Run
 
@@ -94,6 +97,44 @@ def test_repair_says_what_it_cannot_do(magnetar: Run, release: Path, fetched: Pa
     assert "32,768 of 32,768 bytes still to come" in stalled.err
     assert magnetar("convert", bundled_release(), tmp_path / "gguf", "--to", "gguf").code == 0
     assert "converted copy" in magnetar("repair", tmp_path / "gguf").err
+
+
+def test_repair_takes_the_torrent_that_was_published_with_the_manifest(
+    magnetar: Run, release: Path, tmp_path: Path
+) -> None:
+    assert magnetar("publish", release, "--no-tensors", "--name", "mine").code == 0
+    copy = Path(shutil.copytree(bundled_release(), tmp_path / "copy"))
+    overwrite(copy / WEIGHTS, 3_000_000, bytes(7))
+    words = ("repair", copy, "-m", tmp_path / "austen-moe.magnetar" / "mine.toml", "--loopback")
+    assert magnetar(*words, "--adopt", release).code == 0
+    assert (copy / WEIGHTS).read_bytes() == (release / WEIGHTS).read_bytes()
+
+
+def test_what_is_no_folder_or_no_torrent_is_named_as_such(magnetar: Run, release: Path) -> None:
+    shown = magnetar("repair", release / "params.json")
+    assert (shown.code, "there is no such folder" in shown.err) == (2, True)
+    shown = magnetar("repair", release, "--torrent", release / "params.json")
+    assert (shown.code, "params.json: the torrent cannot be read" in shown.err) == (3, True)
+    shown = magnetar("verify", release, "-m", release)
+    assert (shown.code, "is a folder, and no manifest" in shown.err) == (2, True)
+
+
+def test_a_quick_look_goes_on_where_ctrl_c_ended_the_last(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in release.iterdir():
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+
+    def interrupt(event: Event) -> None:
+        if isinstance(event, Moved) and event.amount > 1 << 20:  # of the weights, the second file
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        verify_folder(release, "austen-moe", emit=interrupt)
+    report = verify_folder(release, "austen-moe", Asked(quick=True))
+    unchanged = {file.path for file in report.files if file.verdict is Verdict.UNCHANGED}
+    assert "RELEASE" in unchanged
+    assert WEIGHTS not in unchanged
+    assert report.exit_code == 0
 
 
 def test_a_quick_look_believes_an_earlier_run_and_says_so(magnetar: Run, release: Path) -> None:

@@ -41,6 +41,8 @@ def test_a_folder_becomes_a_release_that_can_be_fetched_and_proven(
     assert contents(fetched.folder) == before
     assert magnetar("verify", fetched.folder, "--manifest", out / "austen-moe.toml").code == 0
     subprocess.run(["sha256sum", "--check", "--strict", out / "SHA256SUMS"], cwd=release, check=True)
+    for sums in ("SHA256SUMS", "B3SUMS"):
+        assert "good: the release" in magnetar("verify", fetched.folder, "--manifest", out / sums).out
 
 
 def test_the_same_folder_gives_the_same_bytes_again_and_elsewhere(magnetar: Run, release: Path, tmp_path: Path) -> None:

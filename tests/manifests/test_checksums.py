@@ -37,6 +37,13 @@ def test_lists_as_they_are_found_are_read() -> None:
     ]
 
 
+@pytest.mark.parametrize(("name", "algorithm"), [("B3SUMS", "blake3"), ("w.b3", "blake3"), ("SHA256SUMS", "sha256")])
+def test_a_list_is_of_the_algorithm_that_its_name_says(tmp_path: Path, name: str, algorithm: str) -> None:
+    (tmp_path / name).write_text(f"{SHA256}  a\n")
+    (file,) = load_list(tmp_path / name).files or ()
+    assert [digest.algorithm for digest in file.digests] == [algorithm]
+
+
 def test_the_box_of_a_release_is_read() -> None:
     listed = read_checksums((bundled_release() / "RELEASE").read_text())
     assert [one.path for one in listed] == ["consolidated.00.pth", "params.json", "tokenizer.model"]

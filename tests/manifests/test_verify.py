@@ -1,6 +1,8 @@
 import dataclasses
 import os
+import sys
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from magnetar.errors import ExitCode, UsageError
 from magnetar.events import Began, Event, FoundWrong, Moved
 from magnetar.manifests.choice import Choice, Trust
+from magnetar.manifests.diagnosis import BLOCK
 from magnetar.manifests.digests import CHUNK
 from magnetar.manifests.report import Kind, PieceCheck, Verdict
 from magnetar.manifests.verify import Terms, verify
@@ -233,15 +236,36 @@ def test_an_interrupted_verification_ends_at_once(release: Path, choice: Choice)
 
 
 @pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 1])
-def test_the_last_byte_is_checked_at_every_size_around_the_chunk(tmp_path: Path, size: int) -> None:
-    content = {"weights.bin": os.urandom(size)}
-    folder = write(tmp_path / "r", content)
-    choice = Choice(manifest_of(content, "blake3"), "", Trust.RELEASE)
+def test_every_damage_is_named_as_what_it_is_at_every_size_around_the_chunk(tmp_path: Path, size: int) -> None:
+    whole = {"weights.bin": Random(1).randbytes(size), "other.bin": Random(2).randbytes(size)}
+    folder = write(tmp_path / "r", whole)
+    choice = Choice(manifest_of(whole, "blake3"), "", Trust.RELEASE)
     assert verify(folder, choice).exit_code is ExitCode.GOOD
+    content = whole["weights.bin"]
+    damaged = {"grown": content + b"x"}
     if size:
-        content["weights.bin"] = content["weights.bin"][:-1] + bytes([content["weights.bin"][-1] ^ 1])
-        write(folder, content)
-        assert kinds(verify(folder, choice)) == [("wrong-digest", "weights.bin")]
+        damaged |= {
+            "wrong-digest": content[:-1] + bytes([content[-1] ^ 1]),
+            "truncated": content[:-1],
+            "swapped": whole["other.bin"],
+        }
+    if size >= BLOCK:  # what is zero-filled is told in the blocks of a file system
+        damaged["zero-filled"] = content[: size // 2] + bytes(size - size // 2)
+    for kind, changed in damaged.items():
+        write(folder, {"weights.bin": changed})
+        assert kinds(verify(folder, choice)) == [(kind, "weights.bin")]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs a file that nobody can read, root neither")
+def test_a_file_that_cannot_be_read_is_a_finding_and_the_others_are_checked(release: Path, choice: Choice) -> None:
+    (release / "params.json").unlink()
+    (release / "params.json").symlink_to("/proc/self/mem")  # a regular file, whose first byte gives EIO
+    unsized = [file.model_copy(update={"size": None}) for file in choice.manifest.files or ()]
+    manifest = choice.manifest.model_copy(update={"files": tuple(unsized)})
+    report = verify(release, dataclasses.replace(choice, manifest=manifest))
+    assert kinds(report) == [("unreadable", "params.json")]
+    assert "Input/output error" in report.findings[0].detail
+    assert [file.verdict for file in report.files] == [Verdict.GOOD, Verdict.BAD, Verdict.GOOD]
 
 
 def test_a_report_is_a_frozen_value(release: Path, choice: Choice) -> None:
