@@ -3,11 +3,11 @@
 import hashlib
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
+from queue import SimpleQueue
+from threading import Event, Thread
 from typing import Protocol, Self
 
 from magnetar.errors import DiskError, MalformedError
@@ -147,26 +147,51 @@ def read_chunks(path: Path) -> Iterator[memoryview]:
 
 
 @contextmanager
-def _feeding(hashers: tuple[Feed, ...], *, alone: bool) -> Iterator[Callable[[memoryview], object]]:
-    """A function that gives a chunk to every hasher, and returns when they are done with the chunk before.
+def _feeding(feeds: Collection[Feed], *, alone: bool) -> Iterator[Callable[[memoryview], object]]:
+    """A function that gives a chunk to every one of ``feeds``, and returns when they are done with the chunk before.
 
-    So the next chunk is read while this one is hashed. ``alone`` says that there is one hasher, of a kind that keeps
-    one core busy: it is called at once, since the other cores have other files.
+    So the next chunk is read while this one is hashed, each on a thread of its own. ``alone`` says that there is one
+    hasher, of a kind that keeps one core busy: it is called at once, since the other cores have other files.
     """
     if alone:
-        yield hashers[0].update
+        yield next(iter(feeds)).update
         return
-    pending: list[Future[object]] = []
+    inboxes: list[SimpleQueue[memoryview | None]] = [SimpleQueue() for _ in feeds]
+    answers: SimpleQueue[BaseException | None] = SimpleQueue()
+    threads = [Thread(target=_serve, args=(*pair, answers)) for pair in zip(feeds, inboxes, strict=True)]
+    awaited = 0
 
     def finish() -> None:
-        for future in pending:
-            future.result()
+        nonlocal awaited
+        while awaited:
+            awaited -= 1
+            if error := answers.get():
+                raise error
 
-    with ThreadPoolExecutor(max_workers=max(len(hashers), 1)) as pool:
+    def feed(chunk: memoryview) -> None:
+        nonlocal awaited
+        finish()
+        for inbox in inboxes:
+            inbox.put(chunk)
+        awaited = len(inboxes)
 
-        def feed(chunk: memoryview) -> None:
-            finish()
-            pending[:] = [pool.submit(hasher.update, chunk) for hasher in hashers]
-
+    for thread in threads:
+        thread.start()
+    try:
         yield feed
         finish()
+    finally:
+        for inbox in inboxes:
+            inbox.put(None)
+        for thread in threads:
+            thread.join()
+
+
+def _serve(feed: Feed, inbox: SimpleQueue[memoryview | None], answers: SimpleQueue[BaseException | None]) -> None:
+    """Give ``feed`` what comes, until None does; every chunk is answered, by None where nothing was wrong."""
+    while (chunk := inbox.get()) is not None:
+        try:
+            feed.update(chunk)
+            answers.put(None)
+        except BaseException as error:  # raised where it is waited for
+            answers.put(error)
