@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from magnetar.model.machine import Machine
     from magnetar.model.report import BootReport
 
-EXAMPLES = (
-    "Examples: magnetar boot mixtral-hf; magnetar boot mixtral-hf --prompt 'It is a truth'; "
+EXAMPLES = {
+    "boot": "Examples: magnetar boot mixtral-hf; magnetar boot mixtral-hf --prompt 'It is a truth'; "
     "magnetar boot mixtral-hf --against http://127.0.0.1:8080; "
     "torchrun --nproc-per-node 2 -m magnetar boot mixtral-hf"
-)
+}
 
 
 @gathers("showing", Showing)

@@ -11,7 +11,7 @@ A flag beats the environment, which beats this file.
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,8 @@ def config_path() -> Path:
     return user_config_path("magnetar", appauthor=False) / "config.toml"
 
 
-def load_config(commands: Mapping[str, Options]) -> dict[str, dict[str, Any]]:
-    """The user's defaults for each command's parameters; none where there is no file.
+def load_config(commands: Callable[[], Mapping[str, Options]]) -> dict[str, dict[str, Any]]:
+    """The user's defaults for each command's parameters; none where there is no file, and then nobody asks for them.
 
     Raises ``MalformedError`` with the key that is not known, or the line that is not TOML.
     """
@@ -52,7 +52,8 @@ def load_config(commands: Mapping[str, Options]) -> dict[str, dict[str, Any]]:
         tables = tomllib.loads(content.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedError(f"{path}: is not TOML: {error}", hint="mend it, or move it away") from error
-    return {command: _parameters(path, command, table, commands) for command, table in tables.items()}
+    known = commands()
+    return {command: _parameters(path, command, table, known) for command, table in tables.items()}
 
 
 def _parameters(path: Path, command: str, table: object, commands: Mapping[str, Options]) -> dict[str, Any]:

@@ -14,6 +14,11 @@ from magnetar.events import ProgressStyle
 if TYPE_CHECKING:
     from magnetar.manifests.signing import Signing
 
+EXAMPLES = {
+    "publish": "Examples: magnetar publish my-model --publisher 'My Lab' --licence MIT "
+    "--tracker udp://t.example:1337; magnetar publish my-model --sign key --key lab.pem"
+}
+
 claim = partial(option, rich_help_panel="What the publisher says")
 torrent = partial(option, rich_help_panel="The torrent")
 signature = partial(option, rich_help_panel="The signature")
@@ -80,14 +85,6 @@ class Signs:
             "these options of signing do not go together",
             hint="--sign key --key FILE; --sign certificate --key FILE --certificate FILE; or --sign sigstore",
         )
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command(
-        epilog="Examples: magnetar publish my-model --publisher 'My Lab' --licence MIT --tracker udp://t.example:1337; "
-        "magnetar publish my-model --sign key --key lab.pem"
-    )(publish)
 
 
 @gathers("showing", Showing)

@@ -8,7 +8,7 @@ import typer
 from magnetar.cli_options import ManifestChoice, Showing, finish, gathers, option
 from magnetar.cli_swarm import Taking
 
-EXAMPLES = "Examples: magnetar repair mixtral-8x7b-32kseqlen; magnetar repair my-copy --adopt /mnt/backup"
+EXAMPLES = {"repair": "Examples: magnetar repair mixtral-8x7b-32kseqlen; magnetar repair my-copy --adopt /mnt/backup"}
 
 
 @gathers("showing", Showing)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from magnetar import __version__
-from magnetar.cli import app, main
+from magnetar import __version__, cli
+from magnetar.cli import main
 from magnetar.model.bundled import bundled_release
 
 from .conftest import Run
@@ -19,8 +19,20 @@ MIXTRAL = "magnet:?xt=urn:btih:5546272da9065eddeb6fcd7ffddeef5b75be79a7&dn=mixtr
 
 
 def test_there_is_one_command_for_each_thing_that_can_be_done() -> None:
-    named = {info.name or getattr(info.callback, "__name__", "") for info in app.registered_commands}
-    assert named | {group.name for group in app.registered_groups} == {*COMMANDS, *GROUPS}
+    app = cli.build_app()
+    named = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
+    assert named == {*COMMANDS, *GROUPS}
+
+
+def test_a_command_loads_no_other(tmp_path: Path) -> None:
+    script = (
+        "import sys; from magnetar.cli import main\n"
+        "try: main(['verify', sys.argv[1]])\n"
+        "except SystemExit: print(*(name for name in sys.modules if name.startswith('magnetar.cli_')))"
+    )
+    done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True)
+    loaded = {"magnetar.cli_config", "magnetar.cli_options", "magnetar.cli_signer", "magnetar.cli_verify"}
+    assert set(done.stdout.split()) == loaded
 
 
 @pytest.mark.parametrize("command", COMMANDS)

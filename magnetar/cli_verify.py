@@ -1,0 +1,56 @@
+"""``magnetar verify`` and ``magnetar same``: whether the bytes, and the weights, are what they should be."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from magnetar.cli_options import ManifestChoice, Showing, finish, gathers, option
+from magnetar.cli_signer import Demanding
+
+EXAMPLES = {
+    "verify": "Examples: magnetar verify mixtral-8x7b-32kseqlen; magnetar verify model.gguf -m austen-moe",
+    "same": "Example: magnetar same mixtral-8x7b-32kseqlen Mixtral-8x7B-v0.1",
+}
+
+
+@gathers("showing", Showing)
+@gathers("demanding", Demanding)
+def verify(
+    showing: Showing,
+    demanding: Demanding,
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A release's folder, or a converted copy of it.")],
+    manifest: ManifestChoice = None,
+    reference: Annotated[
+        Path | None, option("--reference", metavar="PATH", help="The release, for the error of a quantised copy.")
+    ] = None,
+    quick: Annotated[bool, option("--quick", help="Believe an earlier run of files unchanged since.")] = False,
+    strict: Annotated[bool, option("--strict", help="Files that the release does not have are wrong.")] = False,
+    fail_fast: Annotated[bool, option("--fail-fast", help="Stop at the first thing that is wrong.")] = False,
+) -> None:
+    """Hold every file against its digests; of a converted copy, every tensor. Exit 5: not the release; 8: not all."""
+    from magnetar.pipeline_signed import verify_signed
+    from magnetar.pipeline_verify import Asked
+    from magnetar.render_ledger import draw_verified
+
+    asked = Asked(quick, strict, fail_fast, reference)
+
+    finish(
+        "verify",
+        showing,
+        lambda emit: verify_signed(path, manifest, demanding.demand(), asked, emit=emit),
+        draw_verified,
+    )
+
+
+@gathers("showing", Showing)
+def same(
+    showing: Showing,
+    first: Annotated[Path, typer.Argument(metavar="A", help="A checkpoint, in any layout.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Another, in any layout.")],
+) -> None:
+    """Whether two checkpoints hold the same weights, and which tensors differ, and how. Exit 5: they differ."""
+    from magnetar.convert.same import same as compare
+    from magnetar.render_weights import draw_sameness
+
+    finish("same", showing, lambda emit: compare(first, second, emit=emit), draw_sameness)
