@@ -28,15 +28,15 @@ def open_file(path: Path, kind: type[LocalFile] = LocalFile) -> Checkpoint:
     Raises ``CheckpointError``, ``UnsafePickle``, ``UsageError`` or ``DiskError``.
     """
     if path.name.endswith(INDEX_SUFFIXES):
-        return open_index(path)
+        return open_index(path, kind)
     if path.is_dir():
         raise UsageError(f"{path}: is a folder, not a checkpoint file")
     return _read_or_close(kind(path))
 
 
-def open_joined(paths: Sequence[Path], name: str) -> Checkpoint:
+def open_joined(paths: Sequence[Path], name: str, kind: type[LocalFile] = LocalFile) -> Checkpoint:
     """One checkpoint file that was split into parts, given in order. Raises what ``open_file`` raises."""
-    return _read_or_close(JoinedFile(name, paths))
+    return _read_or_close(JoinedFile(name, paths, kind))
 
 
 def open_files(paths: Sequence[Path], kind: type[LocalFile] = LocalFile) -> Checkpoint:
@@ -52,7 +52,7 @@ def open_files(paths: Sequence[Path], kind: type[LocalFile] = LocalFile) -> Chec
         raise
 
 
-def open_index(path: Path) -> Checkpoint:
+def open_index(path: Path, kind: type[LocalFile] = LocalFile) -> Checkpoint:
     """The shards that an index names, as one checkpoint that holds exactly what the index says where.
 
     Raises ``CheckpointError`` naming a shard that is missing, or a tensor that is not where it should be.
@@ -64,7 +64,7 @@ def open_index(path: Path) -> Checkpoint:
     for file in files:
         if not (path.parent / file).is_file():
             raise CheckpointError(f"{path.name}: its shard {file} is missing", hint="fetch the release again")
-    checkpoint = open_files([path.parent / file for file in files])
+    checkpoint = open_files([path.parent / file for file in files], kind)
     held = {spec.name: checkpoint.sources[spec.source].name for spec in checkpoint.specs.values()}
     if held != weight_map:
         checkpoint.close()

@@ -9,11 +9,11 @@ from magnetar.ranges import Concatenation, LocalFile
 class JoinedFile(Concatenation):
     """Local files, one behind the other. Raises ``UsageError`` or ``DiskError`` if one cannot be opened."""
 
-    def __init__(self, name: str, paths: Sequence[Path]) -> None:
+    def __init__(self, name: str, paths: Sequence[Path], kind: type[LocalFile] = LocalFile) -> None:
         self._files: list[LocalFile] = []
         try:
             for path in paths:
-                self._files.append(LocalFile(path))
+                self._files.append(kind(path))
         except BaseException:
             self.close()
             raise

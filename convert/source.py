@@ -13,6 +13,7 @@ from magnetar.convert.layouts import check_tensors, detect_layout, find_layout
 from magnetar.convert.search import find_files, is_gguf, is_published
 from magnetar.convert.split import split_stem
 from magnetar.errors import LayoutError
+from magnetar.ranges import LocalFile
 
 PARAMS, CONFIG = "params.json", "config.json"
 TOKENIZER = "tokenizer.model"
@@ -53,10 +54,11 @@ class Source:
         self.close()
 
 
-def open_source(path: Path, *, from_layout: str | None = None) -> Source:
+def open_source(path: Path, *, from_layout: str | None = None, kind: type[LocalFile] = LocalFile) -> Source:
     """Open a release folder (publisher's or transformers' form) or one checkpoint file with its configuration beside.
 
-    Every name and shape is held against the configuration before this returns; no tensor is read.
+    Every name and shape is held against the configuration before this returns; no tensor is read. ``kind`` is how the
+    files of weights will be.
     Raises ``UsageError`` (no such path), ``CheckpointError``, ``UnsafePickle``, ``LayoutError`` or ``DiskError``.
     """
     folder, files = find_files(path)
@@ -67,7 +69,7 @@ def open_source(path: Path, *, from_layout: str | None = None) -> Source:
         )
     if not is_gguf(files):
         _find_configuration(folder, files)  # said before a large file is looked at
-    checkpoint = _open(files)
+    checkpoint = _open(files, kind)
     try:
         architecture, stated_in = _read_architecture(folder, files, checkpoint)
         return _hold_together(folder, files, checkpoint, architecture, stated_in, from_layout)
@@ -112,13 +114,13 @@ def _find_tokenizer(folder: Path) -> Path | None:
     return tokenizer if tokenizer.is_file() else None
 
 
-def _open(files: tuple[Path, ...]) -> Checkpoint:
+def _open(files: tuple[Path, ...], kind: type[LocalFile] = LocalFile) -> Checkpoint:
     if is_grok(files):
         return open_grok(files)
     stem = split_stem(files[0].name)
     if stem:
-        return open_joined(files, stem)
-    return open_files(files) if len(files) > 1 else open_file(files[0])
+        return open_joined(files, stem, kind)
+    return open_files(files, kind) if len(files) > 1 else open_file(files[0], kind)
 
 
 def _read_architecture(folder: Path, files: tuple[Path, ...], checkpoint: Checkpoint) -> tuple[Architecture, str]:

@@ -8,7 +8,7 @@ from magnetar.convert.checkpoint import Checkpoint, TensorSpec
 from magnetar.convert.layouts import find_layout
 from magnetar.convert.pieces import Move, keep_tensors, map_tensors
 from magnetar.convert.source import AS_IS, Source
-from magnetar.convert.stream import stream_move
+from magnetar.convert.stream import find_spans, is_copy, stream_move
 
 
 class View:
@@ -44,6 +44,13 @@ class View:
             if block.obj is not memory.obj:  # else it was read to where it belongs
                 memory[position : position + len(block)] = block
             position += len(block)
+
+    def offset(self, name: str) -> int:
+        """Where in its file a tensor begins that lies there as it is, so that it can be read without a copy; else 0."""
+        move = self._moves[name]
+        if not is_copy(self._checkpoint, move):
+            return 0
+        return next((span.offset for span in find_spans(self._checkpoint, move)), 0)
 
 
 def view_as(source: Source, layout: str) -> View:

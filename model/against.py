@@ -28,7 +28,7 @@ from magnetar.model.golden import (
     measure,
 )
 from magnetar.model.levels import Finding, LevelResult, Verdict
-from magnetar.model.weights import PUBLISHED, RUNNABLE, stored_kind
+from magnetar.model.weights import PUBLISHED, RUNNABLE, open_for_a_pass, stored_kind
 
 WINDOW = 512
 """Tokens of the text that are put to another: those of ``examination.WINDOW``."""
@@ -98,7 +98,7 @@ class OtherCheckpoint:
         """Run it, as our own is run. Raises ``BootError`` if it cannot be, or comes to no numbers."""
         from magnetar.model.examination import Task, examine
 
-        with open_source(self._path) as source:
+        with open_for_a_pass(self._path) as source:
             weights, known = view_as(source, PUBLISHED), source.architecture.vocab_size
             odd = next((spec.dtype for spec in weights.specs.values() if spec.dtype not in RUNNABLE), None)
             if odd is not None:

@@ -101,7 +101,7 @@ class TensorStream:
         if not isinstance(self._weights, Filling):
             content: Any = self._weights.read(name)
         else:
-            content = self._memory.lend(spec.nbytes)
+            content = self._memory.lend(spec.nbytes, self._weights.offset(name))
             self._weights.read_into(name, memoryview(content))
         if self._look is not None:
             self._look(spec, memoryview(content))

@@ -11,6 +11,8 @@ Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 WORTH_IT = 1 << 20
 """Bytes from which on memory is used again."""
 
+PAGE = 4096
+
 WASTE = 4
 """How many times larger than what is asked for the memory may be."""
 
@@ -21,12 +23,16 @@ class Recycler:
     def __init__(self) -> None:
         self._free: deque[Bytes] = deque()
 
-    def lend(self, nbytes: int) -> Bytes:
-        """Just so many bytes, with anything in them; they are free again when the array, and all tensors on it, are."""
+    def lend(self, nbytes: int, offset: int = 0) -> Bytes:
+        """Just so many bytes, with anything in them; they are free again when the array, and all tensors on it, are.
+
+        They lie in their page as the byte at ``offset`` of a file lies in its own: then a disk can write them there.
+        """
         if nbytes < WORTH_IT:
             return np.empty(nbytes, np.uint8)
-        memory = self._find(nbytes)
-        lent = memory[:nbytes]
+        memory = self._find(nbytes + PAGE)
+        start = (offset - memory.ctypes.data) % PAGE
+        lent = memory[start : start + nbytes]
         weakref.finalize(lent, self._free.append, memory).atexit = False
         return lent
 

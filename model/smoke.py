@@ -14,7 +14,6 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from magnetar.convert.source import open_source
 from magnetar.convert.view import view_as
 from magnetar.errors import BootError, CheckpointError, LayoutError, UsageError
 from magnetar.events import Emit, ignore
@@ -28,7 +27,7 @@ from magnetar.model.remains import EMPTY, report_remains
 from magnetar.model.report import BootReport
 from magnetar.model.session import RUNNING, Request, Session
 from magnetar.model.tokenizer import open_tokenizer
-from magnetar.model.weights import PUBLISHED, stored_kind
+from magnetar.model.weights import PUBLISHED, open_for_a_pass, stored_kind
 
 ALL_LEVELS = tuple(Level)
 
@@ -87,7 +86,7 @@ def boot(
 def _report(path: Path, request: Request, emit: Emit) -> BootReport:
     crew, error = request.machine.crew, None
     try:
-        source = open_source(path)
+        source = open_for_a_pass(path)
     except (LayoutError, CheckpointError) as unread:
         error = unread
     if crew.tell(error is not None):  # the first says what can be said, and the others have nothing to do
@@ -107,7 +106,7 @@ def make_golden(path: Path, *, text: str | None = None, emit: Emit = ignore) -> 
     require_torch()
     from magnetar.model.examination import WINDOW, Task, examine
 
-    with open_source(path) as source:
+    with open_for_a_pass(path) as source:
         ids = open_tokenizer(source).encode(smoke_text().text if text is None else text)[:WINDOW]
         if not ids:
             raise UsageError("the text is empty", hint="give a text of a few hundred words")

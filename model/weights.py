@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from magnetar.convert.architecture import Architecture
 from magnetar.convert.checkpoint import TensorSpec
 from magnetar.convert.layouts import find_layout
-from magnetar.convert.source import Source
+from magnetar.convert.source import Source, open_source
+from magnetar.convert.uncached import SparingFile
+from magnetar.model.machine import LARGEST_HELD
 
 PUBLISHED = "mistral"
 """The layout whose names and arrangement are those of the model's own code."""
@@ -42,9 +45,25 @@ class Filling(Protocol):
         """One tensor's bytes into just as many. Raises as ``read`` does."""
         ...
 
+    def offset(self, name: str) -> int:
+        """Where in its file it begins: memory that lies in its page as that byte does in its own is filled best."""
+        ...
+
 
 Buffer = bytearray | memoryview
 """The bytes of a tensor."""
+
+
+def open_for_a_pass(path: Path) -> Source:
+    """Open weights that are read once from first to last. Raises what ``open_source`` raises.
+
+    What might be held in memory may be read again, to be mended or written on with, and should be in the cache then.
+    """
+    source = open_source(path)
+    if source.checkpoint.nbytes <= LARGEST_HELD:
+        return source
+    source.close()
+    return open_source(path, kind=SparingFile)
 
 
 def name_stored(source: Source) -> dict[str, str]:

@@ -13,8 +13,6 @@ from hypothesis import strategies as st
 from magnetar.convert import copying, sink
 from magnetar.convert.copying import is_direct, open_direct
 from magnetar.convert.sink import PAGE, Sink, read_prefix
-from magnetar.convert.uncached import UncachedFile
-from magnetar.errors import DiskError
 from magnetar.ranges import FileSpan
 
 
@@ -141,25 +139,3 @@ def test_an_error_of_the_disk_comes_out_of_the_thread_that_met_it(
     monkeypatch.setattr(copying.os, "pwrite", fail)
     with Sink(descriptor) as growing, pytest.raises(OSError, match="broken"):
         growing.append(bytes(100_000))
-
-
-@pytest.mark.parametrize("direct", [True, False])
-def test_an_uncached_file_reads_as_any_other(direct: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not direct:
-        monkeypatch.delattr(os, "O_DIRECT")
-    content = os.urandom(5 * PAGE + 9)
-    path = tmp_path / "file"
-    path.write_bytes(content)
-    with UncachedFile(path) as opened:
-        for offset, length in ((0, 10), (4090, 20), (7, 20_000), (len(content) - 3, 3), (12, 0)):
-            assert opened.read(offset, length) == content[offset : offset + length]
-        with pytest.raises(DiskError, match="bytes too early"):
-            opened.read(len(content) - 3, 4)
-
-
-def test_files_share_a_window_and_do_not_mistake_it_for_their_own(tmp_path: Path) -> None:
-    for name in "ab":
-        (tmp_path / name).write_bytes(name.encode() * 5000)
-    with UncachedFile(tmp_path / "a") as one, UncachedFile(tmp_path / "b") as other:
-        for start in (0, 10, 4990):
-            assert (one.read(start, 10), other.read(start, 10)) == (b"a" * 10, b"b" * 10)

@@ -1,8 +1,9 @@
 import gc
 
+import pytest
 import torch
 
-from magnetar.model.recycling import WORTH_IT, Recycler
+from magnetar.model.recycling import PAGE, WORTH_IT, Recycler
 
 SIZE = 2 * WORTH_IT
 
@@ -36,4 +37,15 @@ def test_memory_that_is_much_too_large_is_given_back_to_the_system() -> None:
     recycler = Recycler()
     recycler.lend(16 * SIZE)
     recycler.lend(SIZE)  # finds nothing that fits, and lets the large one go
-    assert [len(memory) for memory in recycler._free] == [SIZE]
+    assert [len(memory) for memory in recycler._free] == [SIZE + PAGE]
+
+
+@pytest.mark.parametrize("offset", [0, 1, PAGE - 1, PAGE, 5 * PAGE + 104])
+def test_memory_lies_in_its_page_as_the_bytes_do_in_theirs(offset: int) -> None:
+    recycler = Recycler()
+    for _ in range(2):  # new, and used again
+        lent = recycler.lend(SIZE, offset)
+        assert (lent.ctypes.data - offset) % PAGE == 0
+        assert len(lent) == SIZE
+        lent[:] = 7
+        del lent

@@ -1,3 +1,4 @@
+import hashlib
 import math
 import threading
 from pathlib import Path
@@ -5,14 +6,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from magnetar.convert import uncached
 from magnetar.convert.architecture import Architecture
 from magnetar.convert.checkpoint import TensorSpec
 from magnetar.convert.source import open_source
 from magnetar.convert.view import view_as
+from magnetar.model import recycling, weights
 from magnetar.model.examination import Task, examine
 from magnetar.model.levels import Verdict
 from magnetar.model.reading import TensorStream, reading_order
 from magnetar.model.scoring import count_bits, cut_windows
+from magnetar.model.weights import open_for_a_pass
+from magnetar.ranges import LocalFile
 from tests.model.conftest import WriteRelease
 from tests.model.forge import TINY, load_release, make_model
 
@@ -48,6 +53,35 @@ def test_every_tensor_is_read_once_in_the_order_of_the_pass(architecture: Archit
         examine(view_as(source, "mistral"), architecture, "BF16", Task(IDS), look)
         assert met == reading_order(architecture)
         assert sorted(met) == sorted(view_as(source, "mistral").specs)
+
+
+def test_weights_too_large_to_be_held_are_read_past_the_cache_where_they_belong(
+    release: WriteRelease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = release(make_model(TINY))
+    with open_for_a_pass(folder) as source:
+        assert type(source.checkpoint.sources[0]) is LocalFile
+        expected = examine(view_as(source, "mistral"), TINY, "BF16", Task(IDS))
+    monkeypatch.setattr(weights, "LARGEST_HELD", 0)
+    monkeypatch.setattr(recycling, "WORTH_IT", 1)
+    monkeypatch.setattr(uncached, "LEAST_DIRECT", recycling.PAGE)
+    monkeypatch.setattr(uncached, "_is_cached", lambda *_: False)
+    digests: dict[str, str] = {}
+
+    def look(spec: TensorSpec, content: bytearray) -> None:
+        digests[spec.name] = hashlib.sha256(content).hexdigest()
+
+    with open_for_a_pass(folder) as source:
+        file = source.checkpoint.sources[0]
+        assert isinstance(file, uncached.SparingFile)
+        if file._past is not None:  # there are direct reads here
+            monkeypatch.delattr(uncached.UncachedFile, "_copy")
+        view = view_as(source, "mistral")
+        found = examine(view, TINY, "BF16", Task(IDS), look)
+        assert found.bits == expected.bits
+    with open_source(folder) as source:
+        view = view_as(source, "mistral")
+        assert digests == {name: hashlib.sha256(view.read(name)).hexdigest() for name in view.specs}
 
 
 class Counted:
