@@ -73,7 +73,7 @@ def boot(
     if golden is not None:
         finish("boot", showing, lambda emit: write_golden(path, golden, emit), draw_golden)
     if routing == "all":
-        finish("boot", showing, lambda emit: compare_ways(path, emit), draw_routings)
+        finish("boot", showing, lambda emit: compare_ways(path, computing.machine(), emit), draw_routings)
     wish: Any = {"routing": routing, "diagnose": not no_diagnosis}
     wish |= {"levels": tuple(level)} if level else {}
 

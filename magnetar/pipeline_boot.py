@@ -50,9 +50,9 @@ def choose_other(target: str) -> Other:
     return OtherCheckpoint(Path(target))
 
 
-def compare_ways(path: Path, emit: Emit = ignore) -> tuple[RoutingScore, ...]:
+def compare_ways(path: Path, machine: Machine = ALONE_ON_CPU, emit: Emit = ignore) -> tuple[RoutingScore, ...]:
     """The same weights under every way of choosing who answers."""
-    return compare_routings(path, text=look_up(path).text, emit=emit)
+    return compare_routings(path, text=look_up(path).text, machine=machine, emit=emit)
 
 
 def write_on(

@@ -25,7 +25,7 @@ from magnetar.model.golden import (
     Comparison,
     find_strays,
     looser,
-    measure,
+    measure_shared,
 )
 from magnetar.model.levels import Finding, LevelResult, Verdict
 from magnetar.model.weights import PUBLISHED, RUNNABLE, open_for_a_pass, stored_kind
@@ -35,6 +35,8 @@ WINDOW = 512
 
 AGAINST = "against"
 """What its row among the levels is called."""
+
+PROVEN = "these weights are as the fingerprint of their release says, so boot the other to see what is wrong with it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +148,8 @@ def agree(
     (0 if not known). ``exact`` is False where ours was computed in less than 32 bits.
     """
     theirs = answers.fingerprint
-    ours = replace(ours, top_ids=ours.top_ids[: len(theirs.ids)], logsumexp=ours.logsumexp[: len(theirs.ids)])
-    if theirs.residual_samples.shape != ours.residual_samples.shape:  # a server, or another shape of model
-        none = np.zeros((0, 0), np.float32)
-        theirs, ours = replace(theirs, residual_samples=none), replace(ours, residual_samples=none)
     allowance = _allow(kind, theirs.kind)
-    differ = np.flatnonzero(theirs.top_ids[:, 0] != ours.top_ids[:, 0])
+    differ = np.flatnonzero(theirs.top_ids[:, 0] != ours.top_ids[: len(theirs.ids), 0])
     return Agreement(
         other=answers.name,
         kind=theirs.kind,
@@ -159,14 +157,19 @@ def agree(
         bits_per_byte=_per_byte(bits, size),
         other_bits_per_byte=_per_byte(answers.bits, size),
         first_difference=int(differ[0]) if len(differ) else None,
-        comparison=measure(theirs, ours, at_theirs, allowance if exact else looser(allowance, ROUNDED)),
+        comparison=measure_shared(theirs, ours, at_theirs, allowance if exact else looser(allowance, ROUNDED)),
     )
 
 
-def judge_agreement(agreement: Agreement) -> LevelResult:
-    """Good where the two differ by no more than their formats explain."""
+def judge_agreement(agreement: Agreement, *, proven: bool = False) -> LevelResult:
+    """Good where the two differ by no more than their formats explain. ``proven``: ours are as their release has them.
+
+    Then it is the other that strays, and the finding says so.
+    """
     found = agreement.comparison
     findings = tuple(find_strays(found, than=agreement.other))
+    if proven:
+        findings = tuple(replace(finding, detail=f"{finding.detail}; {PROVEN}") for finding in findings)
     remark = f"{agreement.other}: KL {found.divergence:.2g}, {found.agreement:.1%} of the likeliest pieces are the same"
     return LevelResult(AGAINST, Verdict.BAD if findings else Verdict.GOOD, findings, remark)
 

@@ -1,17 +1,23 @@
 """The same weights under other ways of choosing who answers, side by side. torch is imported only when it is run."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from magnetar.convert.source import open_source
+from magnetar.convert.source import Source, open_source
 from magnetar.convert.view import view_as
 from magnetar.errors import BootError, UsageError
 from magnetar.events import Emit, ignore
 from magnetar.model.bundled import smoke_text
+from magnetar.model.forward import estimate_memory, room_ahead
+from magnetar.model.machine import ALONE_ON_CPU, Machine
 from magnetar.model.smoke import check_routing, require_torch
 from magnetar.model.tokenizer import open_tokenizer
 from magnetar.model.weights import PUBLISHED, stored_kind
+
+if TYPE_CHECKING:
+    from magnetar.model.examination import Task
 
 COMPARED_ON = 4096
 """Tokens of the text: enough for two digits, and all strategies together take seconds on the bundled model."""
@@ -33,34 +39,53 @@ class RoutingScore:
 
 
 def compare_routings(
-    path: Path, strategies: Sequence[str] = (), *, text: str | None = None, emit: Emit = ignore
+    path: Path,
+    strategies: Sequence[str] = (),
+    *,
+    text: str | None = None,
+    machine: Machine = ALONE_ON_CPU,
+    emit: Emit = ignore,
 ) -> tuple[RoutingScore, ...]:
-    """Score the checkpoint at ``path`` under each of ``strategies`` (all of them where none is given).
+    """Score the checkpoint at ``path`` under each of ``strategies`` (all of them where none is given) on ``machine``.
 
-    Raises ``UsageError`` (no torch, an unknown strategy, an empty text), ``BootError`` (no tokenizer, a model without
-    experts), and what ``open_source`` raises.
+    Raises ``UsageError`` (no torch, no such device, an unknown strategy, an empty text), ``BootError`` (no tokenizer, a
+    model without experts, too little memory), and what ``open_source`` raises.
     """
     require_torch()
-    from magnetar.model.examination import Task, choose_tokens, examine
-    from magnetar.model.routing import SHOWN, Router, Strategy
+    from magnetar.model.routing import SHOWN, Strategy
 
     for name in strategies:
         check_routing(name)
-    scores = []
     with open_source(path) as source:
-        a = source.architecture
-        if not a.n_experts:
+        if not source.architecture.n_experts:
             raise BootError(f"{path}: is a dense model, so there is nobody to choose from")
-        tokenizer = open_tokenizer(source)
-        ids = choose_tokens(tokenizer.encode(smoke_text().text if text is None else text), a)[:COMPARED_ON]
-        if not ids:
-            raise UsageError("the text to score is empty", hint="give a text of a few hundred words")
-        weights, size = view_as(source, PUBLISHED), tokenizer.count_bytes(ids)
-        for strategy in [Strategy(name) for name in strategies] or SHOWN:
-            router = Router(strategy, a.n_experts, a.experts_per_token)
-            found = examine(weights, a, stored_kind(source), Task(ids, strategy=strategy, decoded=1), emit=emit)
-            score = None if found.bits is None else found.bits / size
-            flops = router.asked / a.experts_per_token
-            trained = strategy is Strategy.TRAINED or strategy.value == f"top{a.experts_per_token}"
-            scores.append(RoutingScore(strategy.value, score, flops, len(ids) / found.seconds, trained))
-    return tuple(scores)
+        task, size = _choose_task(source, smoke_text().text if text is None else text, machine)
+        chosen = [Strategy(name) for name in strategies] or SHOWN
+        return tuple(_score(source, replace(task, strategy=strategy), size, emit) for strategy in chosen)
+
+
+def _choose_task(source: Source, text: str, machine: Machine) -> "tuple[Task, int]":
+    """What is run under each strategy, and how many bytes of the text that is."""
+    from magnetar.model.examination import Task, choose_tokens
+
+    a, tokenizer, weights = source.architecture, open_tokenizer(source), view_as(source, PUBLISHED)
+    ids = choose_tokens(tokenizer.encode(text), a)[:COMPARED_ON]
+    if not ids:
+        raise UsageError("the text to score is empty", hint="give a text of a few hundred words")
+    needed = estimate_memory(weights, a, len(ids), ahead=False)
+    if not machine.admits(needed):
+        raise BootError(f"running takes about {needed:,} bytes, and {machine.say_limit()}")
+    ahead = room_ahead(weights, a, len(ids), machine)
+    return Task(ids, decoded=1, ahead=ahead, arithmetic=machine.arithmetic()), tokenizer.count_bytes(ids)
+
+
+def _score(source: Source, task: "Task", size: int, emit: Emit) -> RoutingScore:
+    from magnetar.model.examination import examine
+    from magnetar.model.routing import Router, Strategy
+
+    a, strategy = source.architecture, task.strategy
+    found = examine(view_as(source, PUBLISHED), a, stored_kind(source), task, emit=emit)
+    score = None if found.bits is None else found.bits / size
+    flops = Router(strategy, a.n_experts, a.experts_per_token).asked / a.experts_per_token
+    trained = strategy is Strategy.TRAINED or strategy.value == f"top{a.experts_per_token}"
+    return RoutingScore(strategy.value, score, flops, len(task.ids) / found.seconds, trained)

@@ -1,7 +1,8 @@
 """What is wrong with a model that runs badly: known cures are tried on a view of its weights until one helps.
 
-A cure is named only if the model then does what its release does: by the fingerprint, where there is one, else by
-the score that is known; where nothing is known, by a score that is clearly better than that of any other cure.
+A cure is named only if the model then does what its release does: by the fingerprint, where there is one, or as another
+says that it is held against; else by the score that is known; where nothing is known, by a score that is clearly better
+than that of any other cure.
 """
 
 from collections.abc import Sequence
@@ -12,9 +13,8 @@ from magnetar.events import Began, Emit, Ended, Moved, ignore
 from magnetar.model.altered import Altered, Held
 from magnetar.model.cures import Remedy, list_remedies
 from magnetar.model.examination import Task, choose_tokens, examine
-from magnetar.model.fingerprint import Fingerprint
 from magnetar.model.forward import Expectation
-from magnetar.model.golden import compare
+from magnetar.model.golden import Example, find_strays, measure_shared
 from magnetar.model.report import Cure, Diagnosis
 from magnetar.model.routing import Strategy
 from magnetar.model.tokenizer import Tokenizer
@@ -31,8 +31,7 @@ TELLING = 0.9
 class Patient:
     """A model that is not healthy, and what is known of it when it is.
 
-    ``suspect`` is the layer that strays first, ``again`` what to do if it was converted badly, ``routing`` how
-    it is run.
+    ``example`` is what it should say, ``again`` what to do if it was converted badly, ``routing`` how it is run.
     """
 
     weights: Weights
@@ -42,8 +41,7 @@ class Patient:
     tokenizer: Tokenizer
     ids: Sequence[int]
     expectation: Expectation
-    golden: Fingerprint | None
-    suspect: int | None
+    example: Example | None
     again: str = ""
     routing: str = "trained"
 
@@ -52,7 +50,8 @@ def diagnose(patient: Patient, emit: Emit = ignore) -> Diagnosis:
     """Try the known cures, the commonest first. The weights are held in memory as they are stored."""
     held = Held(patient.weights)
     a, names = patient.architecture, list(held.specs)
-    remedies = list(list_remedies(a, names, patient.layout, patient.suspect, patient.again, patient.routing))
+    suspect = None if patient.example is None else patient.example.first_diverging
+    remedies = list(list_remedies(a, names, patient.layout, suspect, patient.again, patient.routing))
     before = _try(held, patient, Remedy("", "", a, routing=patient.routing))
     tried: list[str] = []
     best: tuple[float, Remedy] | None = None
@@ -69,7 +68,7 @@ def diagnose(patient: Patient, emit: Emit = ignore) -> Diagnosis:
         if best is None or trial.bits_per_byte < best[0]:
             best = trial.bits_per_byte, remedy
     emit(Ended("diagnosis"))
-    if best is not None and patient.golden is None and _helps(best[0], before, held, patient, best[1]):
+    if best is not None and patient.example is None and _helps(best[0], before, held, patient, best[1]):
         return _conclude(best[1], best[0], before, tried)
     if best is None or (before is not None and best[0] >= TELLING * before.bits_per_byte):
         return Diagnosis(None, tuple(tried))
@@ -78,7 +77,7 @@ def diagnose(patient: Patient, emit: Emit = ignore) -> Diagnosis:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """How a model does with one cure. ``restored``: as the fingerprint says."""
+    """How a model does with one cure. ``restored``: as the example says."""
 
     bits_per_byte: float
     restored: bool
@@ -87,16 +86,17 @@ class Trial:
 def _try(weights: Weights, patient: Patient, remedy: Remedy) -> Trial | None:
     """None where the model comes to no number."""
     altered = Altered(weights, remedy.change)
-    golden = patient.golden
+    example = patient.example
+    golden = None if example is None else example.fingerprint
     ids = patient.ids[:TRIED_ON] if golden is None else golden.ids.tolist()
     task = Task(ids, golden, strategy=Strategy(remedy.routing), decoded=1, ahead=0)
     found = examine(altered, remedy.architecture, patient.kind, task)
     if found.bits is None:
         return None
     restored = False
-    if golden is not None and found.fingerprint is not None and found.at_golden is not None:
-        comparison = compare(golden, found.fingerprint, found.at_golden, patient.kind)
-        restored = comparison.divergence <= comparison.allowance.divergence and comparison.first_diverging is None
+    if example is not None and found.fingerprint is not None and found.at_golden is not None:
+        comparison = measure_shared(example.fingerprint, found.fingerprint, found.at_golden, example.allowance)
+        restored = not any(find_strays(comparison))
     return Trial(found.bits / patient.tokenizer.count_bytes(ids), restored)
 
 

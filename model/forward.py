@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from magnetar.convert.architecture import Architecture
 from magnetar.model.levels import Finding
+from magnetar.model.machine import NEXT_ONE, Machine
 from magnetar.model.weights import Weights
 
 DECODE_TOLERANCE = 5e-4
@@ -91,3 +92,12 @@ def estimate_memory(weights: Weights, architecture: Architecture, tokens: int, *
     activations = 4 * tokens * (8 * a.dim + 3 * a.hidden_dim)
     logits = 4 * min(tokens, 2048) * a.vocab_size * 3
     return INTERPRETER + (2 if ahead else 1) * largest + attention + activations + logits
+
+
+def room_ahead(weights: Weights, architecture: Architecture, tokens: int, machine: Machine) -> int:
+    """Bytes of tensors that such a pass may read ahead: one tensor, or as much more as is allowed, or none."""
+    if not machine.admits(estimate_memory(weights, architecture, tokens)):
+        return 0
+    if machine.max_memory is None:
+        return NEXT_ONE
+    return machine.max_memory - estimate_memory(weights, architecture, tokens, ahead=False)

@@ -1,7 +1,7 @@
 """The last level: how far a model strays from the fingerprint of its release, and from which layer on. No torch."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -71,6 +71,15 @@ class Comparison:
     allowance: Allowance
 
 
+@dataclass(frozen=True, slots=True)
+class Example:
+    """What a model should say, how far it may stray from it, and from which layer on it does (None if unknown)."""
+
+    fingerprint: Fingerprint
+    allowance: Allowance
+    first_diverging: int | None
+
+
 def allowance_for(kind: str, golden: Fingerprint) -> Allowance:
     """How far weights of ``kind`` may stray from ``golden``."""
     return EXACT if kind == golden.kind else ALLOWANCES.get(kind, COARSE)
@@ -89,6 +98,16 @@ def looser(one: Allowance, other: Allowance) -> Allowance:
 def compare(golden: Fingerprint, ours: Fingerprint, at_golden: Array, kind: str) -> Comparison:
     """Hold ``ours``, of weights of ``kind``, against ``golden``; ``at_golden`` as for ``measure``."""
     return measure(golden, ours, at_golden, allowance_for(kind, golden))
+
+
+def measure_shared(theirs: Fingerprint, ours: Fingerprint, at_theirs: Array, allowance: Allowance) -> Comparison:
+    """``measure`` where ``theirs`` may be of the first positions only, and of no layers, or of others."""
+    count = len(theirs.ids)
+    ours = replace(ours, top_ids=ours.top_ids[:count], logsumexp=ours.logsumexp[:count])
+    if theirs.residual_samples.shape != ours.residual_samples.shape:  # a server, or another shape of model
+        none = np.zeros((0, 0), np.float32)
+        theirs, ours = replace(theirs, residual_samples=none), replace(ours, residual_samples=none)
+    return measure(theirs, ours, at_theirs, allowance)
 
 
 def measure(golden: Fingerprint, ours: Fingerprint, at_golden: Array, allowance: Allowance) -> Comparison:

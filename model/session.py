@@ -1,6 +1,5 @@
 """One checkpoint on its way through the levels. torch is imported only where the model is run."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -13,11 +12,12 @@ from magnetar.model.against import Answers, Other, agree, ask, judge_agreement, 
 from magnetar.model.content import Survey, check_content, digest_weights
 from magnetar.model.cures import advise_remaking
 from magnetar.model.fingerprint import Fingerprint, fits, is_like
-from magnetar.model.forward import TELLING_TOKENS, Expectation, Measured, estimate_memory, find_faults
-from magnetar.model.golden import ROUNDED, allowance_for, find_strays, looser, measure, score_tolerance
-from magnetar.model.levels import Finding, Level, LevelResult, judge, skip
-from magnetar.model.machine import LARGEST_HELD, NEXT_ONE, Machine
-from magnetar.model.report import BootReport, Conducted
+from magnetar.model.forward import TELLING_TOKENS, Expectation, Measured, estimate_memory, find_faults, room_ahead
+from magnetar.model.golden import ROUNDED, Example, allowance_for, find_strays, looser, measure, score_tolerance
+from magnetar.model.levels import Finding, Level, LevelResult, Verdict, judge, skip
+from magnetar.model.machine import LARGEST_HELD, Machine
+from magnetar.model.record import take_down
+from magnetar.model.report import BootReport
 from magnetar.model.structure import check_structure
 from magnetar.model.together import Together
 from magnetar.model.tokenizer import Tokenizer, open_tokenizer
@@ -137,7 +137,7 @@ class Session:
             None if answers is None else answers.fingerprint.top_ids,
             Strategy(request.routing),
             count_decoded(architecture),
-            self._room_ahead(),
+            room_ahead(self._weights, architecture, len(self._ids), request.machine),
             request.machine.arithmetic(),
         )
         kind = stored_kind(self._source)
@@ -146,14 +146,14 @@ class Session:
         sample = self._write_sample(found)
         if not self._together.first:
             return
-        self._take_down(found, sample)
+        self._report = take_down(self._report, found, self._ids, self._tokenizer, sample)
         self._judge_forward(found)
         self._judge_golden(found, kind)
         if answers is not None:
             self._judge_against(found, answers, kind)
         self._forget_unwanted()
         if self._request.diagnose and request.trained:
-            self._diagnose()
+            self._diagnose(answers)
 
     def _ask_other(self) -> Answers | None:
         """What the other says to the window that comes first; None without one, or where it cannot be had."""
@@ -183,8 +183,8 @@ class Session:
             if self._golden is None:
                 return Finding("tokenizer", "", f"{error.message}; {error.hint}")
         self._choose_ids()
-        if not self._has_room(ahead=False):
-            needed = estimate_memory(self._weights, self._architecture, len(self._ids), ahead=False)
+        needed = estimate_memory(self._weights, self._architecture, len(self._ids), ahead=False)
+        if not self._request.machine.admits(needed):
             limit = self._request.machine.say_limit()
             return Finding("memory", "", f"running takes about {needed:,} bytes, and {limit}")
         return None
@@ -200,50 +200,6 @@ class Session:
         if not self._text_ids:
             raise UsageError("the text to score is empty", hint="give a text of a few hundred words")
         self._ids = choose_tokens(self._text_ids, self._architecture)
-
-    def _has_room(self, *, ahead: bool) -> bool:
-        needed = estimate_memory(self._weights, self._architecture, len(self._ids), ahead=ahead)
-        return self._request.machine.admits(needed)
-
-    def _room_ahead(self) -> int:
-        """Bytes of tensors that may be read ahead: one tensor, or as much more as is allowed, or none."""
-        limit = self._request.machine.max_memory
-        if limit is None:
-            return NEXT_ONE if self._has_room(ahead=True) else 0
-        needed = estimate_memory(self._weights, self._architecture, len(self._ids), ahead=False)
-        return limit - needed if self._has_room(ahead=True) else 0
-
-    def _take_down(self, found: "Examination", sample: str | None) -> None:
-        """The numbers of the run, as the report has them."""
-        from magnetar.model.scoring import routing_entropy
-
-        size = self._tokenizer.count_bytes(self._ids) if self._tokenizer else 0
-        shares = found.trace.shares
-        self._report = replace(
-            self._report,
-            bits_per_byte=found.bits / size if found.bits is not None and size and math.isfinite(found.bits) else None,
-            tokens=len(self._ids),
-            text_bytes=size,
-            # drawn anew for every token, so the two passes have nothing to agree on
-            decode_difference=None if self._request.routing == "random" else found.decode_difference,
-            expert_load=shares,
-            routing_entropy=routing_entropy(shares) if shares else None,
-            sample=sample,
-            tokens_per_second=len(self._ids) / found.seconds,
-            early_bits=found.early_bits,
-            late_bits=found.late_bits,
-            residual_rms=tuple(found.trace.residual_rms),
-            conducted=self._show_conducted(found),
-        )
-
-    def _show_conducted(self, found: "Examination") -> Conducted | None:
-        chosen = tuple(tuple(tuple(token) for token in layer) for layer in found.trace.chosen)
-        if self._tokenizer is None or not chosen:
-            return None
-        # the pieces that were read, of which <s> is the first; those of a fingerprint's text if that came first
-        first = found.fingerprint.ids.tolist() if found.fingerprint is not None else list(self._ids)
-        pieces = ("<s>", *self._tokenizer.spell(first[: len(chosen[0]) - 1]))
-        return Conducted(pieces, chosen)
 
     def _write_sample(self, found: "Examination") -> str | None:
         if self._tokenizer is None or not self._request.trained:
@@ -301,20 +257,21 @@ class Session:
         bits, exact = found.cost_of_first(len(ids)), self._request.machine.exact
         agreement = agree(answers, found.fingerprint, found.at_other, kind, bits, size, exact=exact)
         self._report = replace(self._report, agreement=agreement)
-        self._against = judge_agreement(agreement)
+        proven = self._results[Level.GOLDEN].verdict is Verdict.GOOD
+        self._against = judge_agreement(agreement, proven=proven)
 
-    def _diagnose(self) -> None:
+    def _diagnose(self, answers: Answers | None) -> None:
         """Look for what is wrong, where the model ran, and not well, and is small enough to be run many times."""
         from magnetar.model.diagnosis import Patient, diagnose
 
         bad = any(result.findings for result in self._results.values())
-        if not bad or self._tokenizer is None or self._report.bits_per_byte is None:
+        astray = self._astray and self._report.golden is None
+        if not (bad or astray) or self._tokenizer is None or self._report.bits_per_byte is None:
             return  # what gives no numbers is not mended by moving them
         held = sum(spec.nbytes for spec in self._weights.specs.values())
         working = estimate_memory(self._weights, self._architecture, len(self._ids))
         if held > min(LARGEST_HELD, self._request.machine.room_for_weights(working)):
             return
-        comparison = self._report.golden
         patient = Patient(
             self._weights,
             self._architecture,
@@ -323,11 +280,26 @@ class Session:
             self._tokenizer,
             self._ids,
             self._expectation,
-            self._golden if comparison is not None else None,
-            None if comparison is None else comparison.first_diverging,
+            self._find_example(answers),
             advise_remaking(self._source),
         )
         self._report = replace(self._report, diagnosis=diagnose(patient, self._emit))
+
+    @property
+    def _astray(self) -> bool:
+        """Whether the other was compared with, and says something else."""
+        return self._against is not None and self._against.verdict is Verdict.BAD
+
+    def _find_example(self, answers: Answers | None) -> Example | None:
+        """What these weights should say: as the release has it; else as another says from which they stray."""
+        golden, agreement = self._report.golden, self._report.agreement
+        if golden is not None and self._golden is not None:
+            allowance = allowance_for(stored_kind(self._source), self._golden)
+            return Example(self._golden, allowance, golden.first_diverging)
+        if answers is None or agreement is None or not self._astray:
+            return None
+        comparison = agreement.comparison
+        return Example(answers.fingerprint, comparison.allowance, comparison.first_diverging)
 
     def _state_assumptions(self) -> Iterator[str]:
         report, architecture = self._report, self._architecture

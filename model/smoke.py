@@ -38,7 +38,7 @@ def boot(
     text: str | None = None,
     expected: float | None = None,
     tolerance: float = 0.01,
-    greedy_tokens: int = 48,
+    greedy_tokens: int = 32,
     levels: Collection[Level] = ALL_LEVELS,
     golden: Path | None = None,
     routing: str = "trained",

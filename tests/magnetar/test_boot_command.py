@@ -125,6 +125,12 @@ def test_every_routing_has_its_score_in_the_json(magnetar: Run) -> None:
     assert all(1 < score["bits_per_byte"] < 4 for score in result)
 
 
+def test_all_routings_keep_to_what_they_may_use(magnetar: Run) -> None:
+    done = magnetar("boot", BUNDLED, "--routing", "all", "--max-memory", "100M")
+    assert done.code == 7
+    assert re.search(r"running takes about [0-9,]+ bytes, and 100,000,000 are allowed", " ".join(done.err.split()))
+
+
 def test_a_page_is_written_beside_the_report(magnetar: Run, tmp_path: Path) -> None:
     done = magnetar("boot", BUNDLED, "--level", "content", "--report", tmp_path / "page.html")
     assert done.code == 0, done.err

@@ -13,7 +13,7 @@ from magnetar.convert.run import convert
 from magnetar.errors import CheckpointError, ExitCode, UsageError
 from magnetar.model import talk
 from magnetar.model.against import OtherCheckpoint
-from magnetar.model.bundled import bundled_release, smoke_text
+from magnetar.model.bundled import bundled_golden, bundled_release, smoke_text
 from magnetar.model.levels import Level, Verdict
 from magnetar.model.machine import Machine
 from magnetar.model.mixtral import Mixtral
@@ -39,7 +39,7 @@ TEXT = smoke_text().text[:2000]
 
 
 def hold_against(other: OtherCheckpoint | Server, path: Path = BUNDLED, **wish: Any) -> BootReport:
-    return boot(path, text=TEXT, against=other, greedy_tokens=0, diagnose=False, **wish)
+    return boot(path, text=TEXT, against=other, **{"greedy_tokens": 0, "diagnose": False, **wish})
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +95,31 @@ def test_a_copy_with_one_layer_changed_is_told_and_where(bundled: Mixtral, relea
     assert report.agreement.excess < 0
 
 
+def test_the_cure_is_named_that_makes_both_agree_where_nothing_else_is_known(
+    bundled: Mixtral, release: WriteRelease
+) -> None:
+    folder = release(bundled)
+    params = json.loads((folder / "params.json").read_text())
+    (folder / "params.json").write_text(json.dumps({**params, "rope_theta": 5e5}))
+    report = hold_against(OtherCheckpoint(BUNDLED), folder, diagnose=True)
+    assert [level.verdict for level in report.levels] == ["good", "good", "good", "skipped", "bad"]
+    assert report.diagnosis is not None
+    assert report.diagnosis.cure is not None
+    assert report.diagnosis.cure.name == "rope theta 1e+06"
+
+
+def test_weights_as_their_release_has_them_are_not_mended_to_be_like_another(
+    bundled: Mixtral, release: WriteRelease
+) -> None:
+    experts = bundled.layers[2].feed_forward.experts
+    experts[3], experts[6] = experts[6], experts[3]
+    other = OtherCheckpoint(release(bundled))
+    report = hold_against(other, golden=bundled_golden(), diagnose=True)
+    assert [level.verdict for level in report.levels] == ["good"] * 4 + ["bad"]
+    assert report.diagnosis is None
+    assert report.reasons[0].endswith("boot the other to see what is wrong with it")
+
+
 def test_a_checkpoint_that_cannot_be_read_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         OtherCheckpoint(tmp_path / "nowhere")
@@ -132,12 +157,15 @@ def test_llama_cpps_server_shows_what_is_wrong_with_other_weights(
     for layer in bundled.layers:
         weight = layer.attention.wk.weight
         weight.copy_(weight.view(2, -1, 2, 128).transpose(1, 2).reshape(weight.shape))
-    report = hold_against(Server(f"{address}/v1/"), release(bundled))
+    report = hold_against(Server(f"{address}/v1/"), release(bundled), diagnose=True)
     assert report.levels[-1].verdict is Verdict.BAD
     assert report.agreement is not None
     assert report.agreement.comparison.divergence > 1
     assert report.agreement.excess is not None
     assert report.agreement.excess > 1
+    assert report.diagnosis is not None
+    assert report.diagnosis.cure is not None
+    assert report.diagnosis.cure.name == "rotary rows of k interleaved"
 
 
 def test_a_server_that_echoes_as_vllm_does_is_asked_once(bundled: Mixtral) -> None:

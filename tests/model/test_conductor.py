@@ -33,6 +33,19 @@ def test_the_trained_routing_is_among_those_compared_and_beats_chance(scores: di
     assert bits["top2"] == pytest.approx(boot(bundled_release(), text=TEXT, greedy_tokens=1).bits_per_byte)
 
 
+def test_each_routing_is_computed_in_the_numbers_and_the_memory_that_are_allowed(
+    scores: dict[str, RoutingScore],
+) -> None:
+    (rounded,) = compare_routings(bundled_release(), ["top2"], text=TEXT, machine=Machine(dtype="bf16"))
+    assert rounded.bits_per_byte != scores["top2"].bits_per_byte
+    assert rounded.bits_per_byte == pytest.approx(scores["top2"].bits_per_byte, rel=2e-3)
+    with pytest.raises(BootError, match=r"running takes about [0-9,]+ bytes, and 100,000,000 are allowed"):
+        compare_routings(bundled_release(), ["top2"], text=TEXT, machine=Machine(max_memory=100_000_000))
+    if not torch.cuda.is_available():
+        with pytest.raises(UsageError, match="no CUDA device"):
+            compare_routings(bundled_release(), ["top2"], text=TEXT, machine=Machine(device="cuda"))
+
+
 def test_the_work_of_the_experts_is_told(scores: dict[str, RoutingScore]) -> None:
     flops = {name: score.expert_flops for name, score in scores.items()}
     assert flops == {"top1": 0.5, "top2": 1, "top3": 1.5, "all-weighed": 4, "all-then-choose": 4, "random": 1}

@@ -100,6 +100,17 @@ def test_two_processes_report_what_one_does_each_from_its_own_tensors(
         assert set(read) == {name for name in alone.read[0] if share.reads(name)}
 
 
+def test_two_processes_are_held_against_another_as_one_is(
+    bundled: Mixtral, release: WriteRelease, tmp_path: Path
+) -> None:
+    bundled.layers[2].attention.wo.weight.mul_(1.5)
+    folder, other = release(bundled), ("--against", str(bundled_release()))
+    alone, both = start([folder], tmp_path, *other), start([folder] * 2, tmp_path, *other)
+    assert both.codes == alone.codes * 2 == [ExitCode.UNHEALTHY] * 2, both.errors
+    assert both.report["agreement"]["comparison"]["first_diverging"] == 2
+    assert differences(alone.report, both.report) == []
+
+
 def test_what_is_wrong_in_the_layers_of_another_process_is_reported_as_if_it_were_here(
     release: WriteRelease, tmp_path: Path
 ) -> None:
