@@ -4,7 +4,6 @@ Reading through the cache takes a page, fills it and copies it for every 4 KiB, 
 direct read, and throws out what others will want again.
 """
 
-import ctypes
 import mmap
 import os
 import threading
@@ -147,6 +146,8 @@ class SparingFile(LocalFile):
 
 def find_address(buffer: memoryview) -> int:
     """Where writable memory lies."""
+    import ctypes  # most commands never read so
+
     return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
 
 
