@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 
 from magnetar.convert.checkpoint import CHUNK, Checkpoint
 from magnetar.convert.pieces import Move
@@ -18,21 +19,33 @@ ROOM = 256 << 20
 """Bytes of memory that all threads together may take: transposing holds a whole matrix twice."""
 
 
-def tensor_digests(source: Source, *, layout: str = "mistral", emit: Emit = ignore) -> TensorDigests:
+def tensor_digests(
+    source: Source,
+    *,
+    layout: str = "mistral",
+    known: Mapping[str, str] = MappingProxyType({}),
+    found: Callable[[str, str], None] = lambda _name, _sha256: None,
+    emit: Emit = ignore,
+) -> TensorDigests:
     """Digest every tensor of ``source`` as it would lie in ``layout``, the release's own, on all cores.
 
-    Of a checkpoint whose names are kept (``AS_IS``), that is the layout to give. Memory does not grow with the model.
+    Of a checkpoint whose names are kept (``AS_IS``), that is the layout to give. Tensors whose SHA-256 (hex) is
+    ``known`` by name are not read; ``found`` is told that of each other, from any thread. Memory does not grow with the
+    model.
     Raises ``LayoutError`` for an unknown layout or one with no room, ``CheckpointError`` naming a damaged tensor,
     ``DiskError``.
     """
     moves = map_source(source, layout)
 
     def digest(move: Move) -> TensorDigest:
-        sha256 = digest_move(source.checkpoint, move)
-        emit(Moved("digest", move.nbytes))
+        sha256 = known.get(move.name)
+        if sha256 is None:
+            sha256 = digest_move(source.checkpoint, move)
+            found(move.name, sha256)
+            emit(Moved("digest", move.nbytes))
         return TensorDigest(move.dtype, move.shape, sha256)
 
-    emit(Began("digest", sum(move.nbytes for move in moves)))
+    emit(Began("digest", sum(move.nbytes for move in moves if move.name not in known)))
     digests = work_in_parallel(digest, moves, count_workers(moves))
     emit(Ended("digest"))
     return TensorDigests(layout, dict(zip((move.name for move in moves), digests, strict=True)))

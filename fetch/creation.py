@@ -78,9 +78,22 @@ def create_torrent(folder: Path, wish: TorrentWish = TorrentWish(), *, emit: Emi
     return draft.finish()
 
 
+@dataclass(frozen=True, slots=True)
+class FileHashes:
+    """What a torrent needs of one file: the SHA-1 of its pieces, and the root and the layer of its hash tree.
+
+    ``pieces`` are one after another: in a hybrid torrent all of them, in version 1 those that lie in the file wholly.
+    """
+
+    pieces: bytes
+    root: bytes
+    layer: bytes
+
+
 class Draft:
     """A torrent in the making. Its ``hashers`` are to be fed every file's bytes, in one read with whatever else.
 
+    What was ``hashed`` once, under the same ``terms``, may be taken over by ``take`` instead.
     ``.magnetar`` and ``.git`` are left out. Raises ``UsageError`` for an empty folder, a symbolic link, a name that no
     torrent may hold, a piece length that none has, or a URL of no use; ``DiskError``.
     """
@@ -94,8 +107,9 @@ class Draft:
         _check_count(self.files, self.piece_length, wish.version)
         self._wish = wish
         starts = accumulate((file.size for file in self.files), initial=0)
+        padded = len(self.files) > 1  # the last of several is padded too, as libtorrent has it
         self._entries = {
-            str(file.path): _Entry(self.folder / file.path, start, self.piece_length, wish.version)
+            str(file.path): _Entry(self.folder / file.path, start, self.piece_length, wish.version, padded=padded)
             for file, start in zip(self.files, starts, strict=False)
         }
 
@@ -103,8 +117,20 @@ class Draft:
         """What must be told the bytes of the file at ``path`` from its beginning to its end, each on any one thread."""
         return self._entries[path].hashers
 
+    def terms(self, path: str) -> str:
+        """What the hashes of the file at ``path`` depend on besides its bytes."""
+        return self._entries[path].terms
+
+    def hashed(self, path: str) -> FileHashes:
+        """The hashes of the file at ``path``, once it was fed."""
+        return self._entries[path].hashes
+
+    def take(self, path: str, hashes: FileHashes) -> None:
+        """Take hashes that the file at ``path`` had before: it is not to be fed. Those of other terms fit nothing."""
+        self._entries[path].take(hashes)
+
     def finish(self) -> bytes:
-        """The ``.torrent``, once every file was fed. Raises ``DiskError`` if a file changed since it was listed."""
+        """The ``.torrent``, once every file was fed or taken. Raises ``DiskError`` if one changed meanwhile."""
         for entry in self._entries.values():
             entry.check_unchanged()
         info: dict[bytes, Any] = {b"name": self.folder.name.encode(), b"piece length": self.piece_length}
@@ -118,7 +144,9 @@ class Draft:
                 files, pieces = self._padded_files()
                 info |= {b"meta version": 2, b"file tree": self._file_tree(), b"files": files, b"pieces": pieces}
         if self._wish.version != "v1":
-            made[b"piece layers"] = {entry.root: entry.layer for entry in self._entries.values() if entry.layer}
+            made[b"piece layers"] = {
+                entry.hashes.root: entry.hashes.layer for entry in self._entries.values() if entry.hashes.layer
+            }
         if self._wish.private:
             info[b"private"] = 1
         torrent = encode(made | _outside_of_info(self._wish))
@@ -132,30 +160,25 @@ class Draft:
             place = tree
             for part in path.split("/"):
                 place = place.setdefault(part.encode(), {})
-            place[b""] = {b"length": entry.size} | ({b"pieces root": entry.root} if entry.size else {})
+            place[b""] = {b"length": entry.size} | ({b"pieces root": entry.hashes.root} if entry.size else {})
         return tree
 
     def _padded_files(self) -> tuple[list[dict[bytes, Any]], bytes]:
-        """The files for clients of version 1, padded so that each begins with a piece, and the SHA-1 of each piece.
-
-        The last of several is padded too, as libtorrent has it.
-        """
+        """The files for clients of version 1, padded so that each begins with a piece, and the SHA-1 of each piece."""
         files: list[dict[bytes, Any]] = []
-        digests: list[bytes] = []
         for file, entry in zip(self.files, self._entries.values(), strict=True):
-            padding = -file.size % self.piece_length if len(self.files) > 1 else 0
+            padding = -file.size % self.piece_length if entry.padded else 0
             files.append(_listed(file))
             if padding:
                 files.append({b"attr": b"p", b"length": padding, b"path": [b".pad", str(padding).encode()]})
-            digests += entry.sha1.end(padded=bool(padding))
-        return files, b"".join(digests)
+        return files, b"".join(entry.hashes.pieces for entry in self._entries.values())
 
     def _pieces_across_files(self) -> bytes:
         """The SHA-1 of each piece of version 1. Those that lie in one file are known; the others are read again."""
         known: dict[int, bytes] = {}
         for entry in self._entries.values():
-            first = -(-entry.start // self.piece_length)
-            known |= dict(enumerate(entry.sha1.digests, first))
+            first, digests = -(-entry.start // self.piece_length), entry.hashes.pieces
+            known |= {first + at // 20: digests[at : at + 20] for at in range(0, len(digests), 20)}
         extents = [Extent(path, entry.start, entry.size) for path, entry in self._entries.items()]
         layout = Layout(extents, self.piece_length, padded=False)
         count = -(-self.total // self.piece_length)
@@ -172,30 +195,36 @@ class Draft:
 class _Entry:
     """One file of a draft: as it was when it was listed, and the hashers of its bytes."""
 
-    def __init__(self, path: Path, start: int, piece_length: int, version: Version) -> None:
+    def __init__(self, path: Path, start: int, piece_length: int, version: Version, *, padded: bool) -> None:
+        skip = -start % piece_length if version == "v1" else 0
         self.start = start
-        self.sha1 = Sha1Pieces(piece_length, -start % piece_length if version == "v1" else 0)
-        self.hashers: tuple[Sha1Pieces | TreePieces, ...] = () if version == "v2" else (self.sha1,)
+        self.padded = padded
+        self.terms = f"{version}, pieces of {piece_length} from {skip}{', padded' if padded else ''}"
         self._path = path
         self._stamp = _stamp(path)
+        self._version = version
+        self._sha1 = Sha1Pieces(piece_length, skip)
         self._tree = TreePieces(piece_length)
-        if version != "v1":
-            self.hashers = (*self.hashers, self._tree)
+        self._taken = False
+        feeds: dict[Version, tuple[Sha1Pieces | TreePieces, ...]]
+        feeds = {"v1": (self._sha1,), "v2": (self._tree,), "hybrid": (self._sha1, self._tree)}
+        self.hashers = feeds[version]
 
     @property
     def size(self) -> int:
         return self._stamp[0]
 
     @cached_property
-    def root(self) -> bytes:
-        return self._tree.end()[0]
+    def hashes(self) -> FileHashes:
+        pieces = self._sha1.end(padded=self.padded) if self._version == "hybrid" else self._sha1.digests
+        return FileHashes(b"".join(pieces), *self._tree.end())
 
-    @cached_property
-    def layer(self) -> bytes:
-        return self._tree.end()[1]
+    def take(self, hashes: FileHashes) -> None:
+        self.hashes = hashes
+        self._taken = True
 
     def check_unchanged(self) -> None:
-        seen = {hasher.seen for hasher in self.hashers}
+        seen = {self.size} if self._taken else {hasher.seen for hasher in self.hashers}
         if _stamp(self._path) != self._stamp or seen != {self.size}:
             raise DiskError(f"{self._path}: changed while it was read", hint="leave the folder alone, and retry")
 

@@ -1,9 +1,11 @@
 """What a folder's weights say of themselves, for a manifest: layout, sizes, tensors' digests, and how they run."""
 
 import hashlib
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import Any, Self
 
 from magnetar.convert.source import AS_IS, Source, open_as_it_is, open_source
 from magnetar.convert.tensordigests import tensor_digests
@@ -11,23 +13,32 @@ from magnetar.errors import BootError, ConversionError, LayoutError, UsageError
 from magnetar.events import Emit, Remarked, ignore
 from magnetar.files import disk_failure
 from magnetar.manifests.digests import Digest
+from magnetar.manifests.notes import Notes
 from magnetar.manifests.schema import ArchitectureFacts, SideFile, Smoke
 from magnetar.manifests.tensors import format_tensor_digests
 from magnetar.pipeline_smoke import look_up
 
+WRITE_EVERY = 5.0
+"""Seconds between two writings of what was found: what a kill -9 may cost."""
+
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """Keys of a manifest, the side files that they pin, by name, and what could not be had, with the reason."""
+    """Keys of a manifest, the side files that they pin, by name, and what could not be had, with the reason.
+
+    ``recalled`` tensors had been digested by a run that was stopped, and were not read.
+    """
 
     facts: dict[str, Any] = field(default_factory=dict)
     documents: dict[str, bytes] = field(default_factory=dict)
     not_done: tuple[str, ...] = ()
+    recalled: int = 0
 
 
 def describe_weights(
     folder: Path,
     name: str,
+    notes: Notes,
     *,
     tensors: bool = True,
     boot: bool = False,
@@ -36,23 +47,27 @@ def describe_weights(
 ) -> Described:
     """Read the checkpoint in ``folder`` for the manifest of the release ``name``.
 
-    ``boot`` runs it, for its score and its fingerprint; ``golden`` is a fingerprint that is there already. A folder
-    without weights that are read here is described as such. Raises ``BootError`` if the weights are not healthy,
-    ``UsageError`` without torch, ``DiskError``, and what reading a fingerprint raises.
+    ``boot`` runs it, for its score and its fingerprint; ``golden`` is a fingerprint that is there already. ``notes``
+    are those of an earlier run that was stopped, and for the next one. A folder without weights that are read here is
+    described as such. Raises ``BootError`` if the weights are not healthy, ``UsageError`` without torch, ``DiskError``,
+    and what reading a fingerprint raises.
     """
     run = _describe_run(folder, name, boot, golden, emit)
-    parts = (_describe_tensors(folder, name, emit) if tensors else Described(), run)
+    parts = (_describe_tensors(folder, name, notes, emit) if tensors else Described(), run)
     return Described(
         {key: value for part in parts for key, value in part.facts.items()},
         {path: content for part in parts for path, content in part.documents.items()},
         tuple(reason for part in parts for reason in part.not_done),
+        sum(part.recalled for part in parts),
     )
 
 
-def _describe_tensors(folder: Path, name: str, emit: Emit) -> Described:
+def _describe_tensors(folder: Path, name: str, notes: Notes, emit: Emit) -> Described:
     try:
-        with _open_weights(folder) as source:
-            digests = tensor_digests(source, layout=source.layout, emit=emit)
+        with _open_weights(folder) as source, _Recollection(source, notes) as before:
+            if before.known:
+                emit(Remarked(say_recalled(len(before.known))))
+            digests = tensor_digests(source, layout=source.layout, known=before.known, found=before.note, emit=emit)
             facts = _facts_of(source)
     except (ConversionError, UsageError) as error:
         reason = f"no digests of tensors, so that a converted copy cannot be proven: {error.message}"
@@ -60,7 +75,42 @@ def _describe_tensors(folder: Path, name: str, emit: Emit) -> Described:
         return Described(not_done=(reason,))
     content = format_tensor_digests(digests)
     side = _side_file(f"{name}.tensors.json", content)
-    return Described(facts | {"tensors": side}, {side.path: content})
+    return Described(facts | {"tensors": side}, {side.path: content}, recalled=len(before.known))
+
+
+def say_recalled(count: int) -> str:
+    """In words, how many tensors were not read in this run, and what that rests on."""
+    return (
+        f"{count} tensors were digested by a run that was stopped, and are not read again: the sizes, times and inodes "
+        "of their files are what they were"
+    )
+
+
+class _Recollection:
+    """The tensors of a checkpoint whose digests are known already, and those that are found now, for the next run.
+
+    Written down every few seconds, and when the block ends, however it does.
+    """
+
+    def __init__(self, source: Source, notes: Notes) -> None:
+        self._note = notes.open(f"tensors as they lie in {source.layout}", source.files)
+        self.known: dict[str, str] = dict(self._note.value or {})
+        self._found = dict(self.known)
+        self._lock = Lock()
+        self._written = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._note.keep(self._found)
+
+    def note(self, name: str, sha256: str) -> None:
+        with self._lock:
+            self._found[name] = sha256
+            if time.monotonic() - self._written > WRITE_EVERY:
+                self._note.keep(self._found)
+                self._written = time.monotonic()
 
 
 def _describe_run(folder: Path, name: str, boot: bool, golden: Path | None, emit: Emit) -> Described:

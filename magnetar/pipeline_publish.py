@@ -14,14 +14,15 @@ from magnetar.fetch.state import State, read_kept_torrent
 from magnetar.fetch.torrent import Metadata, magnet_of
 from magnetar.files import disk_failure, hold_folder, replace_file
 from magnetar.manifests.checksums import write_checksums
-from magnetar.manifests.create import ALGORITHMS, list_files, plain_name, state_manifest, to_toml
-from magnetar.manifests.digests import digest_file
-from magnetar.manifests.folder import OWN_MANIFEST, publication_folder
-from magnetar.manifests.schema import Manifest, Mirror, ReleaseFile
+from magnetar.manifests.create import plain_name, state_manifest, to_toml
+from magnetar.manifests.folder import publication_folder
+from magnetar.manifests.notes import Notes
+from magnetar.manifests.schema import Manifest, Mirror
 from magnetar.manifests.signature import KEY_SUFFIX, SUFFIX, Signer
 from magnetar.manifests.signing import E_MAIL_IS_PUBLISHED, Signing, SigningTool, SigstoreSigning
 from magnetar.manifests.signing_keys import read_key
 from magnetar.pipeline_describe import describe_weights
+from magnetar.pipeline_hash import hash_files
 
 SUMS = {"sha256": "SHA256SUMS", "blake3": "B3SUMS"}
 
@@ -48,6 +49,8 @@ class Published:
     """What was published: the manifest, the torrent's numbers in bytes, and the files that were written.
 
     ``piece_rule`` says that the piece length was chosen, not asked for. ``not_done`` says what is missing, and why.
+    ``recalled`` are the files that a run that was stopped had hashed, and ``recalled_tensors`` counts the tensors that
+    it had digested: they were not read in this one.
     """
 
     folder: Path
@@ -61,6 +64,8 @@ class Published:
     signer: Signer | None
     kept: bool
     not_done: tuple[str, ...]
+    recalled: tuple[str, ...] = ()
+    recalled_tensors: int = 0
     written: tuple[Path, ...] = ()
 
 
@@ -72,8 +77,9 @@ def publish(folder: Path, wish: PublishWish, page: Page, emit: Emit = ignore) ->
     """Describe ``folder`` for others: manifest, torrent, magnet link, checksum files, tensors' digests, a page.
 
     The same folder and wish give the same bytes, a signature that still holds included. ``magnetar seed`` then serves
-    the folder under that very infohash. Raises ``UsageError``, ``OutsideError`` or ``BootError``, and has then
-    written nothing unless the disk refused.
+    the folder under that very infohash. What a run that was stopped has read is not read again, unless it changed.
+    Raises ``UsageError``, ``OutsideError`` or ``BootError``, and has then written nothing but notes in the user's
+    cache, unless the disk refused.
     """
     draft = Draft(folder, wish.torrent)
     tool = _open_tool(draft.folder, wish.signing, emit)
@@ -87,11 +93,12 @@ def publish(folder: Path, wish: PublishWish, page: Page, emit: Emit = ignore) ->
     out = _choose_place(draft.folder, name, wish.out)
     with hold_folder(draft.folder) as writable:
         asked: Any = {"tensors": wish.tensors, "boot": wish.boot, "golden": wish.golden}
-        weights = describe_weights(draft.folder, name, **asked, emit=emit)
-        files = _digest(draft, emit)
+        notes = Notes(draft.folder)
+        weights = describe_weights(draft.folder, name, notes, **asked, emit=emit)
+        hashed = hash_files(draft, notes, emit)
         torrent = draft.finish()
         metadata = read_torrent(torrent)
-        manifest = state_manifest(draft.folder, files, claims | weights.facts | _facts_of(torrent, metadata))
+        manifest = state_manifest(draft.folder, hashed.files, claims | weights.facts | _facts_of(torrent, metadata))
         published = Published(
             draft.folder,
             out,
@@ -104,17 +111,20 @@ def publish(folder: Path, wish: PublishWish, page: Page, emit: Emit = ignore) ->
             tool.signer if tool else None,
             writable,
             weights.not_done,
+            hashed.recalled,
+            weights.recalled,
         )
         documents = weights.documents | {
             f"{name}.torrent": torrent,
             f"{name}.magnet": f"{manifest.magnet}\n".encode(),
-            **{sums: write_checksums(files, algorithm).encode() for algorithm, sums in SUMS.items()},
+            **{sums: write_checksums(hashed.files, algorithm).encode() for algorithm, sums in SUMS.items()},
             f"{name}.md": page(published).encode(),
         }
         written = [_write(out / one, content) for one, content in documents.items()]
         written += _write_manifest(out / f"{name}.toml", to_toml(manifest).encode(), tool)
         if writable:
             _remember(draft.folder, torrent, metadata, emit)
+        notes.clear()
     return replace(published, written=tuple(written))
 
 
@@ -139,14 +149,6 @@ def _choose_place(folder: Path, name: str, out: Path | None) -> Path:
     if others:
         raise UsageError(f"{place}: holds what says so of another release, {others[0]}", hint="name another with --out")
     return place
-
-
-def _digest(draft: Draft, emit: Emit) -> tuple[ReleaseFile, ...]:
-    """Every file's digests, and in the same read the hashes of the torrent's pieces."""
-    files = list_files(draft.folder, ALGORITHMS, emit, draft.hashers)
-    if (draft.folder / OWN_MANIFEST).is_file():  # part of the torrent, but no manifest lists manifests
-        digest_file(draft.folder / OWN_MANIFEST, (), lambda _count: None, draft.hashers(OWN_MANIFEST))
-    return files
 
 
 def _facts_of(torrent: bytes, metadata: Metadata) -> dict[str, Any]:

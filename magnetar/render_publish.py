@@ -26,6 +26,7 @@ def draw_published(published: "Published") -> RenderableType:
     parts += [note(f"infohash {digest}") for digest in (manifest.infohash_v1, manifest.infohash_v2) if digest]
     parts.append(note(explain_pieces(published)))
     parts += [note(ONLY_V1)] if published.version != "v1" else []
+    parts += [note(text) for text in _say_what_was_not_read(published)]
     parts += [note(f"wrote {path}") for path in published.written]
     if published.signer is None:
         parts.append(verdict("unsigned", UNSURE, "whoever can change these files can change the manifest too: --sign"))
@@ -35,6 +36,15 @@ def draw_published(published: "Published") -> RenderableType:
     torrent = "" if published.kept else f" --torrent {published.out / manifest.name}.torrent"
     parts.append(note(f"to serve it: magnetar seed {published.folder}{torrent}"))
     return Group(*parts)
+
+
+def _say_what_was_not_read(published: "Published") -> Iterator[str]:
+    """What rests on a run that was stopped."""
+    unchanged = "hashed by a run that was stopped, unchanged since (size, time, inode) and not read again"
+    if published.recalled:
+        yield f"{len(published.recalled)} of {len(published.manifest.files or ())} files {unchanged}"
+    if published.recalled_tensors:
+        yield f"{published.recalled_tensors} tensors {unchanged}"
 
 
 def explain_pieces(published: "Published") -> str:
