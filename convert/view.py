@@ -53,12 +53,13 @@ class View:
         return next((span.offset for span in find_spans(self._checkpoint, move)), 0)
 
 
-def view_as(source: Source, layout: str) -> View:
-    """``source`` as if it were in ``layout``, its quantised numbers as 32-bit floats.
+def view_as(source: Source, layout: str, *, unpacked: bool = True) -> View:
+    """``source`` as if it were in ``layout``, its quantised numbers as 32-bit floats, or not ``unpacked``.
 
     Raises ``LayoutError`` for an unknown layout or one with no room.
     """
-    return View(source.checkpoint, {move.name: unpack_blocks(move) for move in map_source(source, layout)})
+    moves = map_source(source, layout)
+    return View(source.checkpoint, {move.name: unpack_blocks(move) if unpacked else move for move in moves})
 
 
 def map_source(source: Source, layout: str) -> tuple[Move, ...]:

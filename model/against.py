@@ -12,7 +12,6 @@ from typing import Protocol
 import numpy as np
 
 from magnetar.convert.source import open_source
-from magnetar.convert.view import view_as
 from magnetar.errors import BootError, OutsideError
 from magnetar.events import Emit, ignore
 from magnetar.model.fingerprint import Array, Fingerprint
@@ -28,7 +27,7 @@ from magnetar.model.golden import (
     measure_shared,
 )
 from magnetar.model.levels import Finding, LevelResult, Verdict
-from magnetar.model.weights import PUBLISHED, RUNNABLE, open_for_a_pass, stored_kind
+from magnetar.model.weights import RUNNABLE, open_for_a_pass, say_unrunnable, stored_kind, view_to_run
 
 WINDOW = 512
 """Tokens of the text that are put to another: those of ``examination.WINDOW``."""
@@ -101,10 +100,10 @@ class OtherCheckpoint:
         from magnetar.model.examination import Task, examine
 
         with open_for_a_pass(self._path) as source:
-            weights, known = view_as(source, PUBLISHED), source.architecture.vocab_size
-            odd = next((spec.dtype for spec in weights.specs.values() if spec.dtype not in RUNNABLE), None)
+            weights, known = view_to_run(source), source.architecture.vocab_size
+            odd = next((spec for spec in weights.specs.values() if spec.dtype not in RUNNABLE), None)
             if odd is not None:
-                raise BootError(f"{self.name}: holds tensors of {odd}, which cannot be run")
+                raise BootError(f"{self.name}: {odd.name} {say_unrunnable(odd.dtype)}")
             if max(ids) >= known:
                 raise BootError(f"{self.name}: knows {known} pieces, and the text has the piece {max(ids)}")
             kind = stored_kind(source)

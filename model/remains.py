@@ -12,12 +12,12 @@ from magnetar.convert.checkpoint import Checkpoint
 from magnetar.convert.containers import open_file
 from magnetar.convert.search import GGUF_SUFFIX, PUBLISHED_SUFFIXES
 from magnetar.convert.source import AS_IS, Source, open_as_it_is
-from magnetar.convert.view import view_as
 from magnetar.errors import CheckpointError, ConversionError
 from magnetar.events import Emit, ignore
 from magnetar.model.content import Survey, check_content, survey
 from magnetar.model.levels import Finding, Level, LevelResult, judge, skip
 from magnetar.model.report import BootReport
+from magnetar.model.weights import view_to_run
 
 SHARDS = "pytorch_model*.bin"
 NOT_RUN = "the model was not run: it is not whole, or of a kind that is not known"
@@ -90,7 +90,7 @@ def _look(sources: Iterable[Source], findings: list[Finding], emit: Emit) -> Lev
     """The numbers of every tensor that is there, file by file."""
     found, numbers, tensors, passed = list(findings), 0, 0, 0
     for source in sources:
-        weights, seen = view_as(source, AS_IS), Survey()
+        weights, seen = view_to_run(source, AS_IS), Survey()
         survey(weights, seen, emit)
         found += check_content(seen, None, {name: name for name in weights.specs}).findings
         tensors += len(seen.facts)

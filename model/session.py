@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from magnetar.convert.source import Source
-from magnetar.convert.view import view_as
 from magnetar.errors import BootError, UsageError
 from magnetar.events import Emit
 from magnetar.model.against import Answers, Other, agree, ask, judge_agreement, skip_against
@@ -21,7 +20,7 @@ from magnetar.model.report import BootReport
 from magnetar.model.structure import check_structure
 from magnetar.model.together import Together
 from magnetar.model.tokenizer import Tokenizer, open_tokenizer
-from magnetar.model.weights import PUBLISHED, RUNNABLE, Weights, name_stored, stored_kind
+from magnetar.model.weights import RUNNABLE, Weights, name_stored, say_unrunnable, stored_kind, view_to_run
 
 if TYPE_CHECKING:
     from magnetar.model.examination import Examination
@@ -58,7 +57,7 @@ class Session:
 
     def __init__(self, source: Source, request: Request, emit: Emit) -> None:
         self._source, self._request, self._emit = source, request, emit
-        self._weights: Weights = view_as(source, PUBLISHED)
+        self._weights: Weights = view_to_run(source)
         self._architecture = source.architecture
         self._together = Together(self._weights, self._architecture, request.machine)
         golden = request.golden if request.trained else None
@@ -174,9 +173,7 @@ class Session:
         """Why the model cannot be run at all; None if it can."""
         odd = next((spec for spec in self._weights.specs.values() if spec.dtype not in RUNNABLE), None)
         if odd is not None:
-            return Finding(
-                "dtype", odd.name, f"is stored as {odd.dtype}, which cannot be run; boot what it was made of"
-            )
+            return Finding("dtype", odd.name, say_unrunnable(odd.dtype))
         try:
             self._tokenizer = open_tokenizer(self._source)
         except BootError as error:

@@ -9,7 +9,7 @@ from itertools import pairwise
 from magnetar.convert.checkpoint import Checkpoint, TensorSpec
 from magnetar.convert.source import Source
 from magnetar.model.levels import Finding, Level, LevelResult, judge
-from magnetar.model.weights import RUNNABLE, Weights, name_stored
+from magnetar.model.weights import RUNNABLE, Weights, name_stored, say_unrunnable
 
 LARGEST_GAP = 1 << 20
 """Bytes between two tensors: containers align by up to 64, and the tables of names in them are smaller than this."""
@@ -26,9 +26,7 @@ def _find_unrunnable(specs: Mapping[str, TensorSpec]) -> Iterator[Finding]:
     odd = [spec for spec in specs.values() if spec.dtype not in RUNNABLE]
     for dtype in sorted({spec.dtype for spec in odd}):
         first, *others = (spec.name for spec in odd if spec.dtype == dtype)
-        more = f", like {len(others)} others" if others else ""
-        detail = f"is stored as {dtype}{more}, and only {', '.join(RUNNABLE)} and GGUF's blocks can be run"
-        yield Finding("dtype", first, detail)
+        yield Finding("dtype", first, say_unrunnable(dtype, len(others)))
 
 
 def _find_places(source: Source) -> Iterator[Finding]:

@@ -2,14 +2,17 @@
 
 import re
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from magnetar.convert.architecture import Architecture
+from magnetar.convert.blocks import BLOCK_FORMATS
 from magnetar.convert.checkpoint import TensorSpec
 from magnetar.convert.layouts import find_layout
 from magnetar.convert.source import Source, open_source
 from magnetar.convert.uncached import SparingFile
+from magnetar.convert.view import View, view_as
 from magnetar.model.machine import LARGEST_HELD
 
 PUBLISHED = "mistral"
@@ -64,6 +67,19 @@ def open_for_a_pass(path: Path) -> Source:
         return source
     source.close()
     return open_source(path, kind=SparingFile)
+
+
+def view_to_run(source: Source, layout: str = PUBLISHED) -> View:
+    """``source`` in ``layout``, as numbers that can be run; quantised blocks stay such if nobody here can read them."""
+    return view_as(source, layout, unpacked=find_spec("gguf") is not None)
+
+
+def say_unrunnable(dtype: str, others: int = 0) -> str:
+    """Why a tensor of a dtype that is not ``RUNNABLE``, and so many others, cannot be run, and what to do."""
+    stored = f"is stored as {dtype}, like {others} others," if others else f"is stored as {dtype},"
+    if dtype in BLOCK_FORMATS:
+        return f"{stored} which takes the gguf library to read: pip install 'magnetar[gguf]'"
+    return f"{stored} which cannot be run; boot what it was made of"
 
 
 def name_stored(source: Source) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from magnetar.convert.run import convert
 from magnetar.errors import CheckpointError, ExitCode, UnsafePickle
+from magnetar.model.against import OtherCheckpoint
 from magnetar.model.bundled import bundled_release, smoke_text
 from magnetar.model.levels import Level
 from magnetar.model.report import BootReport
@@ -118,6 +120,33 @@ def test_a_quantised_file_of_a_kind_that_cannot_be_run_is_told_by_its_dtype(tmp_
     report = boot(tmp_path / "hf")
     assert verdicts(report) == {"structure": "bad", "content": "good", "forward": "skipped", "golden": "skipped"}
     assert "is stored as I8, like 31 others" in report.reasons[0]
+
+
+def test_quantised_blocks_that_nobody_here_can_read_leave_the_levels_that_can_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    convert(bundled_release(), tmp_path / "q8", target="gguf", dtype="q8_0")
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    report = boot(tmp_path / "q8")
+    assert report.exit_code is ExitCode.UNHEALTHY
+    assert verdicts(report) == {"structure": "bad", "content": "good", "forward": "skipped", "golden": "skipped"}
+    assert all("is stored as Q8_0" in reason and "magnetar[gguf]" in reason for reason in report.reasons)
+    assert report.levels[1].remark.startswith("13 tensors")
+    other = boot(bundled_release(), text=smoke_text().text[:2000], against=OtherCheckpoint(tmp_path / "q8"))
+    assert verdicts(other)["forward"] == "good"
+    assert "magnetar[gguf]" in other.reasons[0]
+
+
+def test_numbers_of_a_strange_model_are_looked_at_as_far_as_they_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    convert(bundled_release(), tmp_path / "q8", target="gguf", dtype="q8_0")
+    path = tmp_path / "q8" / "model.gguf"
+    path.write_bytes(path.read_bytes().replace(b"llama", b"lhama"))
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    report = boot(path)
+    assert report.exit_code is ExitCode.UNHEALTHY
+    assert "of other formats were not looked at" in report.levels[1].remark
 
 
 @pytest.mark.parametrize("dtype", ["q8_0", "q4_0"])
