@@ -90,6 +90,22 @@ class ReleaseMirror:
 Mirror = FileMirror | ReleaseMirror
 
 
+def mirrors_of_web_seeds(metadata: Metadata) -> tuple[ReleaseMirror, ...]:
+    """The web seeds of a torrent (BEP 19) as mirrors, for a torrent that libtorrent cannot take from them.
+
+    Of several files in version 2 alone, libtorrent 2.1.1 looks for all but the first at the wrong place in the answer,
+    throws away what came, and asks no more.
+    """
+    if metadata.infohash_v1:
+        return ()
+    names = [str(file.path) for file in metadata.files]
+    if names == [metadata.name]:  # a torrent of a file, not of a folder
+        urls = (url + quote(metadata.name) if url.endswith("/") else url for url in metadata.web_seeds)
+    else:
+        urls = (f"{url.removesuffix('/')}/{quote(metadata.name)}/" for url in metadata.web_seeds)
+    return tuple(map(ReleaseMirror, urls))
+
+
 def host_of(url: str) -> str:
     """The host of an ``http`` or ``https`` URL, in lower case. Raises ``UsageError`` if it is none."""
     try:

@@ -255,7 +255,8 @@ def _parameters(joining: Joining, network: Network) -> Any:
     params.part_file_dir = STATE_FOLDER  # below save_path, whatever one writes here
     params.trackers = list(joining.magnet.trackers)
     params.tracker_tiers = []
-    params.url_seeds = list(joining.magnet.web_seeds)
+    # Of version 2 alone, it would throw away what they send: see mirrors_of_web_seeds.
+    params.url_seeds = list(joining.magnet.web_seeds) if joining.magnet.infohash_v1 else []
     params.peers = list(joining.magnet.peers)
     params.flags = _flags(joining, network)
     params.download_limit = joining.download_limit or -1
