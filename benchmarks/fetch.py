@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import http.server
 import json
-import os
 import random
 import resource
 import shutil
@@ -24,12 +23,11 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import libtorrent as lt
+from measuring import Run, measure
 
 from magnetar.fetch.state import TORRENT_FILE
 from magnetar.files import STATE_FOLDER, replace_file
@@ -52,29 +50,6 @@ while not handle.status().is_seeding:
     session.wait_for_alert(100)
     session.pop_alerts()
 """
-
-
-@dataclass(frozen=True)
-class Run:
-    seconds: float
-    cpu: float
-    rss: int
-
-
-def measure(command: list[str]) -> Run:
-    began = time.monotonic()
-    # An installed program has its bytecode; some environments forbid writing it.
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    watchdog = threading.Timer(PATIENCE, process.kill)
-    watchdog.start()
-    _, status, used = os.wait4(process.pid, 0)
-    watchdog.cancel()
-    seconds = time.monotonic() - began
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"{' '.join(command)[:200]} left with {process.returncode}")
-    return Run(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
 
 
 @contextlib.contextmanager
@@ -155,7 +130,7 @@ def contestants(scratch: Path, release: Path, port: int, announce: str) -> dict[
 def fill(scratch: Path, command: list[str]) -> Run:
     """Run a command that writes to ``scratch/down``, and remove what it wrote."""
     (scratch / "down").mkdir()
-    run = measure(command)
+    run = measure(command, PATIENCE)
     shutil.rmtree(scratch / "down")
     return run
 

@@ -10,12 +10,11 @@ computes BLAKE3, and writes the manifest.
 import argparse
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
-from dataclasses import dataclass
 from pathlib import Path
+
+from measuring import Run, measure
 
 LIBTORRENT = """
 import sys
@@ -29,23 +28,6 @@ lt.set_piece_hashes(draft, str(folder.parent), lambda _piece: None)
 lt.bencode(draft.generate())
 """
 FLAGS = {"hybrid": "0", "v2": "32", "v1": "64"}
-
-
-@dataclass(frozen=True)
-class Run:
-    seconds: float
-    cpu: float
-    rss: int
-
-
-def measure(command: list[str]) -> Run:
-    began = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"{' '.join(command)[:200]} left with {process.returncode}")
-    return Run(time.monotonic() - began, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
 
 
 def write_files(folder: Path, count: int, size: int) -> Path:

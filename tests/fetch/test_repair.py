@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -180,6 +181,52 @@ def test_a_repair_that_was_killed_goes_on_where_it_was(mine: Path, offered: Offe
     assert repaired.pieces == len(suspects) - mended
     if step == "mend":
         assert repaired.downloaded == 0  # all of it had come, and was kept
+
+
+FULL_DISK = """
+import json, resource, signal, sys
+from dataclasses import replace
+from pathlib import Path
+from magnetar.errors import MagnetarError
+from magnetar.fetch.repair import repair
+from tests.fetch.world import NEARBY
+folder, host, port, *adopt = sys.argv[1:]
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+options = replace(NEARBY, peers=((host, int(port)),), adopt=tuple(map(Path, adopt)))
+try:
+    repair(Path(folder), options=options)
+except MagnetarError as error:
+    print(json.dumps([type(error).__name__, int(error.exit_code), error.message, error.hint]))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a disk is full where no file may grow further")
+@pytest.mark.parametrize("source", ["copy", "peer"])
+def test_a_disk_that_is_full_costs_no_good_byte_and_the_next_repair_goes_on(
+    mine: Path, other: Path, offered: Offer, source: str
+) -> None:
+    whole, before = contents(mine), stamps(mine)
+    flip_byte(mine / "big.bin", 40_000)
+    os.truncate(mine / "big.bin", 90_000)
+    (mine / "tail.bin").unlink()
+    (host, port), copies = offered.seeding.magnet.peers[0], [str(other)] if source == "copy" else []
+    words = [sys.executable, "-c", FULL_DISK, str(mine), host, str(port), *copies]
+    done = subprocess.run(words, check=True, capture_output=True, text=True, timeout=60)
+    kind, code, message, hint = json.loads(done.stdout)
+    assert (kind, code) == ("NoSpace", 4), message
+    assert "run the same command again" in hint
+    left = contents(mine)
+    assert left["big.bin"][:32768] == whole["big.bin"][:32768]
+    assert left["big.bin"][49152:90_000] == whole["big.bin"][49152:90_000]
+    assert changed(mine, before) <= {"big.bin", "tail.bin"}
+    pieces = Pieces(offered.torrent)
+    suspects = pieces.provable(pieces.touching(["big.bin", "tail.bin"]))
+    still_bad = len(find_bad_pieces(pieces, suspects, mine))
+    repaired = repair(mine, options=offered.asking())
+    assert contents(mine) == whole
+    if suspects:
+        assert repaired.pieces == still_bad
 
 
 def test_a_link_of_version_2_brings_no_hashes_and_the_swarm_does(tmp_path: Path, offered: Offer) -> None:

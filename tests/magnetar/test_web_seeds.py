@@ -45,9 +45,7 @@ def test_the_torrent_alone_brings_every_byte_from_the_web_seed(magnetar: Run, tm
     assert mirror.url == f"{server.url}/my%20model/"
 
 
-def test_a_web_seed_on_a_private_address_is_not_asked_for_a_torrent_of_version_2(
-    magnetar: Run, tmp_path: Path
-) -> None:
+def test_a_web_seed_on_a_private_address_is_not_asked_for_a_torrent_of_version_2(magnetar: Run, tmp_path: Path) -> None:
     folder = write_release(tmp_path / "data", SIZES)
     with mirror_server({}) as server:
         out = published(magnetar, folder, server, "--torrent-version", "v2")
