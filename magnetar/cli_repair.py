@@ -22,7 +22,7 @@ def repair(
         Path | None, option("--torrent", metavar="FILE", dir_okay=False, help="Its torrent, if it remembers none.")
     ] = None,
 ) -> None:
-    """Fetch again only the damaged pieces. No good byte is touched, and a repair that was stopped goes on."""
+    """Fetch again only the damaged pieces; without a torrent, whole files by their digests. A stopped one goes on."""
     from magnetar.pipeline_repair import repair_release
     from magnetar.render_swarm import draw_repaired
 

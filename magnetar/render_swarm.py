@@ -8,14 +8,14 @@ from rich.filesize import decimal
 from rich.text import Text
 
 from magnetar.render_ledger import draw_damage
-from magnetar.render_shapes import BAD, GOOD, new_table, note, verdict
+from magnetar.render_shapes import BAD, GOOD, UNSURE, new_table, note, verdict
 from magnetar.render_text import binary, clean, clock, pace, several
 
 if TYPE_CHECKING:
     from magnetar.fetch.download import Fetched
     from magnetar.fetch.plan import FetchPlan
     from magnetar.fetch.seed import Seeding, Served
-    from magnetar.pipeline_repair import RepairedRelease
+    from magnetar.pipeline_repair import RepairedRelease, ReplacedRelease
 
 
 def draw_fetched(fetched: "Fetched") -> RenderableType:
@@ -50,8 +50,32 @@ def draw_fetch_plan(plan: "FetchPlan") -> RenderableType:
     return Group(table, *lines, verdict("nothing is in the way", GOOD, "nothing was written"))
 
 
-def draw_repaired(done: "RepairedRelease") -> RenderableType:
-    """What was damaged, where the good pieces came from, and what was written."""
+def draw_repaired(done: "RepairedRelease | ReplacedRelease") -> RenderableType:
+    """What was damaged, where the good pieces or files came from, and what was written."""
+    from magnetar.pipeline_repair import RepairedRelease
+
+    return _draw_mended(done) if isinstance(done, RepairedRelease) else _draw_replaced(done)
+
+
+def _draw_replaced(done: "ReplacedRelease") -> RenderableType:
+    found = done.replaced
+    lines: list[RenderableType] = [note(f"replaced as a whole: {path}") for path in found.files]
+    lines += [note(f"nothing says what it should be: {path}") for path in done.not_checked]
+    if found.files:
+        lines.append(note(f"{binary(found.adopted)} from copies here, {binary(found.downloaded)} downloaded"))
+    if done.still_bad:
+        return Group(
+            *lines, verdict("not repaired", BAD, f"the manifest lacks size or digest of {', '.join(done.still_bad)}")
+        )
+    style = UNSURE if done.weak or done.not_checked else GOOD
+    if not found.files:
+        return Group(*lines, verdict("nothing is damaged", style, f"{done.folder}: held against its digests"))
+    proof = "MD5 or SHA-1 alone" if done.weak else "its digests"
+    words = f"{done.folder}: {several(len(found.files), 'file')}, each proven by {proof}"
+    return Group(*lines, verdict("repaired", style, words))
+
+
+def _draw_mended(done: "RepairedRelease") -> RenderableType:
     repaired = done.repaired
     lines: list[RenderableType] = [draw_damage(done.damage)]
     lines += [note(f"brought to its size: {path}") for path in repaired.resized]
