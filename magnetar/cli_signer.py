@@ -31,6 +31,12 @@ class Signed:
         str, signer("--identity", metavar="WHO", help="Whom Sigstore knows by this address. Asks its servers.")
     ] = ""
     issuer: Annotated[str, signer("--issuer", metavar="URL", help="Who vouches for that identity.")] = ""
+    trust_config: Annotated[
+        Path | None,
+        signer(
+            "--trust-config", metavar="FILE", help="Whom Sigstore trusts: its servers are not asked.", dir_okay=False
+        ),
+    ] = None
 
     def expected(self) -> "Expected | None":
         """The same, as ``check_signature`` takes it. Raises ``UsageError`` for what does not go together."""
@@ -44,11 +50,13 @@ class Signed:
             raise UsageError(
                 "--identity and --issuer belong together", hint="--issuer https://accounts.google.com, say"
             )
+        if self.trust_config and not self.identity:
+            raise UsageError("--trust-config says how an --identity is checked", hint="--identity WHO --issuer URL")
         if self.public_key:
             return ByKey(read_key(self.public_key), str(self.public_key))
         if self.certificate:
             return ByCertificate(tuple(self.certificate))
-        return ByIdentity(self.identity, self.issuer) if self.identity else None
+        return ByIdentity(self.identity, self.issuer, self.trust_config) if self.identity else None
 
 
 @dataclass(frozen=True)

@@ -65,10 +65,15 @@ class ByCertificate:
 
 @dataclass(frozen=True, slots=True)
 class ByIdentity:
-    """A signature must be of this Sigstore identity, an e-mail address or a workflow, as that issuer vouches."""
+    """A signature must be of this Sigstore identity, an e-mail address or a workflow, as that issuer vouches.
+
+    ``trust`` is a file that says whom to believe (Sigstore's ``ClientTrustConfig``, in JSON), for a Sigstore of one's
+    own or for a machine without a network. None asks Sigstore's servers for theirs.
+    """
 
     identity: str
     issuer: str
+    trust: Path | None = None
 
 
 Expected = ByKey | ByCertificate | ByIdentity
@@ -131,9 +136,12 @@ def _verifier(expected: Expected, key: Path) -> tuple[Any, Signer | None]:
                 read_key(root)
             with usable(f"{', '.join(map(str, roots))}: cannot be used as roots"):
                 return config.use_certificate_verifier(certificate_chain=roots), None
-        case ByIdentity(identity, issuer):
-            with reaching_sigstore():
-                checked = config.use_sigstore_verifier(identity=identity, oidc_issuer=issuer)
+        case ByIdentity(identity, issuer, trust):
+            wanted = {"identity": identity, "oidc_issuer": issuer}
+            with reaching_sigstore() if trust is None else usable(f"{trust}: says nothing of whom Sigstore trusts"):
+                if trust is not None:
+                    read_key(trust)
+                checked = config.use_sigstore_verifier(**wanted, trust_config=trust)
             return checked, Signer("sigstore", f"{identity} ({issuer})")
 
 

@@ -113,7 +113,8 @@ def reaching_sigstore() -> Iterator[None]:
         yield
     except (Error, RequestException, OSError) as error:
         raise OutsideError(
-            f"Sigstore: {reason_of(error)}", hint="check the network, or use a key: nothing was signed or checked"
+            f"Sigstore: {reason_of(error)}",
+            hint="check the network, use a key, or verify with --trust-config FILE: nothing was signed or checked",
         ) from error
 
 

@@ -1,5 +1,6 @@
 """`magnetar verify`, where somebody must have signed."""
 
+import base64
 import json
 import shutil
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from tests.fetch.world import write_release
 from tests.manifests.keys import write_certificates, write_key
+from tests.manifests.own_sigstore import Sigstore
 
 from .conftest import Run
 
@@ -156,9 +158,33 @@ def test_a_certificate_is_believed_by_its_root(magnetar: Run, folder: Path, tmp_
     assert magnetar("verify", folder, "--certificate", write_certificates(tmp_path / "others")[2]).code == 5
 
 
+def test_an_identity_is_believed_by_a_file_of_whom_to_trust_and_no_server_is_asked(
+    magnetar: Run, folder: Path, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    for variable in ("XDG_DATA_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    signature = manifest.with_name("tiny.toml.sig")
+    statement = base64.b64decode(json.loads(signature.read_bytes())["dsseEnvelope"]["payload"])
+    sigstore = Sigstore()
+    signature.write_bytes(sigstore.sign_as("lab@example.org", "https://issuer.example", statement))
+    words = ("verify", folder, "--identity", "lab@example.org", "--issuer", "https://issuer.example")
+    shown = magnetar(*words, "--trust-config", sigstore.write_trust(tmp_path / "trust.json"))
+    assert shown.code == 0, shown.err
+    assert "good: the release" in shown.out
+    assert "signed by sigstore lab@example.org (https://issuer.example)" in shown.out
+    alone = magnetar(*words)
+    assert alone.code == 4
+    assert "--trust-config" in alone.err
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [
+        (("--trust-config", "{tmp}/lab.pem"), 2),
+        (("--identity", "x@example.org", "--issuer", "https://e.org", "--trust-config", "{tmp}/absent"), 2),
+        (("--identity", "x@example.org", "--issuer", "https://e.org", "--trust-config", "{tmp}/lab.pem"), 2),
         (("--public-key", "{tmp}/absent"), 2),
         (("--public-key", "{tmp}/lab.pem"), 2),
         (("--certificate", "{tmp}/absent"), 2),

@@ -1,8 +1,10 @@
 """Signatures of manifests: whose they are, and of which bytes."""
 
+import base64
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,11 +13,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from magnetar.errors import MagnetarError, OutsideError, UsageError, WrongBytesError
-from magnetar.manifests.signature import ByCertificate, ByIdentity, ByKey, check_signature, hint_of, key_hint
+from magnetar.manifests.signature import (
+    ByCertificate,
+    ByIdentity,
+    ByKey,
+    Signer,
+    check_signature,
+    hint_of,
+    key_hint,
+)
 from magnetar.manifests.signing import CertificateSigning, KeySigning, SigningTool, SigstoreSigning
 from magnetar.manifests.signing_keys import LARGEST_KEY
 
 from .keys import write_certificates, write_key
+from .own_sigstore import Sigstore
 
 MANIFEST = b'format = 1\nname = "tiny"\n'
 
@@ -189,3 +200,49 @@ def test_without_a_network_sigstore_neither_signs_nor_checks_and_says_so(
     assert "nothing was signed or checked" in caught.value.hint
     with pytest.raises(OutsideError, match="Sigstore"):
         check_signature(MANIFEST, b"{}", ByIdentity("x@example.org", "https://issuer.example"), "tiny.toml")
+
+
+WHO, VOUCHER = "lab@example.org", "https://issuer.example"
+
+
+def statement_of(content: bytes, folder: Path) -> bytes:
+    """What model signing states of a manifest, whoever signs it."""
+    signature = SigningTool(KeySigning(write_key(folder / "any.pem"))).sign("tiny.toml", content)
+    return base64.b64decode(json.loads(signature)["dsseEnvelope"]["payload"])
+
+
+def test_an_identity_is_checked_without_a_network_where_a_file_says_whom_to_believe(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    ours, other = Sigstore(), Sigstore()
+    trust = ours.write_trust(tmp_path / "trust.json")
+    statement = statement_of(MANIFEST, tmp_path)
+    bundle = ours.sign_as(WHO, VOUCHER, statement)
+    expected = ByIdentity(WHO, VOUCHER, trust)
+    assert check_signature(MANIFEST, bundle, expected, "tiny.toml") == Signer("sigstore", f"{WHO} ({VOUCHER})")
+    impostor, unseen = (
+        replace(ours, signature_log=other.signature_log),
+        replace(ours, certificate_log=other.certificate_log),
+    )
+    refused = [
+        (MANIFEST + b"#", bundle, expected, ""),
+        (MANIFEST, ours.sign_as(WHO, VOUCHER, statement_of(b"something else", tmp_path)), expected, ""),
+        (MANIFEST, bundle, ByIdentity("else@example.org", VOUCHER, trust), "SANs do not match else@example.org"),
+        (MANIFEST, bundle, ByIdentity(WHO, "https://another.example", trust), "OIDCIssuer does not match"),
+        (MANIFEST, bundle, ByIdentity(WHO, VOUCHER, other.write_trust(tmp_path / "other.json")), "certificate chain"),
+        (MANIFEST, other.sign_as(WHO, VOUCHER, statement), expected, "certificate chain"),
+        (MANIFEST, impostor.sign_as(WHO, VOUCHER, statement), expected, "invalid log entry"),
+        (MANIFEST, unseen.sign_as(WHO, VOUCHER, statement), expected, "SCT"),
+    ]
+    for content, signature, by_whom, reason in refused:
+        with pytest.raises(WrongBytesError, match=f"does not hold: .*{reason}"):
+            check_signature(content, signature, by_whom, "tiny.toml")
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"not json", b"[" * 100_000, b"\xff"])
+def test_a_file_that_says_nothing_of_whom_to_believe_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "trust.json").write_bytes(content)
+    expected = ByIdentity(WHO, VOUCHER, tmp_path / "trust.json")
+    with pytest.raises(UsageError, match=r"trust\.json: says nothing"):
+        check_signature(MANIFEST, b"{}", expected, "tiny.toml")
