@@ -58,11 +58,14 @@ def verify(folder: Path, choice: Choice, terms: Terms = DEFAULT_TERMS, *, emit: 
     checked += [_not_checked(file) for file in expected if file.path in terms.left_out]
     listed = {file.path for file in expected}
     listed |= {part.relative_to(folder).as_posix() for parts in terms.parts.values() for part in parts}
-    unexpected = tuple(path for path in payload_paths(folder) if path not in listed) if expected else ()
+    refused: list[str] = []
+    present = payload_paths(folder, refused=refused.append)
+    unexpected = tuple(path for path in present if path not in listed) if expected else ()
     found = {one.finding.path: one.digests for one in checked if one.finding}
     findings = name_precisely(folder, [one.finding for one in checked if one.finding], found, expected, unexpected)
     if terms.strict:
         findings += [Finding(Kind.UNEXPECTED, path, "the release has no such file") for path in unexpected]
+        findings += [Finding(Kind.UNREADABLE, path, "is a folder that cannot be read") for path in refused]
     results = tuple(one.result for one in checked)
     return Report(
         folder=str(folder),

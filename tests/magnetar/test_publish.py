@@ -15,6 +15,7 @@ from magnetar.fetch.metainfo import load, read_torrent
 from magnetar.fetch.state import read_kept_torrent
 from magnetar.manifests.schema import load_manifest
 from tests.fetch.world import NEARBY, contents, serve, write_release
+from tests.manifests.conftest import dig_too_deep
 from tests.manifests.keys import write_key
 
 from .conftest import Run
@@ -176,6 +177,15 @@ def test_what_cannot_be_published_is_refused_and_leaves_nothing(
     assert shown.code == code, shown.err
     assert shown.err.startswith("error: ")
     assert {path for path in tmp_path.rglob("*") if ".magnetar" not in path.parts} == before
+
+
+def test_a_folder_of_which_a_part_cannot_be_read_is_not_published_without_it(magnetar: Run, tmp_path: Path) -> None:
+    folder = write_release(tmp_path / "data", {"weights": 5_000})
+    dig_too_deep(folder)
+    shown = magnetar("publish", folder, "--no-tensors")
+    assert shown.code == 4
+    assert "File name too long" in shown.err
+    assert not (tmp_path / "data.magnetar").exists()
 
 
 def test_a_folder_that_was_another_torrent_says_so_and_one_that_is_at_work_is_left_alone(

@@ -1,6 +1,7 @@
 """A small release on disk, with the manifest that describes it."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,17 @@ def write(folder: Path, content: dict[str, bytes]) -> Path:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(data)
     return folder
+
+
+def dig_too_deep(folder: Path) -> None:
+    """Folders inside of folders, until the path is longer than the system takes: nobody can list them, root neither."""
+    place = os.open(folder, os.O_RDONLY)
+    for _ in range(20):
+        os.mkdir("d" * 250, dir_fd=place)
+        deeper = os.open("d" * 250, os.O_RDONLY, dir_fd=place)
+        os.close(place)
+        place = deeper
+    os.close(place)
 
 
 @pytest.fixture

@@ -8,15 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from magnetar.errors import ExitCode, UsageError
+from magnetar.errors import DiskError, ExitCode, UsageError
 from magnetar.events import Began, Event, FoundWrong, Moved
 from magnetar.manifests.choice import Choice, Trust
+from magnetar.manifests.create import list_files
 from magnetar.manifests.diagnosis import BLOCK
 from magnetar.manifests.digests import CHUNK
 from magnetar.manifests.report import Kind, PieceCheck, Verdict
 from magnetar.manifests.verify import Terms, verify
 
-from .conftest import CONTENT, manifest_of, write
+from .conftest import CONTENT, dig_too_deep, manifest_of, write
 
 
 def kinds(report: object) -> list[tuple[str, str]]:
@@ -266,6 +267,16 @@ def test_a_file_that_cannot_be_read_is_a_finding_and_the_others_are_checked(rele
     assert kinds(report) == [("unreadable", "params.json")]
     assert "Input/output error" in report.findings[0].detail
     assert [file.verdict for file in report.files] == [Verdict.GOOD, Verdict.BAD, Verdict.GOOD]
+
+
+def test_a_folder_that_cannot_be_read_may_hold_what_the_release_does_not_have(release: Path, choice: Choice) -> None:
+    dig_too_deep(release)
+    assert verify(release, choice).exit_code is ExitCode.GOOD
+    strict = verify(release, choice, Terms(strict=True))
+    assert [kind for kind, _ in kinds(strict)] == ["unreadable"]
+    assert strict.findings[0].detail == "is a folder that cannot be read"
+    with pytest.raises(DiskError, match="too long"):
+        list_files(release)
 
 
 def test_a_report_is_a_frozen_value(release: Path, choice: Choice) -> None:
