@@ -47,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     alone = words[0] in NAMES and COMPLETION not in os.environ
     app = build_app(words[:1] if alone else NAMES)
     signal.signal(signal.SIGTERM, _terminate)
+    # Foreign plugins have no business in checking manifests, and looking for them takes as long as checking does.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         code = app(args=words, prog_name="magnetar", standalone_mode=False)
     except typer.TyperException as error:

@@ -1,5 +1,6 @@
 """Options that several commands share, as groups: one value each for how to show, and for how to meet the swarm."""
 
+import gc
 import inspect
 import re
 from collections.abc import Callable
@@ -92,6 +93,9 @@ def open_screen(command: str, showing: Showing) -> "Screen":
     """Where a command writes, as the user wants it."""
     from magnetar.render import Screen
 
+    if not gc.isenabled():  # what the work needs is imported by now, and stays
+        gc.freeze()
+        gc.enable()
     return Screen(command, as_json=showing.as_json, quiet=showing.quiet, progress=showing.progress)
 
 

@@ -41,6 +41,9 @@ class Signed:
     def expected(self) -> "Expected | None":
         """The same, as ``check_signature`` takes it. Raises ``UsageError`` for what does not go together."""
         from magnetar.errors import UsageError
+
+        if not (self.public_key or self.certificate or self.identity or self.issuer or self.trust_config):
+            return None
         from magnetar.manifests.signature import ByCertificate, ByIdentity, ByKey
         from magnetar.manifests.signing_keys import read_key
 
@@ -56,7 +59,7 @@ class Signed:
             return ByKey(read_key(self.public_key), str(self.public_key))
         if self.certificate:
             return ByCertificate(tuple(self.certificate))
-        return ByIdentity(self.identity, self.issuer, self.trust_config) if self.identity else None
+        return ByIdentity(self.identity, self.issuer, self.trust_config)
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,11 @@ class Demanding(Signed):
         signer("--require-signature", help="By them, or by whom you have added to the catalog. Exit 5: it is not."),
     ] = False
 
-    def demand(self) -> "Demand":
+    def demand(self) -> "Demand | None":
         """The same, as ``verify_signed`` takes it. Raises ``UsageError`` for what does not go together."""
+        expected = self.expected()
+        if expected is None and self.signature is None and not self.require_signature:
+            return None
         from magnetar.pipeline_signed import Demand
 
-        return Demand(self.expected(), self.signature, self.require_signature)
+        return Demand(expected, self.signature, self.require_signature)

@@ -1,12 +1,17 @@
 """``magnetar verify`` and ``magnetar same``: whether the bytes, and the weights, are what they should be."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from magnetar.cli_options import ManifestChoice, Showing, finish, gathers, option
 from magnetar.cli_signer import Demanding
+
+if TYPE_CHECKING:
+    from magnetar.events import Emit
+    from magnetar.manifests.report import Report
+    from magnetar.pipeline_prove import Proven
 
 EXAMPLES = {
     "verify": "Examples: magnetar verify mixtral-8x7b-32kseqlen; magnetar verify model.gguf -m austen-moe",
@@ -29,18 +34,20 @@ def verify(
     fail_fast: Annotated[bool, option("--fail-fast", help="Stop at the first thing that is wrong.")] = False,
 ) -> None:
     """Hold every file against its digests; of a converted copy, every tensor. Exit 5: not the release; 8: not all."""
-    from magnetar.pipeline_signed import verify_signed
-    from magnetar.pipeline_verify import Asked
+    from magnetar.pipeline_verify import Asked, verify_unsigned
     from magnetar.render_ledger import draw_verified
 
     asked = Asked(quick, strict, fail_fast, reference)
 
-    finish(
-        "verify",
-        showing,
-        lambda emit: verify_signed(path, manifest, demanding.demand(), asked, emit=emit),
-        draw_verified,
-    )
+    def work(emit: "Emit") -> "Report | Proven":
+        demand = demanding.demand()
+        if demand is None:
+            return verify_unsigned(path, manifest, asked, emit=emit)
+        from magnetar.pipeline_signed import verify_signed
+
+        return verify_signed(path, manifest, demand, asked, emit=emit)
+
+    finish("verify", showing, work, draw_verified)
 
 
 @gathers("showing", Showing)

@@ -10,8 +10,9 @@ from magnetar.fetch.documents import Documents
 from magnetar.files import disk_failure, lock_folder, replace_file
 from magnetar.manifests.catalog import bundled, catalog, find_release
 from magnetar.manifests.digests import Digest, new_hasher
+from magnetar.manifests.folder import SIGNATURE, SIGNERS_KEY
 from magnetar.manifests.schema import LARGEST_MANIFEST, Manifest, parse_manifest
-from magnetar.manifests.signature import KEY_SUFFIX, SUFFIX, ByKey, Expected, Signer, check_signature
+from magnetar.manifests.signature import ByKey, Expected, Signer, check_signature
 from magnetar.manifests.signing_keys import LARGEST_KEY, read_key
 from magnetar.manifests.tensors import LARGEST as LARGEST_TENSORS
 from magnetar.manifests.tensors import parse_tensor_digests
@@ -118,7 +119,7 @@ def remove_release(name: str, *, forget_signer: bool = False) -> Removed:
 
 
 def _suffixes() -> tuple[str, ...]:
-    return (".toml", f".toml{SUFFIX}", f".toml{KEY_SUFFIX}", TENSORS, GOLDEN)
+    return (".toml", f".toml{SIGNATURE}", f".toml{SIGNERS_KEY}", TENSORS, GOLDEN)
 
 
 def _check_room(manifest: Manifest) -> None:
@@ -145,16 +146,16 @@ class _Signed:
 def _check_signed(
     documents: Documents, content: bytes, manifest: Manifest, expected: Expected | None, pinned: str
 ) -> _Signed:
-    signature = documents.read_beside(documents.name + SUFFIX, LARGEST_KEY)
+    signature = documents.read_beside(documents.name + SIGNATURE, LARGEST_KEY)
     if not signature:
         raise WrongBytesError(
-            f"{documents.where}: is not signed: there is no {documents.name}{SUFFIX} beside it",
+            f"{documents.where}: is not signed: there is no {documents.name}{SIGNATURE} beside it",
             hint="only signed manifests are added; an unsigned one can be named: --manifest FILE",
         )
-    files = {SUFFIX: signature}
+    files = {SIGNATURE: signature}
     expected = expected or _key_beside(documents, manifest)
     if isinstance(expected, ByKey):
-        files[KEY_SUFFIX] = expected.pem
+        files[SIGNERS_KEY] = expected.pem
     signer = check_signature(content, signature, expected, documents.where)
     if pinned and str(signer) != pinned:
         raise WrongBytesError(
@@ -167,8 +168,8 @@ def _check_signed(
 
 def _key_beside(documents: Documents, manifest: Manifest) -> ByKey:
     """The public key that lies beside the manifest, or was kept when it was added before."""
-    key = documents.read_beside(documents.name + KEY_SUFFIX, LARGEST_KEY)
-    kept = user_folder() / f"{manifest.name}.toml{KEY_SUFFIX}"
+    key = documents.read_beside(documents.name + SIGNERS_KEY, LARGEST_KEY)
+    kept = user_folder() / f"{manifest.name}.toml{SIGNERS_KEY}"
     if not key and kept.is_file():
         key = read_key(kept)
     if not key:
@@ -176,7 +177,7 @@ def _key_beside(documents: Documents, manifest: Manifest) -> ByKey:
             f"{documents.where}: is signed, but by whom is not said beside it",
             hint="name the signer: --public-key FILE, --certificate FILE, or --identity with --issuer",
         )
-    return ByKey(key, documents.name + KEY_SUFFIX)
+    return ByKey(key, documents.name + SIGNERS_KEY)
 
 
 def _side_files(documents: Documents, manifest: Manifest, emit: Emit) -> Iterator[tuple[str, bytes]]:

@@ -15,10 +15,10 @@ from magnetar.fetch.torrent import Metadata, magnet_of
 from magnetar.files import disk_failure, hold_folder, replace_file
 from magnetar.manifests.checksums import write_checksums
 from magnetar.manifests.create import plain_name, state_manifest, to_toml
-from magnetar.manifests.folder import publication_folder
+from magnetar.manifests.folder import SIGNATURE, SIGNERS_KEY, publication_folder
 from magnetar.manifests.notes import Notes
 from magnetar.manifests.schema import Manifest, Mirror
-from magnetar.manifests.signature import KEY_SUFFIX, SUFFIX, Signer
+from magnetar.manifests.signature import Signer
 from magnetar.manifests.signing import E_MAIL_IS_PUBLISHED, Signing, SigningTool, SigstoreSigning
 from magnetar.manifests.signing_keys import read_key
 from magnetar.pipeline_describe import describe_weights
@@ -169,7 +169,7 @@ def _write(path: Path, content: bytes) -> Path:
 
 def _write_manifest(path: Path, content: bytes, tool: SigningTool | None) -> list[Path]:
     """The manifest and its signature. One that is there and still holds is kept; one of other bytes goes first."""
-    beside, key = path.with_name(path.name + SUFFIX), path.with_name(path.name + KEY_SUFFIX)
+    beside, key = path.with_name(path.name + SIGNATURE), path.with_name(path.name + SIGNERS_KEY)
     old = read_key(beside) if beside.is_file() and path.is_file() and path.read_bytes() == content else b""
     if not old:
         _remove(beside, key)

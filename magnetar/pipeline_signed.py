@@ -8,10 +8,10 @@ from magnetar.errors import UsageError, WrongBytesError
 from magnetar.events import Emit, Remarked, ignore
 from magnetar.manifests.catalog import bundled
 from magnetar.manifests.choice import Trust, choose_manifest
-from magnetar.manifests.folder import OWN_MANIFEST, published_manifest
+from magnetar.manifests.folder import OWN_MANIFEST, SIGNATURE, SIGNERS_KEY, published_manifest
 from magnetar.manifests.report import Report
 from magnetar.manifests.schema import LARGEST_MANIFEST, parse_manifest
-from magnetar.manifests.signature import KEY_SUFFIX, SUFFIX, ByKey, Expected, Signer, check_signature, hint_of, key_hint
+from magnetar.manifests.signature import ByKey, Expected, Signer, check_signature, hint_of, key_hint
 from magnetar.manifests.signing_keys import read_key
 from magnetar.manifests.user_catalog import read_pins, user_folder, user_releases
 from magnetar.pipeline_verify import PLAINLY, Asked, verify_any
@@ -31,9 +31,6 @@ class Demand:
     signature: Path | None = None
     required: bool = False
 
-    def __bool__(self) -> bool:
-        return self.required or self.expected is not None or self.signature is not None
-
 
 def verify_signed(
     path: Path, named: str | None, demand: Demand, asked: Asked = PLAINLY, *, emit: Emit = ignore
@@ -44,9 +41,6 @@ def verify_signed(
     manifest counts for as much as one from elsewhere if the right signer signed it. Raises ``WrongBytesError`` for
     an unsigned manifest, another signer, or other bytes than those that were signed.
     """
-    if not demand:
-        _say_that_it_adds_nothing(path, named, emit)
-        return verify_any(path, named, asked, emit=emit)
     if not path.exists():
         raise UsageError(f"{path}: there is no such file or folder", hint="name what holds the weights")
     manifest = _find_manifest(path, named)
@@ -82,7 +76,7 @@ def _find_manifest(path: Path, named: str | None) -> Path:
 
 
 def _check(manifest: Path, content: bytes, demand: Demand) -> Signer:
-    beside = demand.signature or manifest.with_name(manifest.name + SUFFIX)
+    beside = demand.signature or manifest.with_name(manifest.name + SIGNATURE)
     if not beside.is_file():
         raise WrongBytesError(
             f"{manifest}: is not signed: there is no {beside.name}", hint="get the signature from its publisher"
@@ -98,7 +92,7 @@ def _check_known(manifest: Path, content: bytes, signature: bytes) -> Signer:
     release = parse_manifest(content, str(manifest))
     pinned = read_pins().signer_of(release.name, release.publisher)
     hint = key_hint(signature)
-    for path in sorted(user_folder().glob(f"*{KEY_SUFFIX}")):
+    for path in sorted(user_folder().glob(f"*{SIGNERS_KEY}")):
         key = ByKey(read_key(path), path.name)
         if pinned and hint and hint_of(key) == hint:
             signer = check_signature(content, signature, key, str(manifest))
@@ -116,10 +110,3 @@ def _read(manifest: Path) -> bytes:
             return stream.read(LARGEST_MANIFEST + 1)
     except OSError as error:
         raise UsageError(f"{manifest}: cannot be read: {error.strerror}", hint="name a manifest with -m") from error
-
-
-def _say_that_it_adds_nothing(path: Path, named: str | None, emit: Emit) -> None:
-    """A signature that nobody asked about is not shown as trust, and not passed over either."""
-    manifest = Path(named) if named else published_manifest(path)
-    if manifest is not None and manifest.with_name(manifest.name + SUFFIX).is_file():
-        emit(Remarked(f"{manifest}: has a signature, which adds no trust until you say whose: --public-key FILE"))

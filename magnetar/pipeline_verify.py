@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from magnetar.convert.conversion import read_conversion
-from magnetar.convert.split import find_split, split_stem
 from magnetar.errors import CheckpointError, UsageError
-from magnetar.events import Emit, ignore
+from magnetar.events import Emit, Remarked, ignore
 from magnetar.files import STATE_FOLDER
 from magnetar.manifests.catalog import catalog, find_by_infohash, find_release
 from magnetar.manifests.choice import Choice, Trust, choose_manifest
+from magnetar.manifests.folder import SIGNATURE, published_manifest
 from magnetar.manifests.index import Index
 from magnetar.manifests.origin import read_origin
 from magnetar.manifests.report import PieceCheck, Report
@@ -58,6 +58,14 @@ def verify_fetched(fetched: "Fetched", emit: Emit = ignore) -> Report:
     report = verify(fetched.folder, choice, terms, emit=emit)
     index.save()
     return report
+
+
+def verify_unsigned(path: Path, named: str | None, asked: Asked = PLAINLY, *, emit: Emit = ignore) -> "Report | Proven":
+    """As ``verify_any``; a signature that nobody asked about is not shown as trust, and not passed over either."""
+    manifest = Path(named) if named else published_manifest(path)
+    if manifest is not None and manifest.with_name(manifest.name + SIGNATURE).is_file():
+        emit(Remarked(f"{manifest}: has a signature, which adds no trust until you say whose: --public-key FILE"))
+    return verify_any(path, named, asked, emit=emit)
 
 
 def verify_any(path: Path, named: str | None, asked: Asked = PLAINLY, *, emit: Emit = ignore) -> "Report | Proven":
@@ -107,6 +115,10 @@ def names_torrent(manifest: Manifest, metadata: "Metadata") -> bool:
 def find_parts(folder: Path, manifest: Manifest) -> dict[str, tuple[Path, ...]]:
     """The files of a release that lie in a folder cut into parts, with the parts in order, where none is missing."""
     missing = {file.path for file in manifest.files or () if not (folder / file.path).exists()}
+    if not missing:
+        return {}
+    from magnetar.convert.split import find_split, split_stem
+
     found: dict[str, list[Path]] = defaultdict(list)
     for above in {(folder / path).parent for path in missing}:
         for part in above.iterdir() if above.is_dir() else ():

@@ -11,7 +11,6 @@ from rich.text import Text
 from magnetar.errors import ExitCode
 from magnetar.render_shapes import BAD, GOOD, UNSURE, new_table, note, verdict
 from magnetar.render_text import binary, clean, count
-from magnetar.render_weights import draw_proof
 
 if TYPE_CHECKING:
     from magnetar.manifests.create import Strength
@@ -129,7 +128,11 @@ def draw_verified(verified: "Report | Proven") -> RenderableType:
     """A report on files, or a proof of tensors."""
     from magnetar.manifests.report import Report
 
-    return draw_report(verified) if isinstance(verified, Report) else draw_proof(verified)
+    if isinstance(verified, Report):
+        return draw_report(verified)
+    from magnetar.render_weights import draw_proof
+
+    return draw_proof(verified)
 
 
 def draw_written(written: "WrittenManifest") -> RenderableType:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from magnetar.errors import UsageError
 from magnetar.manifests.catalog import catalog, find_by_infohash, find_release
-from magnetar.manifests.checksums import load_list
 from magnetar.manifests.folder import OWN_MANIFEST, published_manifest
 from magnetar.manifests.origin import read_origin
 from magnetar.manifests.schema import Manifest, load_manifest
@@ -50,6 +49,8 @@ def _named(folder: Path, named: str) -> Choice:
         inside = path.resolve().is_relative_to(folder.resolve())
         trust = Trust.UNDAMAGED if inside else Trust.RELEASE
         if path.suffix != ".toml":
+            from magnetar.manifests.checksums import load_list
+
             return Choice(load_list(path), f"the list of digests that was named, {path}", trust)
         return Choice(load_manifest(path), f"the manifest that was named, {path}", trust)
     if path.is_dir() and named not in catalog():

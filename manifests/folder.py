@@ -10,9 +10,14 @@ from magnetar.manifests.paths import FORBIDDEN_PARTS
 OWN_MANIFEST = "magnetar.toml"
 """The name under which a publisher ships a release's manifest beside its files. It is not one of them."""
 
-
 PUBLICATION = ".magnetar"
 """What is added to a folder's name for the folder beside it that says what it is."""
+
+SIGNATURE = ".sig"
+"""What is added to a manifest's name for its signature, beside it."""
+
+SIGNERS_KEY = ".pub"
+"""And for its signer's public key, for whoever has no better way to it."""
 
 
 def publication_folder(folder: Path) -> Path:

@@ -27,11 +27,6 @@ from magnetar.manifests.signing_keys import (
     usable,
 )
 
-SUFFIX = ".sig"
-"""What is added to a manifest's name for its signature, beside it."""
-KEY_SUFFIX = ".pub"
-"""And for its signer's public key, for whoever has no better way to it."""
-
 
 @dataclass(frozen=True, slots=True)
 class Signer:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from magnetar.errors import WrongBytesError
-from magnetar.manifests.signature import SUFFIX, ByCertificate, ByKey, Signer, check_signature
+from magnetar.manifests.folder import SIGNATURE
+from magnetar.manifests.signature import ByCertificate, ByKey, Signer, check_signature
 from magnetar.manifests.signing_keys import (
     encode_pem,
     fingerprint,
@@ -88,7 +89,7 @@ class SigningTool:
         """A signature of the manifest ``content``, which is called ``name``. Each time it has other bytes."""
         reaching = reaching_sigstore() if isinstance(self._signing, SigstoreSigning) else nullcontext()
         with tempfile.TemporaryDirectory() as folder:
-            manifest, signature = Path(folder) / name, Path(folder) / (name + SUFFIX)
+            manifest, signature = Path(folder) / name, Path(folder) / (name + SIGNATURE)
             manifest.write_bytes(content)
             with redirect_stdout(sys.stderr), reaching:
                 self._config.sign(manifest, signature)
