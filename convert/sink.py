@@ -6,7 +6,6 @@ until all is on the disk, three quarters of the time.
 """
 
 import hashlib
-import mmap
 import os
 from collections import deque
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from typing import Any, Self
 
 from magnetar.convert.conversion import WrittenFile
 from magnetar.convert.copying import copy_span, is_direct, write_at
-from magnetar.ranges import FileSpan, LocalFile
+from magnetar.ranges import FileSpan, LocalFile, new_buffer
 
 PAGE = 4096
 """What direct writes are aligned to: no disk has larger blocks."""
@@ -44,7 +43,7 @@ def read_prefix(path: Path, size: int, moved: Callable[[int], None]) -> Prefix:
     Raises ``UsageError`` or ``DiskError`` if they cannot be read.
     """
     digest = hashlib.sha256()
-    buffer = memoryview(bytearray(READ_AT_ONCE))
+    buffer = new_buffer(READ_AT_ONCE)
     with LocalFile(path) as opened:
         for start in range(0, size, READ_AT_ONCE):
             block = buffer[: min(READ_AT_ONCE, size - start)]
@@ -66,8 +65,7 @@ class Sink:
         prefix = prefix or Prefix()
         self._digest = prefix.digest
         self._digesting, self._writing = ThreadPoolExecutor(1, "digest"), ThreadPoolExecutor(1, "write")
-        # A mapping of its own begins at a page, as direct writes want it.
-        self._free = deque(memoryview(mmap.mmap(-1, BUFFER)) for _ in range(BUFFERS))
+        self._free = deque(new_buffer(BUFFER) for _ in range(BUFFERS))
         self._busy: deque[tuple[memoryview, list[Future[Any]]]] = deque()
         self._buffer = self._free.pop()
         self._lent: memoryview | None = None

@@ -4,13 +4,12 @@ Reading through the cache takes a page, fills it and copies it for every 4 KiB, 
 direct read, and throws out what others will want again.
 """
 
-import mmap
 import os
 import threading
 from pathlib import Path
 
 from magnetar.errors import DiskError
-from magnetar.ranges import LocalFile
+from magnetar.ranges import LocalFile, new_buffer
 
 PAGE = 4096
 WINDOW = 4 << 20
@@ -67,7 +66,7 @@ class UncachedFile(LocalFile):
         """What this thread's window holds from there on; it is moved if that is nothing."""
         window = self._own
         if not hasattr(window, "memory"):
-            window.memory = memoryview(mmap.mmap(-1, WINDOW))
+            window.memory = new_buffer(WINDOW)
         if getattr(window, "file", None) is not self:
             window.file, window.start, window.count = self, 0, 0
         if not window.start <= offset < window.start + window.count:
@@ -80,7 +79,7 @@ class UncachedFile(LocalFile):
     def _pages(self) -> tuple[memoryview, memoryview]:
         """Two pages of this thread's own."""
         if not hasattr(self._own, "pages"):
-            self._own.pages = memoryview(mmap.mmap(-1, 2 * PAGE))
+            self._own.pages = new_buffer(2 * PAGE)
         return self._own.pages[:PAGE], self._own.pages[PAGE:]
 
     def _read_direct(self, parts: list[memoryview], start: int) -> int:
@@ -172,7 +171,7 @@ def _leave_cache(descriptor: int) -> bool:
 
     try:
         fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_DIRECT)
-        os.preadv(descriptor, [mmap.mmap(-1, PAGE)], 0)
+        os.preadv(descriptor, [new_buffer(PAGE)], 0)
     except OSError:
         fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) & ~os.O_DIRECT)
         return False

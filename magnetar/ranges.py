@@ -4,6 +4,7 @@ A conversion works on a :class:`ByteSource` and does not ask whether it is one f
 joined virtually, or a torrent that is still arriving.
 """
 
+import mmap
 import os
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,15 @@ from pathlib import Path
 from typing import NamedTuple, Protocol, Self
 
 from magnetar.errors import DiskError, UsageError
+
+
+def new_buffer(size: int) -> memoryview:
+    """Memory to read into, of zeros, that begins at a page.
+
+    A ``bytearray`` of some MB begins 16 bytes behind one. The kernel copies pages there at half the speed, since the
+    processor takes every load for one of a store just before it: they agree in their last twelve bits.
+    """
+    return memoryview(mmap.mmap(-1, size))
 
 
 class FileSpan(NamedTuple):

@@ -13,6 +13,7 @@ from typing import Protocol, Self
 from magnetar.errors import DiskError, MalformedError
 from magnetar.manifests.merkle import MerkleHasher
 from magnetar.parallel import work_in_parallel
+from magnetar.ranges import new_buffer
 
 HEX_LENGTHS = {"md5": 32, "sha1": 40, "sha256": 64, "blake3": 64, "bep52": 64}
 """The algorithms that a manifest may name, with the length of their lower-case hex.
@@ -138,7 +139,7 @@ def digest_parts(
 
 def read_chunks(path: Path) -> Iterator[memoryview]:
     """The file in pieces of ``CHUNK`` bytes. A piece is good until the one after the next is asked for."""
-    buffers = (memoryview(bytearray(CHUNK)), memoryview(bytearray(CHUNK)))
+    buffers = (new_buffer(CHUNK), new_buffer(CHUNK))
     turn = 0
     with path.open("rb", buffering=0) as stream:
         while count := stream.readinto(buffers[turn]):

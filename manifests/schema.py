@@ -179,7 +179,7 @@ class Manifest(_Table):
     info: Annotated[DigestText, AfterValidator(_strong)] | None = None
     folder: RelativePath | None = None
     layout: Line | None = None
-    architecture: ArchitectureFacts = Field(default_factory=ArchitectureFacts)
+    architecture: ArchitectureFacts = ArchitectureFacts()
     files: tuple[ReleaseFile, ...] | None = None
     mirrors: tuple[Mirror, ...] = ()
     tensors: SideFile | None = None

@@ -1,3 +1,5 @@
+import ctypes
+import mmap
 import os
 from pathlib import Path
 
@@ -6,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from magnetar.errors import DiskError, UsageError
-from magnetar.ranges import Concatenation, LocalFile
+from magnetar.ranges import Concatenation, LocalFile, new_buffer
 
 
 def local(path: Path, content: bytes) -> LocalFile:
@@ -53,3 +55,10 @@ def test_reading_past_the_end_of_a_concatenation_is_refused(tmp_path: Path) -> N
 def test_a_file_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no such file"):
         LocalFile(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("size", [1, 5000, 4 << 20])
+def test_memory_to_read_into_begins_at_a_page(size: int) -> None:
+    buffer = new_buffer(size)
+    assert buffer == bytes(size)
+    assert ctypes.addressof(ctypes.c_char.from_buffer(buffer)) % mmap.PAGESIZE == 0
