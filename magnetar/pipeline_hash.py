@@ -11,7 +11,7 @@ from magnetar.errors import UsageError
 from magnetar.events import Began, Emit, Ended, Moved, Remarked, ignore
 from magnetar.fetch.creation import Draft, FileHashes
 from magnetar.manifests.create import ALGORITHMS
-from magnetar.manifests.digests import Digest, digest_file
+from magnetar.manifests.digests import Digest, digest_file, fills_cores
 from magnetar.manifests.folder import OWN_MANIFEST, payload_paths
 from magnetar.manifests.notes import Note, Notes
 from magnetar.manifests.schema import ReleaseFile
@@ -54,11 +54,13 @@ def hash_files(draft: Draft, notes: Notes, emit: Emit = ignore) -> Hashed:
     def read(path: str) -> tuple[Digest, ...]:
         if path in known:
             return known[path]
-        digests = digest_file(draft.folder / path, ALGORITHMS, moved, draft.hashers(path))
+        digests = digest_file(draft.folder / path, ALGORITHMS, moved, draft.hashers(path), full=full)
         opened[path].keep(_as_json(digests, draft.hashed(path)))
         return digests
 
-    emit(Began(STEP, sum(size for path, size in sizes.items() if path not in known)))
+    unread = [size for path, size in sizes.items() if path not in known]
+    full = fills_cores(unread)
+    emit(Began(STEP, sum(unread)))
     digests = dict(zip(paths, work_in_parallel(read, paths, stopped=left), strict=True))
     emit(Ended(STEP))
     listed = [path for path in paths if path != OWN_MANIFEST]

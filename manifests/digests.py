@@ -1,6 +1,7 @@
 """Digests as values, and the one read of a file that computes several of them."""
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -67,31 +68,31 @@ class Hasher(Feed, Protocol):
     def hexdigest(self) -> str: ...
 
 
-def new_hasher(algorithm: str) -> Hasher:
-    """A hasher for one of ``HEX_LENGTHS``. BLAKE3 uses every core by itself."""
+def new_hasher(algorithm: str, *, cores: int | None = None) -> Hasher:
+    """A hasher for one of ``HEX_LENGTHS``. BLAKE3 uses so many cores by itself; all of them where it is not said."""
     if algorithm == "bep52":
         return MerkleHasher()
     if algorithm != "blake3":
         return hashlib.new(algorithm, usedforsecurity=False)
     from blake3 import blake3
 
-    hasher: Hasher = blake3(max_threads=blake3.AUTO)
+    hasher: Hasher = blake3(max_threads=cores or blake3.AUTO)
     return hasher
 
 
 def digest_files(
     folder: Path,
-    paths: Iterable[str],
+    paths: Sequence[str],
     algorithms: Collection[str],
     moved: Callable[[int], None],
     fed: Callable[[str], Collection[Feed]] = lambda _path: (),
 ) -> list[tuple[Digest, ...]]:
-    """Every digest of each file below ``folder``, in the order of ``paths``; files side by side on all cores.
+    """Every digest of each file below ``folder``, in their order; files side by side on all cores.
 
     ``fed`` gives what else is told the bytes of the file at a path, in the same read. After an error, or Ctrl-C, the
     files that are being read are left at once. Raises as ``digest_file`` does.
     """
-    left = Event()
+    left, full = Event(), fills_cores((folder / path).stat().st_size for path in paths)
 
     def digest(path: str) -> tuple[Digest, ...]:
         def passed(count: int) -> None:
@@ -99,7 +100,7 @@ def digest_files(
                 raise _Left
             moved(count)
 
-        return digest_file(folder / path, algorithms, passed, fed(path))
+        return digest_file(folder / path, algorithms, passed, fed(path), full=full)
 
     return work_in_parallel(digest, paths, stopped=left)
 
@@ -108,25 +109,40 @@ class _Left(Exception):
     """Nobody waits for this file any more."""
 
 
+def fills_cores(sizes: Iterable[int]) -> bool:
+    """Whether files of these sizes keep all cores busy to the end with one thread for each file: none is too large."""
+    sizes = list(sizes)
+    return max(sizes, default=0) * (os.cpu_count() or 1) <= sum(sizes)
+
+
 def digest_file(
-    path: Path, algorithms: Collection[str], moved: Callable[[int], None], fed: Collection[Feed] = ()
+    path: Path,
+    algorithms: Collection[str],
+    moved: Callable[[int], None],
+    fed: Collection[Feed] = (),
+    *,
+    full: bool = False,
 ) -> tuple[Digest, ...]:
     """Every digest of the file in one read of it, in the order asked for; ``moved`` is told the bytes as they pass.
 
     Several algorithms, and whatever else is ``fed`` the bytes, run side by side, each on a thread of its own, so that
-    the slowest sets the pace.
+    the slowest sets the pace; where the cores are ``full`` of other files, all in this one.
     Raises ``DiskError`` where the file cannot be read to its end, and whatever ``moved`` raises.
     """
-    return digest_parts((path,), algorithms, moved, fed)
+    return digest_parts((path,), algorithms, moved, fed, full=full)
 
 
 def digest_parts(
-    paths: Sequence[Path], algorithms: Collection[str], moved: Callable[[int], None], fed: Collection[Feed] = ()
+    paths: Sequence[Path],
+    algorithms: Collection[str],
+    moved: Callable[[int], None],
+    fed: Collection[Feed] = (),
+    *,
+    full: bool = False,
 ) -> tuple[Digest, ...]:
     """As ``digest_file``, of a file that was cut into parts, in their order."""
-    hashers = {algorithm: new_hasher(algorithm) for algorithm in algorithms}
-    feeds = (*hashers.values(), *fed)
-    with _feeding(feeds, alone=len(feeds) == 1 and "blake3" not in hashers) as feed:
+    hashers = {algorithm: new_hasher(algorithm, cores=1 if full else None) for algorithm in algorithms}
+    with _feeding((*hashers.values(), *fed), side_by_side=not full) as feed:
         for path in paths:
             try:
                 for chunk in read_chunks(path):
@@ -148,14 +164,14 @@ def read_chunks(path: Path) -> Iterator[memoryview]:
 
 
 @contextmanager
-def _feeding(feeds: Collection[Feed], *, alone: bool) -> Iterator[Callable[[memoryview], object]]:
-    """A function that gives a chunk to every one of ``feeds``, and returns when they are done with the chunk before.
+def _feeding(feeds: Collection[Feed], *, side_by_side: bool) -> Iterator[Callable[[memoryview], object]]:
+    """A function that gives a chunk to every one of ``feeds``.
 
-    So the next chunk is read while this one is hashed, each on a thread of its own. ``alone`` says that there is one
-    hasher, of a kind that keeps one core busy: it is called at once, since the other cores have other files.
+    ``side_by_side`` each has a thread of its own, and the function returns when they are done with the chunk before:
+    so the next chunk is read while this one is hashed.
     """
-    if alone:
-        yield next(iter(feeds)).update
+    if not side_by_side:
+        yield lambda chunk: [feed.update(chunk) for feed in feeds]
         return
     inboxes: list[SimpleQueue[memoryview | None]] = [SimpleQueue() for _ in feeds]
     answers: SimpleQueue[BaseException | None] = SimpleQueue()

@@ -1,7 +1,7 @@
 """Hold a folder against a manifest. Read-only; everything that is wrong is found in one go."""
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from stat import S_ISREG
@@ -12,7 +12,7 @@ from magnetar.errors import DiskError, UsageError
 from magnetar.events import Began, Emit, Ended, FoundWrong, Moved, ignore
 from magnetar.manifests.choice import Choice, Trust
 from magnetar.manifests.diagnosis import name_precisely
-from magnetar.manifests.digests import HEX_LENGTHS, WEAK, Digest, digest_parts
+from magnetar.manifests.digests import HEX_LENGTHS, WEAK, Digest, digest_parts, fills_cores
 from magnetar.manifests.folder import payload_paths
 from magnetar.manifests.index import Index
 from magnetar.manifests.report import PIECES, FileResult, Finding, Kind, PieceCheck, Report, Verdict
@@ -107,9 +107,11 @@ class _Verification:
         self._terms = terms
         self._emit = emit
         self._stop = Event()
+        self._full = False
 
     def run(self, files: Sequence[ReleaseFile]) -> list[_Checked]:
-        sizes = (sum(map(_size_on_disk, self._paths(file))) for file in files if file.digests)
+        sizes = [sum(map(_size_on_disk, self._paths(file))) for file in files if file.digests]
+        self._full = fills_cores(sizes)
         self._emit(Began(STEP, sum(sizes)))
         checked = work_in_parallel(self._check, files, stopped=self._stop)
         self._emit(Ended(STEP))
@@ -140,7 +142,7 @@ class _Verification:
             if finding is None and self._terms.quick and (unchanged := self._recall(file, statuses)):
                 return _Checked(unchanged)
             if finding is None and file.digests:
-                digests, finding = _wrong_inside(paths, statuses, file, self._moved)
+                digests, finding = self._wrong_inside(paths, statuses, file)
         except DiskError as error:
             finding = Finding(Kind.UNREADABLE, file.path, error.message)
         judged = self._judge(file, digests, finding)
@@ -149,6 +151,19 @@ class _Verification:
         elif index is not None:
             index.forget(file.path)
         return judged
+
+    def _wrong_inside(
+        self, paths: Sequence[Path], before: Sequence[os.stat_result], file: ReleaseFile
+    ) -> tuple[tuple[Digest, ...], Finding | None]:
+        """Read the whole file and compare. A file that somebody writes to meanwhile has no digest to speak of."""
+        found = digest_parts(paths, [digest.algorithm for digest in file.digests], self._moved, full=self._full)
+        for path, then in zip(paths, before, strict=True):
+            if _stamp_of(path) != (then.st_size, then.st_mtime_ns, then.st_ino):
+                return found, Finding(Kind.CHANGED_WHILE_READ, file.path, "somebody wrote to it while it was read")
+        for expected, actual in zip(file.digests, found, strict=True):
+            if expected != actual:
+                return found, Finding(Kind.WRONG_DIGEST, file.path, f"has {actual}, not {expected}")
+        return found, None
 
     def _judge(self, file: ReleaseFile, digests: tuple[Digest, ...], finding: Finding | None) -> _Checked:
         pieces = self._terms.pieces
@@ -213,20 +228,6 @@ def _wrong_size(size: int, file: ReleaseFile) -> Finding | None:
     if off > 0:
         return Finding(Kind.TRUNCATED, file.path, f"has {size:,} of {file.size:,} bytes: {off:,} are missing")
     return Finding(Kind.GROWN, file.path, f"has {size:,} bytes, not {file.size:,}: {-off:,} too many")
-
-
-def _wrong_inside(
-    paths: Sequence[Path], before: Sequence[os.stat_result], file: ReleaseFile, moved: Callable[[int], None]
-) -> tuple[tuple[Digest, ...], Finding | None]:
-    """Read the whole file and compare. A file that somebody writes to meanwhile has no digest to speak of."""
-    found = digest_parts(paths, [digest.algorithm for digest in file.digests], moved)
-    for path, then in zip(paths, before, strict=True):
-        if _stamp_of(path) != (then.st_size, then.st_mtime_ns, then.st_ino):
-            return found, Finding(Kind.CHANGED_WHILE_READ, file.path, "somebody wrote to it while it was read")
-    for expected, actual in zip(file.digests, found, strict=True):
-        if expected != actual:
-            return found, Finding(Kind.WRONG_DIGEST, file.path, f"has {actual}, not {expected}")
-    return found, None
 
 
 def _stamp_of(path: Path) -> tuple[int, ...]:

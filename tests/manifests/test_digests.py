@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from magnetar.errors import DiskError, MalformedError
-from magnetar.manifests.digests import CHUNK, HEX_LENGTHS, Digest, digest_file, new_hasher
+from magnetar.manifests.digests import CHUNK, HEX_LENGTHS, Digest, digest_file, fills_cores, new_hasher
 from magnetar.manifests.merkle import BLOCK, MerkleHasher
 
 
@@ -46,12 +46,13 @@ def test_other_text_is_refused(text: str) -> None:
         Digest.parse(text)
 
 
+@pytest.mark.parametrize("full", [False, True], ids=["side by side", "the cores being full"])
 @pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, 3 * CHUNK + 5])
-def test_one_read_gives_every_digest(tmp_path: Path, size: int) -> None:
+def test_one_read_gives_every_digest(tmp_path: Path, size: int, full: bool) -> None:
     content = bytes(range(256)) * (size // 256 + 1)
     (tmp_path / "file").write_bytes(content[:size])
     seen: list[int] = []
-    digests = digest_file(tmp_path / "file", ["sha256", "md5", "blake3", "sha1"], seen.append)
+    digests = digest_file(tmp_path / "file", ["sha256", "md5", "blake3", "sha1"], seen.append, full=full)
     expected = [hashlib.new(name, content[:size]).hexdigest() for name in ("sha256", "md5", "sha1")]
     assert [digest.hex for digest in digests] == [*expected[:2], blake3(content[:size]).hexdigest(), expected[2]]
     assert sum(seen) == size
@@ -60,3 +61,22 @@ def test_one_read_gives_every_digest(tmp_path: Path, size: int) -> None:
 def test_a_file_that_cannot_be_read_is_an_error_of_the_disk(tmp_path: Path) -> None:
     with pytest.raises(DiskError):
         digest_file(tmp_path, ["sha256"], lambda _count: None)
+
+
+def test_files_fill_the_cores_if_none_of_them_outlasts_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    assert fills_cores([10, 10, 10, 10])
+    assert not fills_cores([10, 10, 10])
+    assert not fills_cores([100, 10, 10, 10, 10])
+    assert fills_cores([])
+
+
+@pytest.mark.parametrize("side_by_side", [True, False])
+def test_what_a_feed_raises_is_raised_by_the_reading(tmp_path: Path, side_by_side: bool) -> None:
+    class Broken:
+        def update(self, _data: memoryview) -> None:
+            raise MalformedError("no more")
+
+    (tmp_path / "file").write_bytes(bytes(3 * CHUNK))
+    with pytest.raises(MalformedError, match="no more"):
+        digest_file(tmp_path / "file", ["sha256"], lambda _count: None, [Broken()], full=not side_by_side)
