@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event, Thread
@@ -26,7 +27,8 @@ WEAK = frozenset({"md5", "sha1"})
 """Collisions of these are cheap to make, so alone they prove little against an attacker."""
 
 CHUNK = 4 << 20
-"""Bytes read at once. From 64 KiB upward the serial algorithms do not care; BLAKE3 on all cores wants some MiB."""
+"""Bytes read at once, or half of that. From 64 KiB upward the serial algorithms do not care; BLAKE3 on all cores wants
+some MiB, and on one core no more than a cache holds."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -145,7 +147,7 @@ def digest_parts(
     with _feeding((*hashers.values(), *fed), side_by_side=not full) as feed:
         for path in paths:
             try:
-                for chunk in read_chunks(path):
+                for chunk in read_chunks(path, ahead=not full):
                     feed(chunk)
                     moved(len(chunk))
             except OSError as error:
@@ -153,14 +155,15 @@ def digest_parts(
     return tuple(Digest(algorithm, hashers[algorithm].hexdigest()) for algorithm in algorithms)
 
 
-def read_chunks(path: Path) -> Iterator[memoryview]:
-    """The file in pieces of ``CHUNK`` bytes. A piece is good until the one after the next is asked for."""
-    buffers = (new_buffer(CHUNK), new_buffer(CHUNK))
-    turn = 0
+def read_chunks(path: Path, *, ahead: bool = False) -> Iterator[memoryview]:
+    """The file in pieces, each good until the next is asked for; ``ahead``, until the one after the next."""
+    buffers = (new_buffer(CHUNK), new_buffer(CHUNK)) if ahead else (new_buffer(CHUNK // 2),)
     with path.open("rb", buffering=0) as stream:
-        while count := stream.readinto(buffers[turn]):
-            yield buffers[turn][:count]
-            turn ^= 1
+        for buffer in cycle(buffers):
+            count = stream.readinto(buffer)
+            if not count:
+                return
+            yield buffer[:count]
 
 
 @contextmanager
