@@ -29,6 +29,7 @@ from magnetar.convert.architecture import Architecture
 from magnetar.convert.checkpoint import TensorSpec
 from magnetar.convert.layouts import find_layout
 from magnetar.convert.safetensors import encode_header
+from magnetar.ranges import new_buffer
 
 MIXTRAL = Architecture(
     dim=4096,
@@ -76,7 +77,7 @@ def choose_ids(tokens: int) -> list[int]:
 
 
 def read_through(folder: Path, _tokens: int, _dtype: str) -> Numbers:
-    buffer = bytearray(CHUNK)
+    buffer = new_buffer(CHUNK)
     with Timed() as numbers, (folder / "model.safetensors").open("rb", buffering=0) as stream:
         while stream.readinto(buffer):
             pass

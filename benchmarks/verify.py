@@ -12,13 +12,12 @@ and the fastest run of each counts. The files lie in the page cache, so that it 
 import argparse
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+
+from measuring import Run, measure
 
 from magnetar.manifests.create import create_manifest, to_toml
 
@@ -41,23 +40,6 @@ GOALS = {"BLAKE3 against b3sum": 0.75, "SHA-256 against hashlib's thread": 1.7}
 MOST_FOR_THREE = 1.2
 """For one file: several files keep the cores busy with one digest already."""
 MOST_MEMORY = 150e6
-
-
-@dataclass(frozen=True)
-class Run:
-    seconds: float
-    cpu: float
-    rss: int
-
-
-def measure(command: list[str]) -> Run:
-    began = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"{' '.join(command)[:200]} left with {process.returncode}")
-    return Run(time.monotonic() - began, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
 
 
 def write_files(folder: Path, count: int, size: int) -> list[Path]:
