@@ -46,6 +46,7 @@ class Joining:
     ``resume`` is what ``Transfer.resume_data`` gave; its claims about pieces are believed only if ``trusted``.
     ``check_only`` never writes payload. Limits are bytes a second; they hold for every peer, nearby ones too.
     ``unwanted`` are the paths of files that are left out: pieces that they share with a wanted file are fetched whole.
+    ``only`` those pieces are asked for, from the very beginning; None stands for all.
     """
 
     folder: Path
@@ -55,6 +56,7 @@ class Joining:
     trusted: bool = False
     check_only: bool = False
     unwanted: frozenset[str] = frozenset()
+    only: frozenset[int] | None = None
     download_limit: int | None = None
     upload_limit: int | None = None
 

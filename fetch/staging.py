@@ -84,6 +84,7 @@ class Staging:
             reachable(self._magnet, options, private=self._metadata.private),
             self._torrent,
             resume,
+            only=frozenset(wanted),
             download_limit=options.download_limit,
             upload_limit=options.upload_limit,
         )

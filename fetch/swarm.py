@@ -248,6 +248,10 @@ def _parameters(joining: Joining, network: Network) -> Any:
         params.renamed_files = payload_paths(params.ti)
         if joining.unwanted:
             params.file_priorities = file_priorities(params.ti, joining.unwanted)
+        if joining.only is not None:
+            # Before it is added: a web seed is asked for megabytes at once, and would send what is not wanted.
+            pieces = range(params.ti.num_pieces())
+            params.piece_priorities = [4 if piece in joining.only else 0 for piece in pieces]
     else:
         params = lt.add_torrent_params()
         params.info_hashes = _info_hashes(joining.magnet)
