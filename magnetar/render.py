@@ -13,12 +13,10 @@ from pathlib import PurePath
 from typing import Any, TextIO, TypeVar
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.text import Text
 
 from magnetar.errors import ExitCode, MagnetarError
-from magnetar.events import Emit, ProgressStyle
-from magnetar.render_progress import watch
+from magnetar.events import Emit, ProgressStyle, ignore
 from magnetar.render_text import clean
 
 Result = TypeVar("Result")
@@ -80,14 +78,21 @@ class Screen:
         if self.progress is not ProgressStyle.AUTO or not self.err.is_terminal:
             yield lambda _result: None
             return
+        from rich.live import Live
+
         with Live(console=self.err, auto_refresh=False, transient=True) as live:
             yield lambda result: live.update(draw(result), refresh=True)
 
     def _attempt(self, work: Callable[[Emit], object]) -> tuple[ExitCode, str, str, str] | None:
         """Do the work; what went wrong, as ``fail`` takes it."""
         try:
-            with watch(self.err, self.progress) as emit:
-                work(emit)
+            if self.progress is ProgressStyle.NONE:
+                work(ignore)
+            else:
+                from magnetar.render_progress import watch
+
+                with watch(self.err, self.progress) as emit:
+                    work(emit)
         except MagnetarError as error:
             return error.exit_code, type(error).__name__, error.message, error.hint
         except Terminated:

@@ -25,7 +25,6 @@ from magnetar.events import (
     Remarked,
     SwarmSeen,
     TrackerAnswered,
-    ignore,
 )
 from magnetar.render_text import amount, clean, clock, pace, several
 
@@ -38,10 +37,11 @@ NAME_WIDTH = 20
 
 @contextmanager
 def watch(console: Console, style: ProgressStyle) -> Iterator[Emit]:
-    """An ``Emit`` that shows events on ``console`` for as long as the context lasts. Safe to call from any thread."""
-    if style is ProgressStyle.NONE:
-        yield ignore
-    elif style is ProgressStyle.JSON:
+    """An ``Emit`` that shows events on ``console`` for as long as the context lasts, in any style but NONE.
+
+    Safe to call from any thread.
+    """
+    if style is ProgressStyle.JSON:
         yield _json_lines(console)
     elif style is ProgressStyle.PLAIN or not console.is_terminal or console.no_color:
         yield PlainProgress(lambda line: console.print(Text(line), soft_wrap=True))
