@@ -34,8 +34,9 @@ class LibtorrentIntake:
         return self._received
 
     def unclaimed(self, *, even_requested: bool = False) -> Mapping[int, int]:
-        status = self._handle.status(lt.torrent_handle.query_pieces)
-        here, wanted = status.pieces, self._handle.get_piece_priorities()
+        # In this order: a piece that arrives in between has its priority back only after it is here.
+        wanted = self._handle.get_piece_priorities()
+        here = self._handle.status(lt.torrent_handle.query_pieces).pieces
         peers = self._handle.piece_availability() or [0] * len(wanted)
         taken = set() if even_requested else set(self._requested())
         return {

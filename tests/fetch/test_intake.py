@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import libtorrent as lt
 import pytest
@@ -65,6 +66,38 @@ def test_all_pieces_put_in_complete_the_torrent(world: World) -> None:
     assert world.wait_until(lambda: world.transfer.status().phase == "complete")
     assert intake.received == sum(len(world.content(piece)) for piece in pieces)
     assert world.transfer.status().downloaded == intake.received
+
+
+def test_a_piece_that_arrives_while_it_is_asked_what_is_lacking_is_not_lacking(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    intake: Any = world.transfer.intake
+    intake.reserve([0])
+    intake.put(0, world.content(0))
+
+    class Slow:
+        """The torrent's handle; between any two answers the piece arrives, and is given back."""
+
+        def __init__(self, handle: Any) -> None:
+            self._handle = handle
+
+        def __getattr__(self, name: str) -> Any:
+            answer = getattr(self._handle, name)
+            if name not in ("status", "get_piece_priorities"):
+                return answer
+
+            def ask(*arguments: Any) -> Any:
+                told = answer(*arguments)
+                intake._handle = self._handle
+                assert world.wait_until(lambda: intake.verdict(0) is True)
+                intake.release([0])
+                intake._handle = self
+                return told
+
+            return ask
+
+    monkeypatch.setattr(intake, "_handle", Slow(intake._handle))
+    assert 0 not in intake.unclaimed()
 
 
 def test_a_wrong_piece_is_refused(world: World) -> None:
