@@ -35,6 +35,7 @@ def work_in_parallel(
                 job.result()
         return [job.result() for job in jobs]
     finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # before anything under way leaves, and its thread is free
         if stopped is not None:
             stopped.set()
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown()
