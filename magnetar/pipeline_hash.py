@@ -4,18 +4,16 @@ again.
 
 from contextlib import suppress
 from dataclasses import dataclass
-from threading import Event
 from typing import Any
 
 from magnetar.errors import UsageError
 from magnetar.events import Began, Emit, Ended, Moved, Remarked, ignore
 from magnetar.fetch.creation import Draft, FileHashes
 from magnetar.manifests.create import ALGORITHMS
-from magnetar.manifests.digests import Digest, digest_file, fills_cores
+from magnetar.manifests.digests import Digest, digest_files
 from magnetar.manifests.folder import OWN_MANIFEST, payload_paths
 from magnetar.manifests.notes import Note, Notes
 from magnetar.manifests.schema import ReleaseFile
-from magnetar.parallel import work_in_parallel
 
 STEP = "digest"
 
@@ -44,24 +42,17 @@ def hash_files(draft: Draft, notes: Notes, emit: Emit = ignore) -> Hashed:
     known = {path: found for path in paths if (found := _recall(draft, path, opened[path].value))}
     if known:
         emit(Remarked(say_recalled(len(known), len(paths), sum(sizes[path] for path in known))))
-    left = Event()
 
     def moved(count: int) -> None:
-        if left.is_set():
-            raise _Left
         emit(Moved(STEP, count))
 
-    def read(path: str) -> tuple[Digest, ...]:
-        if path in known:
-            return known[path]
-        digests = digest_file(draft.folder / path, ALGORITHMS, moved, draft.hashers(path), full=full)
-        opened[path].keep(_as_json(digests, draft.hashed(path)))
-        return digests
+    def note(path: str, found: tuple[Digest, ...]) -> None:
+        opened[path].keep(_as_json(found, draft.hashed(path)))
 
-    unread = [size for path, size in sizes.items() if path not in known]
-    full = fills_cores(unread)
-    emit(Began(STEP, sum(unread)))
-    digests = dict(zip(paths, work_in_parallel(read, paths, stopped=left), strict=True))
+    unread = [path for path in paths if path not in known]
+    emit(Began(STEP, sum(sizes[path] for path in unread)))
+    read = digest_files(draft.folder, unread, ALGORITHMS, moved, draft.hashers, note)
+    digests = known | dict(zip(unread, read, strict=True))
     emit(Ended(STEP))
     listed = [path for path in paths if path != OWN_MANIFEST]
     files = (ReleaseFile(path=path, size=sizes[path], digests=digests[path]) for path in listed)
@@ -74,10 +65,6 @@ def say_recalled(count: int, of: int, size: int) -> str:
         f"{count} of {of} files, {size:,} bytes, were hashed by a run that was stopped, and are not read again: "
         "their sizes, times and inodes are what they were"
     )
-
-
-class _Left(Exception):
-    """Nobody waits for this file any more."""
 
 
 def _open(notes: Notes, draft: Draft, path: str) -> Note:

@@ -88,13 +88,15 @@ def digest_files(
     algorithms: Collection[str],
     moved: Callable[[int], None],
     fed: Callable[[str], Collection[Feed]] = lambda _path: (),
+    found: Callable[[str, tuple[Digest, ...]], None] = lambda _path, _digests: None,
 ) -> list[tuple[Digest, ...]]:
     """Every digest of each file below ``folder``, in their order; files side by side on all cores.
 
-    ``fed`` gives what else is told the bytes of the file at a path, in the same read. After an error, or Ctrl-C, the
-    files that are being read are left at once. Raises as ``digest_file`` does.
+    ``fed`` gives what else is told the bytes of the file at a path, in the same read; ``found`` is told the digests of
+    each as they are known, from any thread. After an error, or Ctrl-C, the files that are being read are left at once.
+    Raises as ``digest_file`` does.
     """
-    left, full = Event(), fills_cores((folder / path).stat().st_size for path in paths)
+    left, full = Event(), fills_cores(size_on_disk(folder / path) for path in paths)
 
     def digest(path: str) -> tuple[Digest, ...]:
         def passed(count: int) -> None:
@@ -102,7 +104,9 @@ def digest_files(
                 raise _Left
             moved(count)
 
-        return digest_file(folder / path, algorithms, passed, fed(path), full=full)
+        digests = digest_file(folder / path, algorithms, passed, fed(path), full=full)
+        found(path, digests)
+        return digests
 
     return work_in_parallel(digest, paths, stopped=left)
 
@@ -115,6 +119,14 @@ def fills_cores(sizes: Iterable[int]) -> bool:
     """Whether files of these sizes keep all cores busy to the end with one thread for each file: none is too large."""
     sizes = list(sizes)
     return max(sizes, default=0) * (os.cpu_count() or 1) <= sum(sizes)
+
+
+def size_on_disk(path: Path) -> int:
+    """Bytes; none where the file cannot be looked at, which whoever reads it will tell."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def digest_file(

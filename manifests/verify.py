@@ -12,7 +12,7 @@ from magnetar.errors import DiskError, UsageError
 from magnetar.events import Began, Emit, Ended, FoundWrong, Moved, ignore
 from magnetar.manifests.choice import Choice, Trust
 from magnetar.manifests.diagnosis import name_precisely
-from magnetar.manifests.digests import HEX_LENGTHS, WEAK, Digest, digest_parts, fills_cores
+from magnetar.manifests.digests import HEX_LENGTHS, WEAK, Digest, digest_parts, fills_cores, size_on_disk
 from magnetar.manifests.folder import payload_paths
 from magnetar.manifests.index import Index
 from magnetar.manifests.report import PIECES, FileResult, Finding, Kind, PieceCheck, Report, Verdict
@@ -110,7 +110,7 @@ class _Verification:
         self._full = False
 
     def run(self, files: Sequence[ReleaseFile]) -> list[_Checked]:
-        sizes = [sum(map(_size_on_disk, self._paths(file))) for file in files if file.digests]
+        sizes = [sum(map(size_on_disk, self._paths(file))) for file in files if file.digests]
         self._full = fills_cores(sizes)
         self._emit(Began(STEP, sum(sizes)))
         checked = work_in_parallel(self._check, files, stopped=self._stop)
@@ -177,7 +177,7 @@ class _Verification:
         paths = self._paths(file)
         result = FileResult(
             file.path,
-            sum(map(_size_on_disk, paths)),
+            sum(map(size_on_disk, paths)),
             Verdict.GOOD if checked_by else Verdict.NOT_CHECKED,
             checked_by,
             f"in {len(paths)} parts" if len(paths) > 1 else "",
@@ -236,13 +236,6 @@ def _stamp_of(path: Path) -> tuple[int, ...]:
         return status.st_size, status.st_mtime_ns, status.st_ino
     except OSError:  # it went away
         return ()
-
-
-def _size_on_disk(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
 
 
 def _trust(choice: Choice, results: tuple[FileResult, ...]) -> Trust:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from magnetar.errors import DiskError, MalformedError
-from magnetar.manifests.digests import CHUNK, HEX_LENGTHS, Digest, digest_file, fills_cores, new_hasher
+from magnetar.manifests.digests import CHUNK, HEX_LENGTHS, Digest, digest_file, digest_files, fills_cores, new_hasher
 from magnetar.manifests.merkle import BLOCK, MerkleHasher
 
 
@@ -80,3 +80,9 @@ def test_what_a_feed_raises_is_raised_by_the_reading(tmp_path: Path, side_by_sid
     (tmp_path / "file").write_bytes(bytes(3 * CHUNK))
     with pytest.raises(MalformedError, match="no more"):
         digest_file(tmp_path / "file", ["sha256"], lambda _count: None, [Broken()], full=not side_by_side)
+
+
+def test_a_file_that_went_away_is_an_error_of_the_disk_among_many_too(tmp_path: Path) -> None:
+    (tmp_path / "here").write_bytes(b"1")
+    with pytest.raises(DiskError, match="gone"):
+        digest_files(tmp_path, ["here", "gone"], ["sha256"], lambda _count: None)
