@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from magnetar.convert.uncached import PAGE
+
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
 WORTH_IT = 1 << 20
 """Bytes from which on memory is used again."""
-
-PAGE = 4096
 
 WASTE = 4
 """How many times larger than what is asked for the memory may be."""
