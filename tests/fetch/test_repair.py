@@ -201,7 +201,7 @@ except MagnetarError as error:
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a disk is full where no file may grow further")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="RLIMIT_FSIZE stands for a full disk")
 @pytest.mark.parametrize("source", ["copy", "peer"])
 def test_a_disk_that_is_full_costs_no_good_byte_and_the_next_repair_goes_on(
     mine: Path, other: Path, offered: Offer, source: str

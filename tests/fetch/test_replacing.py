@@ -11,6 +11,7 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,9 +57,9 @@ def listed(whole: dict[str, bytes], *paths: str) -> list[ReleaseFile]:
     ]
 
 
-def asking(*servers: MirrorServer, **more: object) -> FetchOptions:
+def asking(*servers: MirrorServer, **more: Any) -> FetchOptions:
     mirrors = tuple(ReleaseMirror(f"{server.url}/", named=True) for server in servers)
-    return replace(NEARBY, mirrors=mirrors, **more)  # type: ignore[arg-type]
+    return replace(NEARBY, mirrors=mirrors, **more)
 
 
 def test_damaged_and_missing_files_are_replaced_and_no_other_is_touched(

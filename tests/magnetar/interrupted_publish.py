@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 from magnetar import pipeline_describe
 from magnetar.events import Event, Moved
@@ -15,7 +16,7 @@ from magnetar.pipeline_publish import PublishWish, publish
 from magnetar.render_publish import release_page
 
 
-def main(folder: str, version: str, number: str, count: str, *more: str) -> None:
+def main(folder: str, version: Any, number: str, count: str, *more: str) -> None:
     left = int(count)
 
     def tell(event: Event) -> None:
@@ -27,7 +28,7 @@ def main(folder: str, version: str, number: str, count: str, *more: str) -> None
 
     os.cpu_count = lambda: 1  # one file after another, so that it is known which were done
     pipeline_describe.WRITE_EVERY = 0
-    wish = PublishWish(torrent=TorrentWish(version), tensors=bool(more))  # type: ignore[arg-type]
+    wish = PublishWish(torrent=TorrentWish(version), tensors=bool(more))
     publish(Path(folder), wish, release_page, tell)
 
 

@@ -257,7 +257,10 @@ def test_every_damage_is_named_as_what_it_is_at_every_size_around_the_chunk(tmp_
         assert kinds(verify(folder, choice)) == [(kind, "weights.bin")]
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs a file that nobody can read, root neither")
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"),
+    reason="/proc/self/mem is a file that not even root can read from its first byte",
+)
 def test_a_file_that_cannot_be_read_is_a_finding_and_the_others_are_checked(release: Path, choice: Choice) -> None:
     (release / "params.json").unlink()
     (release / "params.json").symlink_to("/proc/self/mem")  # a regular file, whose first byte gives EIO
