@@ -25,11 +25,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from magnetar.convert.architecture import Architecture
-from magnetar.convert.checkpoint import TensorSpec
-from magnetar.convert.layouts import find_layout
-from magnetar.convert.safetensors import encode_header
-from magnetar.ranges import new_buffer
+from magnetar.byte_source import new_buffer
+from magnetar.convert.formats.checkpoint import TensorSpec
+from magnetar.convert.formats.safetensors import encode_header
+from magnetar.convert.layout.architecture import Architecture
+from magnetar.convert.layout.tables import find_layout
 
 MIXTRAL = Architecture(
     dim=4096,
@@ -94,11 +94,11 @@ def run_and_look(folder: Path, tokens: int, dtype: str) -> Numbers:
 
 
 def stream(folder: Path, tokens: int, dtype: str, *, content: bool) -> Numbers:
-    from magnetar.convert.view import view_as
-    from magnetar.model.content import Survey
-    from magnetar.model.device import choose_arithmetic
-    from magnetar.model.examination import Task, examine
-    from magnetar.model.weights import open_for_a_pass
+    from magnetar.convert.transform.view import view_as
+    from magnetar.model.checks.content import Survey
+    from magnetar.model.machine.device import choose_arithmetic
+    from magnetar.model.run.measure_run import Task, examine
+    from magnetar.model.run.weights import open_for_a_pass
 
     task = Task(choose_ids(tokens), decoded=DECODED, arithmetic=choose_arithmetic("cpu", dtype))
     with open_for_a_pass(folder) as source, Timed() as numbers:
@@ -111,8 +111,8 @@ class Resident:
     """Weights in memory, handed out without a copy. Every layer has the numbers of the first."""
 
     def __init__(self, folder: Path) -> None:
-        from magnetar.convert.source import open_source
-        from magnetar.convert.view import view_as
+        from magnetar.convert.read.source import open_source
+        from magnetar.convert.transform.view import view_as
 
         with open_source(folder) as source:
             weights, self.architecture = view_as(source, "mistral"), source.architecture
@@ -129,8 +129,8 @@ class Resident:
 
 
 def compute_alone(folder: Path, tokens: int, dtype: str) -> Numbers:
-    from magnetar.model.device import choose_arithmetic
-    from magnetar.model.examination import Task, examine
+    from magnetar.model.machine.device import choose_arithmetic
+    from magnetar.model.run.measure_run import Task, examine
 
     weights = Resident(folder)
     task = Task(choose_ids(tokens), decoded=DECODED, ahead=0, arithmetic=choose_arithmetic("cpu", dtype))

@@ -32,12 +32,13 @@ from pathlib import Path
 
 import numpy as np
 
-from magnetar.convert.architecture import Architecture
-from magnetar.convert.layouts import LAYOUTS
+from magnetar.convert.layout.architecture import Architecture
+from magnetar.convert.layout.tables import LAYOUTS
 from magnetar.model.bundled import bundled_release
 
 OURS = (
-    "import sys; from pathlib import Path; from magnetar.convert.run import convert; s, d = map(Path, sys.argv[1:3]); "
+    "import sys; from pathlib import Path; from magnetar.convert.write.convert import convert; "
+    "s, d = map(Path, sys.argv[1:3]); "
 )
 CHECKED = OURS + "assert convert(s, d, target='{target}'{more}).verified"
 UNREAD = OURS + "convert(s, d, target='{target}', verify=False)"

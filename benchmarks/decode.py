@@ -25,8 +25,8 @@ PEERS = ("magnetar", "transformers", "llama.cpp")
 
 
 def read_prompt() -> list[int]:
+    from magnetar.model.architecture.tokenizer import Tokenizer
     from magnetar.model.bundled import bundled_release, smoke_text
-    from magnetar.model.tokenizer import Tokenizer
 
     return Tokenizer.open(bundled_release() / "tokenizer.model").encode(smoke_text().text[:1000])[:PROMPT]
 
@@ -34,11 +34,11 @@ def read_prompt() -> list[int]:
 def load_ours(_folder: Path, threads: int) -> Callable[[int], int]:
     import torch
 
-    from magnetar.convert.source import open_source
-    from magnetar.convert.view import view_as
+    from magnetar.convert.read.source import open_source
+    from magnetar.convert.transform.view import view_as
     from magnetar.model.bundled import bundled_release
-    from magnetar.model.generate import generate_greedily
-    from magnetar.model.load import load_model
+    from magnetar.model.run.generate import generate_greedily
+    from magnetar.model.run.load import load_model
 
     torch.set_num_threads(threads)
     with open_source(bundled_release()) as source:
@@ -146,7 +146,7 @@ def main() -> None:
     if arguments.peer:
         take_turns(arguments.peer, arguments.folder, arguments.tokens, arguments.threads)
         return
-    from magnetar.convert.run import convert
+    from magnetar.convert.write.convert import convert
     from magnetar.model.bundled import bundled_release
 
     with tempfile.TemporaryDirectory() as scratch:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from magnetar.convert.architecture import Architecture
-from magnetar.model.altered import (
+from magnetar.convert.layout.architecture import Architecture
+from magnetar.model.run.altered_weights import (
     NO_CHANGE,
     Change,
     every,

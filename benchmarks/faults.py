@@ -21,22 +21,22 @@ import numpy as np
 import torch
 from fault_table import Fault, Numbers, harmless, in_configuration, in_weights
 
-from magnetar.convert.architecture import Architecture
-from magnetar.convert.checkpoint import TensorSpec
-from magnetar.convert.source import open_source
-from magnetar.convert.view import view_as
-from magnetar.model.altered import Altered, Held
+from magnetar.convert.formats.checkpoint import TensorSpec
+from magnetar.convert.layout.architecture import Architecture
+from magnetar.convert.read.source import open_source
+from magnetar.convert.transform.view import view_as
+from magnetar.model.architecture.routing import Strategy
+from magnetar.model.architecture.tokenizer import Tokenizer
 from magnetar.model.bundled import bundled_golden, bundled_release, smoke_text
-from magnetar.model.content import Survey, check_content, survey
-from magnetar.model.diagnosis import Patient, diagnose
-from magnetar.model.examination import Examination, Task, examine
-from magnetar.model.fingerprint import read_fingerprint
-from magnetar.model.forward import Expectation, Measured, find_faults
-from magnetar.model.golden import Example, compare, find_strays, score_tolerance
-from magnetar.model.levels import Verdict
-from magnetar.model.routing import Strategy
-from magnetar.model.tokenizer import Tokenizer
-from magnetar.model.weights import Weights
+from magnetar.model.checks.content import Survey, check_content, survey
+from magnetar.model.checks.diagnosis import Patient, diagnose
+from magnetar.model.checks.forward import Expectation, Measured, find_faults
+from magnetar.model.checks.golden import Example, compare, find_strays, score_tolerance
+from magnetar.model.checks.levels import Verdict
+from magnetar.model.run.altered_weights import Altered, Held
+from magnetar.model.run.fingerprint import read_fingerprint
+from magnetar.model.run.measure_run import Examination, Task, examine
+from magnetar.model.run.weights import Weights
 
 TOKENS = 6144
 NOISE = 8.5e-5

@@ -29,7 +29,7 @@ from pathlib import Path
 import libtorrent as lt
 from measuring import Run, measure
 
-from magnetar.fetch.state import TORRENT_FILE
+from magnetar.fetch.download.state_folder import TORRENT_FILE
 from magnetar.files import STATE_FOLDER, replace_file
 
 FILES = 4

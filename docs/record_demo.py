@@ -6,9 +6,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from magnetar.pipeline_demo import demonstrate
-from magnetar.render_path import draw_demo
-from magnetar.render_progress import PlainProgress
+from magnetar.pipeline.demo import demonstrate
+from magnetar.render.get import draw_demo
+from magnetar.render.progress import PlainProgress
 
 WIDTH = 108
 PICTURE = Path(__file__).with_name("demo.svg")

@@ -23,8 +23,8 @@ from pydantic import (
 )
 
 from magnetar.errors import MalformedError, ManifestError
-from magnetar.manifests.digests import HEX_LENGTHS, Digest
-from magnetar.manifests.paths import PART_NUMBER, safe_path
+from magnetar.manifests.folder.safe_path import PART_NUMBER, safe_path
+from magnetar.manifests.hashing.digests import HEX_LENGTHS, Digest
 
 FORMAT = 1
 LARGEST_MANIFEST = 1 << 20

@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from magnetar.manifests.digests import Digest
+from magnetar.manifests.hashing.digests import Digest
 
 RELEASES = Path(__file__).parent / "release"
 NAME = "austen-moe"

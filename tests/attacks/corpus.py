@@ -17,10 +17,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from magnetar.convert.checkpoint import TensorSpec
-from magnetar.convert.gguf import Field, Kind, encode_gguf_header
-from tests.convert import test_pickles, test_safetensors, test_torch_zips
+from magnetar.convert.formats.checkpoint import TensorSpec
+from magnetar.convert.formats.gguf import Field, Kind, encode_gguf_header
 from tests.convert.forge import forge_checkpoint
+from tests.convert.formats import test_pickle_reader, test_safetensors, test_torch_zip
 
 CANARY = "canary"
 FOREIGN = "|is not a checkpoint of any known kind|is empty"
@@ -51,7 +51,7 @@ def corpus(folder: Path) -> dict[str, Attack]:
     """Every attack by its name."""
     return {
         **dict(_pickles(folder)),
-        **{f"zip: {n}": Attack("x.pth", c, rule + FOREIGN) for n, (c, rule) in test_torch_zips.HOSTILE_ZIPS.items()},
+        **{f"zip: {n}": Attack("x.pth", c, rule + FOREIGN) for n, (c, rule) in test_torch_zip.HOSTILE_ZIPS.items()},
         **{
             f"safetensors: {name}": Attack("x.safetensors", content, rule + FOREIGN)
             for name, (content, rule) in test_safetensors.HOSTILE.items()
@@ -72,9 +72,9 @@ def _pickles(folder: Path) -> Iterator[tuple[str, Attack]]:
     legacy = io.BytesIO()
     torch.save({"x": Run(folder)}, legacy, _use_new_zipfile_serialization=False)
     yield "pickle: a call before torch 1.6", Attack("x.pt", legacy.getvalue(), "names '.*system'")
-    for name, content in test_pickles.HOSTILE.items():
+    for name, content in test_pickle_reader.HOSTILE.items():
         yield f"pickle: {name}", Attack("x.pth", forge_checkpoint(content, {"0": bytes(16)}), "Nothing of it was run")
-    for name, (content, rule) in test_pickles.DAMAGED.items():
+    for name, (content, rule) in test_pickle_reader.DAMAGED.items():
         yield f"pickle: {name}", Attack("x.pth", forge_checkpoint(content, {"0": bytes(16)}), rule)
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from magnetar.manifests.signing import KeySigning, SigningTool
-from tests.manifests.keys import write_key
+from magnetar.manifests.signing.sign import KeySigning, SigningTool
+from tests.manifests.signing.keys import write_key
 
 HEAD = 'format = 1\nname = "x"\ntitle = "x"\npublisher = "x"\nlicence = "x"\n'
 MEGABYTES, SECONDS = 512, 20
@@ -19,8 +19,9 @@ import io, json, resource, sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 import model_signing, urllib3
-from magnetar import pipeline_catalog, render_catalog
-from magnetar.cli import main
+from magnetar.pipeline import catalog as pipeline_catalog
+from magnetar.render import catalog as render_catalog
+from magnetar.cli.app import main
 
 mapped = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (mapped + (int(sys.argv[1]) << 20),) * 2)

@@ -26,8 +26,8 @@ ONE_ATTACK = 5.0
 READER = """
 import json, resource, sys, time
 from pathlib import Path
-from magnetar.convert.containers import open_file
-from magnetar.convert.run import plan_conversion
+from magnetar.convert.formats.detect import open_file
+from magnetar.convert.write.convert import plan_conversion
 from magnetar.errors import MagnetarError
 
 seconds, megabytes = int(sys.argv[1]), int(sys.argv[2])

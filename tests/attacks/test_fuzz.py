@@ -15,18 +15,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from magnetar.convert.architecture import Architecture
-from magnetar.convert.checkpoint import TensorSpec
-from magnetar.convert.containers import open_file, read_document
-from magnetar.convert.conversion import Conversion, WrittenFile, read_conversion, record_conversion
-from magnetar.convert.gguf import Field, Kind, encode_gguf_header
-from magnetar.convert.grok import find_buffers
-from magnetar.convert.run import convert
-from magnetar.convert.source import open_source
-from magnetar.convert.split import find_split
-from magnetar.convert.tokenizer import read_vocabulary
+from magnetar.byte_source import LocalFile
+from magnetar.convert.formats.checkpoint import TensorSpec
+from magnetar.convert.formats.detect import open_file, read_document
+from magnetar.convert.formats.gguf import Field, Kind, encode_gguf_header
+from magnetar.convert.formats.grok import find_buffers
+from magnetar.convert.layout.architecture import Architecture
+from magnetar.convert.read.part_names import find_split
+from magnetar.convert.read.source import open_source
+from magnetar.convert.write.convert import convert
+from magnetar.convert.write.journal import Conversion, WrittenFile, read_conversion, record_conversion
+from magnetar.convert.write.tokenizer_json import read_vocabulary
 from magnetar.errors import ConversionError
-from magnetar.ranges import LocalFile
 from tests.convert.forge import MOE, TEXT, train_tokenizer, write_release
 
 TENSORS = {"a.weight": torch.arange(6.0).view(2, 3), "b": torch.ones(4, dtype=torch.bfloat16)}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from magnetar.convert.architecture import Architecture
+from magnetar.convert.layout.architecture import Architecture
 from tests.convert.forge import MOE, TEXT, Tensors, train_tokenizer, write_release
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from magnetar.convert.architecture import Architecture
-from magnetar.convert.layouts import LAYOUTS
+from magnetar.convert.layout.architecture import Architecture
+from magnetar.convert.layout.tables import LAYOUTS
 
 Tensors = dict[str, torch.Tensor]
 

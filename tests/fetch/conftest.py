@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from magnetar.fetch.seed import Seeding
+from magnetar.fetch.seed.seed import Seeding
 from tests.fetch.world import contents, serve, write_release
 
 

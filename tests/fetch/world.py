@@ -8,9 +8,9 @@ from pathlib import Path
 
 import libtorrent as lt
 
-from magnetar.fetch.options import FetchOptions, SeedOptions
-from magnetar.fetch.seed import Seeding, seed_all
-from magnetar.fetch.seed_torrent import LinkOf, unknown
+from magnetar.fetch.request.options import FetchOptions, SeedOptions
+from magnetar.fetch.seed.find_torrent import LinkOf, unknown
+from magnetar.fetch.seed.seed import Seeding, seed_all
 from magnetar.files import STATE_FOLDER
 
 NEARBY = FetchOptions(loopback=True, metadata_timeout=20, stall_timeout=20)

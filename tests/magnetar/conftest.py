@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from magnetar.cli import main
+from magnetar.cli.app import main
 from magnetar.model.bundled import bundled_release
 
 

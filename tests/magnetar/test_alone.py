@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from magnetar.convert.run import convert
+from magnetar.convert.write.convert import convert
 from magnetar.model.bundled import bundled_release
 
 ALONE = """
@@ -18,7 +18,7 @@ def watch(event, arguments):
         raise AssertionError(f"{event} {arguments}")
 
 sys.addaudithook(watch)
-from magnetar.cli import main
+from magnetar.cli.app import main
 main(sys.argv[1:])
 """
 

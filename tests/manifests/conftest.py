@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from magnetar.manifests.choice import Choice, Trust
+from magnetar.manifests.checking.choose_manifest import Choice, Trust
 from magnetar.manifests.schema import Manifest, parse_manifest
 
 CONTENT = {"weights.bin": b"w" * 3000, "params.json": b"{}", "sub/tokenizer.model": b"pieces"}

@@ -1,8 +1,8 @@
 import pytest
 
-from magnetar.convert.architecture import Architecture
+from magnetar.convert.layout.architecture import Architecture
 from magnetar.errors import UsageError
-from magnetar.fetch.magnet import parse_magnet
+from magnetar.fetch.link.magnet import parse_magnet
 from magnetar.manifests.catalog import FOLDER, catalog, find_by_infohash, find_release
 from magnetar.manifests.schema import Manifest
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from magnetar.convert.architecture import Architecture
+from magnetar.convert.layout.architecture import Architecture
+from magnetar.model.architecture.mixtral import Mixtral
 from magnetar.model.bundled import bundled_release
-from magnetar.model.mixtral import Mixtral
-from magnetar.model.packing import write_release
+from magnetar.model.training.pack_release import write_release
 from tests.model.forge import FAMILY, load_release
 
 WriteRelease = Callable[[Mixtral], Path]

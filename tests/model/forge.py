@@ -5,11 +5,11 @@ from pathlib import Path
 
 import torch
 
-from magnetar.convert.architecture import Architecture
-from magnetar.convert.source import open_source
-from magnetar.convert.view import view_as
-from magnetar.model.load import load_model
-from magnetar.model.mixtral import Mixtral
+from magnetar.convert.layout.architecture import Architecture
+from magnetar.convert.read.source import open_source
+from magnetar.convert.transform.view import view_as
+from magnetar.model.architecture.mixtral import Mixtral
+from magnetar.model.run.load import load_model
 
 TINY = Architecture(
     dim=32,

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from magnetar.model.architecture.mixtral import Mixtral
 from magnetar.model.bundled import RELEASES, bundled_release, smoke_text
-from magnetar.model.corpus import Corpus, evaluate
-from magnetar.model.mixtral import Mixtral
-from magnetar.model.packing import draw_box, pack_weights, write_release
-from magnetar.model.scoring import routing_entropy
+from magnetar.model.run.scoring import routing_entropy
+from magnetar.model.training.corpus import Corpus, evaluate
+from magnetar.model.training.pack_release import draw_box, pack_weights, write_release
 
 FOLDER = bundled_release()
 

@@ -1,0 +1,209 @@
+"""Two checkpoints, in whatever formats, held against each other: which tensors differ, and how. Nothing is written."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from magnetar.convert.compare.comparison_report import ExpertOrder, How, Sameness, TensorDifference
+from magnetar.convert.compare.expert_order import find_expert_orders
+from magnetar.convert.compare.tensor_difference import Side, explain
+from magnetar.convert.compare.tensor_digests import count_workers, digest_move
+from magnetar.convert.layout.architecture import Architecture
+from magnetar.convert.layout.layout import Part
+from magnetar.convert.layout.mapping import Move
+from magnetar.convert.layout.tables import find_layout
+from magnetar.convert.numbers.block_formats import FLOATS
+from magnetar.convert.read.source import AS_IS, Source, open_as_it_is, open_source
+from magnetar.convert.transform.view import map_source
+from magnetar.errors import CheckpointError, LayoutError
+from magnetar.events import Began, Emit, Ended, Moved, ignore
+from magnetar.parallel import work_in_parallel
+
+COMMON_LAYOUT = "mistral"
+STEP = "compare"
+
+
+def same(first: Path, second: Path, *, emit: Emit = ignore) -> Sameness:
+    """Compare every tensor of two checkpoints, folders or files, in bounded memory.
+
+    Both are seen in the publisher's layout, so that their formats do not matter; where a configuration is missing, or
+    the model is of another family, tensors of one name are compared as they are. Damaged tensors are differences.
+    Raises what ``open_source`` raises (``LayoutError`` only where the names of the two do not meet), ``DiskError``,
+    and ``UsageError`` where quantised numbers need the gguf library.
+    """
+    with _open_both(first, second) as (sources, reason):
+        layout = AS_IS if AS_IS in (sources[0].layout, sources[1].layout) else COMMON_LAYOUT
+        sides = [Side(source.checkpoint, _by_name(map_source(source, layout))) for source in sources]
+        comparison = _Comparison(sides[0], sides[1], sources[0].stated, emit)
+        names = [*sides[0].moves, *(name for name in sides[1].moves if name not in sides[0].moves)]
+        differences = comparison.run(names)
+        experts = comparison.find_expert_orders(differences)
+        configuration = tuple(_compare_configurations(sources[0].stated, sources[1].stated))
+        return Sameness(str(first), str(second), layout, reason, len(names), differences, experts, configuration)
+
+
+@contextmanager
+def _open_both(first: Path, second: Path) -> Iterator[tuple[tuple[Source, Source], str]]:
+    """Both checkpoints, in layouts that can be told, or both as they are."""
+    with ExitStack() as stack:
+        try:
+            opened = [stack.enter_context(open_source(path)) for path in (first, second)]
+            reason = f"seen in the layout {COMMON_LAYOUT}: {opened[0].layout} and {opened[1].layout}"
+        except LayoutError as error:
+            opened = [stack.enter_context(open_as_it_is(path)) for path in (first, second)]
+            if not opened[0].checkpoint.specs.keys() & opened[1].checkpoint.specs.keys():
+                raise
+            reason = f"compared name by name: {error.message}"
+        yield (opened[0], opened[1]), reason
+
+
+def _compare_configurations(first: Architecture | None, second: Architecture | None) -> Iterator[str]:
+    if first is None or second is None:
+        return
+    for field in fields(Architecture):
+        old, new = getattr(first, field.name), getattr(second, field.name)
+        if old != new and field.name != "context_length":  # the publisher's form does not state it
+            yield f"{field.name} is {new}, not {old}"
+
+
+def _by_name(moves: tuple[Move, ...]) -> dict[str, Move]:
+    return {move.name: move for move in moves}
+
+
+@dataclass(frozen=True, slots=True)
+class _Print:
+    """A tensor's numbers: the dtype that they were widened to, and the digest; or why there is none."""
+
+    dtype: str
+    sha256: str
+    damage: str = ""
+
+
+class _Comparison:
+    """Digests first; only what differs is looked at more closely."""
+
+    def __init__(self, first: Side, second: Side, architecture: Architecture | None, emit: Emit) -> None:
+        self._sides = (first, second)
+        self._architecture = architecture
+        self._emit = emit
+        self._parts = _parts_by_name(architecture)
+        self._workers = count_workers([*first.moves.values(), *second.moves.values()])
+        self._prints: tuple[Mapping[str, _Print], Mapping[str, _Print]] = ({}, {})
+
+    def run(self, names: Sequence[str]) -> tuple[TensorDifference, ...]:
+        """Each tensor of ``names`` that is not bit for bit the same, in their order."""
+        self._emit(Began(STEP, sum(move.nbytes for side in self._sides for move in side.moves.values())))
+        self._prints = self._digest(0), self._digest(1)
+        self._emit(Ended(STEP))
+        origins = {(one.dtype, one.sha256): name for name, one in self._prints[0].items() if one.sha256}
+        moved = {name: origin for name in names if (origin := self._find_origin(name, origins))}
+        todo = [name for name in names if not self._are_identical(name)]
+        if not todo:
+            return ()
+        self._emit(Began("explain", len(todo), "tensors"))
+        differences = work_in_parallel(lambda name: self._judge(name, moved), todo, self._workers)
+        self._emit(Ended("explain"))
+        return tuple(differences)
+
+    def find_expert_orders(self, differences: Sequence[TensorDifference]) -> tuple[ExpertOrder, ...]:
+        """The layers whose experts are all there in another order."""
+        first, second = (
+            {self._part(name): one.sha256 for name, one in prints.items() if name in self._parts}
+            for prints in self._prints
+        )
+        orders = {self._part(one.name): one.order for one in differences}
+        return find_expert_orders(
+            first, second, {part.layer: order for part, order in orders.items() if part.role == "router"}
+        )
+
+    def _digest(self, number: int) -> dict[str, _Print]:
+        side, other = self._sides[number], self._sides[1 - number]
+
+        def digest(move: Move) -> _Print:
+            dtype = _common_dtype(move, other.moves.get(move.name))
+            try:
+                sha256 = digest_move(side.checkpoint, move.to_dtype(dtype)) if dtype else ""
+                return _Print(dtype, sha256)
+            except CheckpointError as error:
+                return _Print(dtype, "", error.message)
+            finally:
+                self._emit(Moved(STEP, move.nbytes))
+
+        prints = work_in_parallel(digest, side.moves.values(), self._workers)
+        return dict(zip(side.moves, prints, strict=True))
+
+    def _find_origin(self, name: str, origins: Mapping[tuple[str, str], str]) -> str:
+        """The other tensor of the first whose numbers the second has under this name; empty if there is none."""
+        found = self._prints[1].get(name)
+        if found is None or self._prints[0].get(name) == found:
+            return ""
+        return origins.get((found.dtype, found.sha256), "")
+
+    def _are_identical(self, name: str) -> bool:
+        left, right = (side.moves.get(name) for side in self._sides)
+        if left is None or right is None or (left.dtype, left.shape) != (right.dtype, right.shape):
+            return False
+        return self._have_same_numbers(name)
+
+    def _have_same_numbers(self, name: str) -> bool:
+        first, second = (prints[name] for prints in self._prints)
+        return first == second and bool(first.sha256)
+
+    def _judge(self, name: str, moved: Mapping[str, str]) -> TensorDifference:
+        """How a tensor that is not identical differs."""
+        try:
+            return self._explain(name, moved)
+        except CheckpointError as error:  # of a tensor whose bytes were not read before
+            return TensorDifference(name, How.DAMAGED, error.message)
+        finally:
+            self._emit(Moved("explain", 1))
+
+    def _explain(self, name: str, moved: Mapping[str, str]) -> TensorDifference:
+        left, right = (side.moves.get(name) for side in self._sides)
+        origin = moved.get(name, "")
+        if right is None:
+            return TensorDifference(name, How.MISSING, "only the first has it")
+        if left is None:
+            detail = "only the second has it" + (f", with the numbers of {origin}" if origin else "")
+            return TensorDifference(name, How.EXTRA, detail, origin=origin)
+        for which, prints in zip(("first", "second"), self._prints, strict=True):
+            if prints[name].damage:
+                return TensorDifference(name, How.DAMAGED, f"in the {which}: {prints[name].damage}")
+        if left.shape == right.shape and self._have_same_numbers(name):
+            return _tell_cast(left, right)
+        if left.shape == right.shape and origin:
+            return _tell_moved(left, right, origin, swapped=moved.get(origin) == name)
+        return explain(*self._sides, name, self._architecture, self._part(name))
+
+    def _part(self, name: str) -> Part:
+        return self._parts.get(name, Part(""))
+
+
+def _parts_by_name(architecture: Architecture | None) -> dict[str, Part]:
+    if architecture is None:
+        return {}
+    return {name: laid.parts[0] for name, laid in find_layout(COMMON_LAYOUT).tensors(architecture).items()}
+
+
+def _common_dtype(move: Move, other: Move | None) -> str:
+    """The dtype in which numbers of both can be compared; empty if they cannot."""
+    if other is None or other.dtype == move.dtype:
+        return move.dtype
+    return "F32" if move.dtype in FLOATS and other.dtype in FLOATS else ""
+
+
+def _tell_cast(left: Move, right: Move) -> TensorDifference:
+    detail = f"has the same numbers in {right.dtype}, not {left.dtype}"
+    return TensorDifference(
+        left.name, How.CAST, detail, dtypes=(left.dtype, right.dtype), shapes=(left.shape, right.shape)
+    )
+
+
+def _tell_moved(left: Move, right: Move, origin: str, *, swapped: bool) -> TensorDifference:
+    difference = TensorDifference(
+        left.name, How.MOVED, f"has the numbers of {origin}", origin=origin, dtypes=(left.dtype, right.dtype)
+    )
+    if swapped:
+        return replace(difference, how=How.SWAPPED, detail=f"is swapped with {origin}")
+    return difference

@@ -1,0 +1,230 @@
+"""Which tensors the damaged bytes of a file belong to: byte ranges, joined with the headers of a checkpoint.
+
+Headers only are read. Names are those that the file itself has.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import NamedTuple
+
+from magnetar.byte_source import LocalFile
+from magnetar.convert.formats.checkpoint import Checkpoint
+from magnetar.convert.formats.detect import open_file, open_joined
+from magnetar.convert.formats.gguf import MAGIC as GGUF_MAGIC
+from magnetar.convert.formats.gguf import read_gguf
+from magnetar.convert.formats.grok import FILE as GROK_FILE
+from magnetar.convert.formats.grok import open_grok
+from magnetar.convert.formats.safetensors import read_safetensors
+from magnetar.convert.formats.torch_zip import outline_torch_zip
+from magnetar.convert.read.find_weights import find_files
+from magnetar.convert.read.part_names import split_stem
+from magnetar.errors import CheckpointError, ConversionError, DiskError, UsageError
+
+ZIP_MAGIC = b"PK\x03\x04"
+
+ByteRange = tuple[int, int]
+"""Offset and length."""
+
+
+@dataclass(frozen=True, slots=True)
+class DamagedTensor:
+    """``damaged`` of the ``nbytes`` that ``file`` holds of a tensor."""
+
+    file: str
+    name: str
+    damaged: int
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class DamagedHeader:
+    """``damaged`` bytes of a file that are no tensor's: its header, or padding.
+
+    Names, and where tensors begin, may then be wrong, so that what is said of this file's tensors is only likely.
+    """
+
+    file: str
+    damaged: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A damaged file whose tensors cannot be told, and why: its header is damaged, or it holds no weights."""
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """What is damaged in a checkpoint, file by file, in the order in which the bytes lie."""
+
+    tensors: tuple[DamagedTensor, ...]
+    headers: tuple[DamagedHeader, ...]
+    unreadable: tuple[Unreadable, ...]
+
+
+def locate_damage(folder: Path, ranges: Mapping[str, Sequence[ByteRange]]) -> Damage:
+    """Name the tensors that damaged bytes belong to.
+
+    ``ranges`` holds the damaged bytes of each file, by its path below ``folder``, in any order; they may overlap, and
+    go on beyond the end of a file that was cut short. What cannot be told is in the result; nothing is raised for it.
+    """
+    tensors: list[DamagedTensor] = []
+    headers: list[DamagedHeader] = []
+    unreadable: list[Unreadable] = []
+    for file, damaged in ranges.items():
+        runs = _Runs(damaged)
+        try:
+            held = list(_list_extents(folder / file, runs.end)) if runs.total else []
+        except (ConversionError, UsageError, DiskError) as error:
+            unreadable.append(Unreadable(file, error.message))
+            continue
+        counted = (DamagedTensor(file, held_by.name, runs.count(held_by.range), held_by.range[1]) for held_by in held)
+        tensors += [tensor for tensor in counted if tensor.damaged]
+        beside = runs.total - sum(runs.count(extent) for extent in merge_ranges(held_by.range for held_by in held))
+        if beside:
+            headers.append(DamagedHeader(file, beside))
+    return Damage(tuple(tensors), tuple(headers), tuple(unreadable))
+
+
+def merge_ranges(ranges: Iterable[ByteRange]) -> list[ByteRange]:
+    """The same bytes in order, each once."""
+    merged: list[ByteRange] = []
+    for offset, length in sorted(ranges):
+        if length <= 0:
+            continue
+        last, count = merged[-1] if merged else (0, 0)
+        if merged and offset <= last + count:
+            merged[-1] = (last, max(last + count, offset + length) - last)
+        else:
+            merged.append((offset, length))
+    return merged
+
+
+class _Runs:
+    """Bytes by range, made so that counting those in a range takes no time."""
+
+    def __init__(self, ranges: Iterable[ByteRange]) -> None:
+        self._merged = merge_ranges(ranges)
+        self._starts = [offset for offset, _ in self._merged]
+        self._sums = list(accumulate((length for _, length in self._merged), initial=0))
+
+    @property
+    def total(self) -> int:
+        return self._sums[-1]
+
+    @property
+    def end(self) -> int:
+        """Where the last of the bytes ends."""
+        return sum(self._merged[-1]) if self._merged else 0
+
+    def count(self, extent: ByteRange) -> int:
+        """How many of the bytes lie in a range."""
+        offset, length = extent
+        return self._count_before(offset + length) - self._count_before(offset)
+
+    def _count_before(self, position: int) -> int:
+        index = bisect_right(self._starts, position) - 1
+        if index < 0:
+            return 0
+        offset, length = self._merged[index]
+        return self._sums[index] + min(length, position - offset)
+
+
+class _Extent(NamedTuple):
+    """Where a tensor, or what a file has of it, lies in that file."""
+
+    name: str
+    range: ByteRange
+
+
+def _list_extents(path: Path, end: int) -> Iterator[_Extent]:
+    """What a file holds of which tensors, in the order of its bytes. Raises what opening it raises.
+
+    A file that ends before ``end`` was cut short.
+    """
+    if split_stem(path.name):
+        yield from _list_part(path)
+        return
+    if GROK_FILE.fullmatch(path.name):
+        yield _name_grok(path)
+        return
+    with _open_whole(path, end) as checkpoint:
+        own = {
+            number
+            for number, source in enumerate(checkpoint.sources)
+            if isinstance(source, LocalFile) and source.path == path
+        }
+        specs = [spec for spec in checkpoint.specs.values() if spec.source in own]
+    for spec in sorted(specs, key=lambda spec: spec.offset):
+        yield _Extent(spec.name, (spec.offset, spec.nbytes))
+
+
+def _name_grok(path: Path) -> _Extent:
+    """Each file of Grok-1 is one tensor, whose name follows from its place among the others."""
+    with LocalFile(path) as file:
+        size = file.size
+    _, files = find_files(path.parent)
+    with open_grok(files) as checkpoint:
+        return _Extent(list(checkpoint.specs)[sorted(files).index(path)], (0, size))
+
+
+def _open_whole(path: Path, size: int) -> Checkpoint:
+    """A file as it was before it was damaged, as far as its header, or what follows from it, is whole."""
+    with LocalFile(path) as file:
+        head = file.read(0, min(file.size, 16))
+        cut = file.size < size
+    if cut and head.startswith(GGUF_MAGIC):
+        return read_gguf(_CutShort(path, size))
+    if cut and head[8:9] == b"{":
+        return read_safetensors(_CutShort(path, size))
+    try:
+        return open_file(path)
+    except CheckpointError:
+        if not head.startswith(ZIP_MAGIC):
+            raise
+        return _outline(path)
+
+
+def _outline(path: Path) -> Checkpoint:
+    """A file of ``torch.save`` whose tensors' bytes are damaged, and with them the small headers between them."""
+    file = LocalFile(path)
+    try:
+        return outline_torch_zip(file)
+    except BaseException:
+        file.close()
+        raise
+
+
+class _CutShort(LocalFile):
+    """A file that ends too early, with zeros in the place of what is missing."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        super().__init__(path)
+        self._wanted = size
+
+    @property
+    def size(self) -> int:
+        return self._wanted
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        there = max(min(super().size - offset, len(buffer)), 0)
+        super().read_into(offset, buffer[:there])
+        buffer[there:] = bytes(len(buffer) - there)
+
+
+def _list_part(path: Path) -> Iterator[_Extent]:
+    """Of one part of a split file: tensors that go on in the next part have only what is in this one."""
+    _, parts = find_files(path)
+    begin = sum(part.stat().st_size for part in parts[: parts.index(path)])
+    end = begin + path.stat().st_size
+    with open_joined(parts, split_stem(path.name)) as checkpoint:
+        specs = sorted(checkpoint.specs.values(), key=lambda spec: spec.offset)
+    for spec in specs:
+        first, last = max(spec.offset, begin), min(spec.offset + spec.nbytes, end)
+        if first < last:
+            yield _Extent(spec.name, (first - begin, last - first))

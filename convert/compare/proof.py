@@ -1,0 +1,186 @@
+"""Whether a checkpoint, in whatever format, is a release: tensor by tensor, by the digests of the release's tensors."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import numpy as np
+
+from magnetar.convert.compare.numeric_error import measure_error
+from magnetar.convert.compare.tensor_digests import count_workers, digest_move
+from magnetar.convert.formats.checkpoint import Checkpoint
+from magnetar.convert.layout.mapping import Move
+from magnetar.convert.numbers.block_formats import FLOATS, can_recode
+from magnetar.convert.numbers.recode import recode
+from magnetar.convert.read.source import Source
+from magnetar.convert.transform.stream import stream_move
+from magnetar.convert.transform.view import map_source
+from magnetar.errors import CheckpointError, ExitCode, WrongBytesError
+from magnetar.events import Began, Emit, Ended, FoundWrong, Moved, ignore
+from magnetar.manifests.tensor_digests import TensorDigest, TensorDigests
+from magnetar.parallel import work_in_parallel
+
+STEP = "prove"
+
+
+class Standing(StrEnum):
+    """What is known of one tensor."""
+
+    SAME = "same"
+    DIFFERENT = "different"
+    MISSING = "missing"
+    EXTRA = "extra"
+    NOT_COMPARABLE = "not comparable"
+    """Its numbers were rounded or quantised, so that the release's bytes cannot be had back."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorProof:
+    """One tensor of the release, by its name there, as the checkpoint holds it.
+
+    ``dtype`` and ``nbytes`` are of the checkpoint. ``cast_from`` is the release's dtype where that is another; a
+    tensor that was cast is the same only if every number is. ``error`` is the normalised mean square error against
+    the reference; ``reproduced`` says that casting the reference gives these bytes exactly. Both need a reference.
+    """
+
+    name: str
+    standing: Standing
+    dtype: str = ""
+    nbytes: int = 0
+    cast_from: str = ""
+    error: float | None = None
+    reproduced: bool = False
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What holding a checkpoint against a release's digests found. ``layout`` is the checkpoint's, for ``reason``."""
+
+    path: str
+    layout: str
+    reason: str
+    tensors: tuple[TensorProof, ...]
+
+    def of(self, standing: Standing) -> tuple[TensorProof, ...]:
+        """The tensors of that standing."""
+        return tuple(tensor for tensor in self.tensors if tensor.standing is standing)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """0 where every tensor is the release's, 5 where one is not, 8 where not all could be compared."""
+        standings = {tensor.standing for tensor in self.tensors}
+        if standings & {Standing.DIFFERENT, Standing.MISSING, Standing.EXTRA}:
+            return ExitCode.WRONG_BYTES
+        return ExitCode.GOOD if standings == {Standing.SAME} else ExitCode.NOT_ALL_CHECKED
+
+
+def prove(source: Source, digests: TensorDigests, *, reference: Source | None = None, emit: Emit = ignore) -> Proof:
+    """Take every tensor of ``source`` back to the release's layout, in bounded memory, and compare its digest.
+
+    ``reference`` is the release itself, in any layout, for the error of tensors that were rounded or quantised; its
+    own tensors are checked as they are used. What is wrong is in the proof, a tensor that its container's checksum
+    shows to be damaged too. Raises ``LayoutError`` where the layouts do not fit, ``WrongBytesError`` if the reference
+    is not the release, ``UsageError`` where quantised numbers need the gguf library, ``DiskError``.
+    """
+    moves = {move.name: move for move in map_source(source, digests.layout)}
+    references = map_source(reference, digests.layout) if reference else ()
+    judge = _Judge(source.checkpoint, reference.checkpoint if reference else None, references)
+
+    def work(name: str) -> TensorProof:
+        proof = judge.judge(name, moves.get(name), digests.tensors.get(name))
+        emit(Moved(STEP, proof.nbytes))
+        if proof.standing not in (Standing.SAME, Standing.NOT_COMPARABLE):
+            emit(FoundWrong(proof.standing, name, proof.detail))
+        return proof
+
+    names = [*digests.tensors, *(name for name in moves if name not in digests.tensors)]
+    emit(Began(STEP, sum(move.nbytes for move in moves.values())))
+    proofs = work_in_parallel(work, names, count_workers([*moves.values(), *references]))
+    emit(Ended(STEP))
+    return Proof(str(source.folder), source.layout, source.reason, tuple(proofs))
+
+
+class _Judge:
+    """Says of one tensor at a time what it is; from any thread."""
+
+    def __init__(self, checkpoint: Checkpoint, reference: Checkpoint | None, references: Iterable[Move]) -> None:
+        self._checkpoint = checkpoint
+        self._reference = reference
+        self._references = {move.name: move for move in references}
+
+    def judge(self, name: str, move: Move | None, wanted: TensorDigest | None) -> TensorProof:
+        if move is None:
+            return TensorProof(name, Standing.MISSING, detail="the checkpoint has no such tensor")
+        proof = TensorProof(name, Standing.DIFFERENT, move.dtype, move.nbytes)
+        if wanted is None:
+            return replace(proof, standing=Standing.EXTRA, detail="the release has no such tensor")
+        if move.shape != wanted.shape:
+            return replace(proof, detail=f"has the shape {list(move.shape)}, not {list(wanted.shape)}")
+        try:
+            if move.dtype == wanted.dtype:
+                return self._judge_bytes(proof, move, wanted)
+            return self._judge_cast(replace(proof, cast_from=wanted.dtype), move, wanted)
+        except CheckpointError as error:
+            return replace(proof, detail=error.message)
+
+    def _judge_bytes(self, proof: TensorProof, move: Move, wanted: TensorDigest) -> TensorProof:
+        if digest_move(self._checkpoint, move) == wanted.sha256:
+            return replace(proof, standing=Standing.SAME)
+        return replace(proof, detail="has other numbers than the release")
+
+    def _judge_cast(self, proof: TensorProof, move: Move, wanted: TensorDigest) -> TensorProof:
+        """A tensor in another dtype is the release's if every one of its numbers is."""
+        if move.dtype not in FLOATS or wanted.dtype not in FLOATS:
+            return self._judge_rounded(proof, move, wanted)
+        sha256, exact = _digest_cast(self._checkpoint, move, wanted.dtype)
+        if sha256 == wanted.sha256 and exact:
+            return replace(proof, standing=Standing.SAME)
+        if move.dtype != "F32":  # 32 bits would have held the release's numbers; 16 may have been too few
+            return self._judge_rounded(proof, move, wanted)
+        if sha256 == wanted.sha256:
+            return replace(proof, detail="has numbers that round to the release's, but are not the same")
+        return replace(proof, detail="has other numbers than the release")
+
+    def _judge_rounded(self, proof: TensorProof, move: Move, wanted: TensorDigest) -> TensorProof:
+        if not can_recode(move.dtype, "F32") or not can_recode(wanted.dtype, "F32"):
+            detail = f"is {move.dtype}, which cannot be compared with {wanted.dtype}"
+            return replace(proof, standing=Standing.NOT_COMPARABLE, detail=detail)
+        proof = replace(proof, standing=Standing.NOT_COMPARABLE, detail=f"was rounded to {move.dtype}")
+        if self._reference is None:
+            return proof
+        original = self._find_original(self._reference, move.name, wanted)
+        error = measure_error((self._reference, original), (self._checkpoint, move))
+        reproduced = can_recode(wanted.dtype, move.dtype) and digest_move(
+            self._reference, original.to_dtype(move.dtype)
+        ) == digest_move(self._checkpoint, move)
+        if move.dtype in FLOATS and not reproduced:
+            return replace(proof, standing=Standing.DIFFERENT, error=error, detail="is not the release, rounded")
+        return replace(proof, error=error, reproduced=reproduced)
+
+    def _find_original(self, reference: Checkpoint, name: str, wanted: TensorDigest) -> Move:
+        """The tensor of the reference, once it was found to be the release's."""
+        original = self._references.get(name)
+        damage = ""
+        try:
+            if original is not None and digest_move(reference, original) == wanted.sha256:
+                return original
+        except CheckpointError as error:
+            damage = f": {error.message}"
+        raise WrongBytesError(
+            f"{name}: the reference is not the release, so no error can be told against it{damage}",
+            hint="verify the reference first, or leave it out",
+        )
+
+
+def _digest_cast(checkpoint: Checkpoint, move: Move, dtype: str) -> tuple[str, bool]:
+    """The digest of a tensor's numbers written as ``dtype``, and whether each of them stays what it is."""
+    hasher = hashlib.sha256()
+    exact = True
+    for block in stream_move(checkpoint, move.to_dtype("F32")):
+        cast, _ = recode(block, "F32", dtype)
+        back, _ = recode(cast, dtype, "F32")
+        exact = exact and np.array_equal(np.frombuffer(block, np.uint8), np.frombuffer(back, np.uint8))
+        hasher.update(cast)
+    return hasher.hexdigest(), exact

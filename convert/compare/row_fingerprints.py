@@ -1,0 +1,77 @@
+"""A 64-bit fingerprint of every row and every column of a matrix, in one pass over it.
+
+The fingerprint of a row is the sum of its words times fixed random numbers, one for each column, modulo 2**64; that of
+a column likewise. So permuted rows have permuted fingerprints, and the rows of a transposed matrix have those of the
+columns: what was done to a matrix is found in its fingerprints, in memory that does not grow with it.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from magnetar.convert.compare.numeric_error import WINDOW
+from magnetar.convert.formats.checkpoint import CHUNK, Checkpoint
+from magnetar.convert.layout.mapping import Move
+from magnetar.convert.numbers.block_formats import packed_unit
+from magnetar.convert.transform.stream import stream_move
+
+Words = np.ndarray[Any, np.dtype[np.uint64]]
+MOST_LINES = 1 << 22
+"""Rows or columns, each of which takes 8 bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprints:
+    """Of a matrix [R, C]: ``rows`` [R] and ``columns`` [C]."""
+
+    rows: Words
+    columns: Words
+
+
+def word_size(dtype: str) -> int:
+    """Bytes that stay together wherever a number goes; those of quantised blocks are looked at one by one."""
+    elements, nbytes = packed_unit(dtype)
+    return nbytes if elements == 1 else 1
+
+
+def fingerprint(checkpoint: Checkpoint, move: Move) -> Fingerprints | None:
+    """Of a tensor seen as a matrix of its last dimension's rows; a vector as a column. None if it is too long a line.
+
+    Raises ``CheckpointError`` or ``DiskError``.
+    """
+    size = word_size(move.dtype)
+    lines = math.prod(move.shape[:-1]) if len(move.shape) > 1 else math.prod(move.shape)
+    words = move.nbytes // size // max(lines, 1)
+    if not words or words * size > CHUNK or max(lines, words) > MOST_LINES:
+        return None
+    multipliers = _multipliers(max(lines, words))
+    rows, columns = np.empty(lines, np.uint64), np.zeros(words, np.uint64)
+    position = 0
+    for block in _whole_lines(stream_move(checkpoint, move), words * size):
+        matrix = np.frombuffer(block, f"<u{size}").reshape(-1, words).astype(np.uint64)
+        end = position + len(matrix)
+        rows[position:end] = matrix @ multipliers[:words]
+        columns += multipliers[position:end] @ matrix
+        position = end
+    return Fingerprints(rows, columns)
+
+
+@lru_cache(maxsize=4)
+def _multipliers(count: int) -> Words:
+    return np.random.Generator(np.random.PCG64(0)).integers(0, 1 << 64, count, np.uint64) | np.uint64(1)
+
+
+def _whole_lines(blocks: Iterable[memoryview], width: int) -> Iterator[bytes]:
+    """The same bytes, cut between lines of ``width`` bytes."""
+    step = max(WINDOW // width, 1) * width
+    rest = b""
+    for block in blocks:
+        joined = rest + block
+        whole = len(joined) // width * width
+        for start in range(0, whole, step):
+            yield joined[start : min(start + step, whole)]
+        rest = joined[whole:]

@@ -1,0 +1,182 @@
+"""Several files as one checkpoint: parts of a model side by side, or the ranks of one that was split for many devices.
+
+Which it is, the names decide: files with different names are united, files with the same names are ranks.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from magnetar.byte_source import ByteSource, Concatenation, FileSpan
+from magnetar.convert.formats.checkpoint import CHUNK, Checkpoint, TensorSpec
+from magnetar.convert.numbers.dtypes import DTYPES
+from magnetar.errors import CheckpointError
+
+SPLIT_BY_ROWS = re.compile(r".*\.(wq|wk|wv|w1|w3)\.weight|output\.weight")
+SPLIT_BY_COLUMNS = re.compile(r".*\.(wo|w2)\.weight")
+EMBEDDING = "tok_embeddings.weight"
+"""Split by columns in Llama 1 and 2 and Mistral's own script, by rows in Llama 3: its shape says which."""
+
+REPLICATED = re.compile(r".*norm\.weight|rope\.freqs|.*\.gate\.weight")
+
+
+def unite(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
+    """One checkpoint of several. Raises ``CheckpointError`` where some names meet and others do not, naming one."""
+    names = [set(checkpoint.specs) for checkpoint in checkpoints]
+    if len(checkpoints) > 1 and names[0] and all(other == names[0] for other in names):
+        return _merge(checkpoints)
+    sources: list[ByteSource] = []
+    specs: dict[str, TensorSpec] = {}
+    for checkpoint in checkpoints:
+        for spec in checkpoint.specs.values():
+            if spec.name in specs:
+                raise CheckpointError(
+                    f"{spec.name} is in {sources[specs[spec.name].source].name} and again in "
+                    f"{checkpoint.sources[spec.source].name}",
+                    hint="remove the file that does not belong to this checkpoint",
+                )
+            specs[spec.name] = replace(spec, source=spec.source + len(sources))
+        sources += checkpoint.sources
+    first = checkpoints[0] if checkpoints else None
+    return Checkpoint(first.container if first else "", sources, specs.values(), first.metadata if first else None)
+
+
+class _MergedRanks(Checkpoint):
+    """Tensors put together from every rank's share; the checksums are those of the shares."""
+
+    def __init__(self, ranks: Sequence[Checkpoint], sources: Iterable[ByteSource], specs: Iterable[TensorSpec]) -> None:
+        super().__init__(f"{ranks[0].container}, {len(ranks)} ranks", sources, specs, ranks[0].metadata)
+        self._ranks = ranks
+
+    @property
+    def sealed(self) -> bool:
+        return all(rank.sealed for rank in self._ranks)
+
+    def check(self, spec: TensorSpec) -> None:
+        for rank in self._ranks:
+            rank.check(rank.specs[spec.name])
+
+    def close(self) -> None:
+        for rank in self._ranks:
+            rank.close()
+
+
+def _merge(ranks: Sequence[Checkpoint]) -> Checkpoint:
+    """Tensor-parallel ranks as the model that they are of.
+
+    Raises ``CheckpointError`` naming a tensor that does not fit.
+    """
+    dim = math.prod(ranks[0].specs["norm.weight"].shape) if "norm.weight" in ranks[0].specs else 0
+    sources: list[ByteSource] = []
+    specs = []
+    for name in ranks[0].specs:
+        shares = [(rank, rank.specs[name]) for rank in ranks]
+        if len({(spec.dtype, spec.shape) for _, spec in shares}) != 1:
+            raise CheckpointError(f"{name} has another dtype or shape in each of the {len(ranks)} files")
+        shape, source = _join(name, shares, dim)
+        nbytes = math.prod(shape) * DTYPES[shares[0][1].dtype].itemsize
+        specs.append(TensorSpec(name, shares[0][1].dtype, shape, len(sources), 0, nbytes))
+        sources.append(source)
+    return _MergedRanks(ranks, sources, specs)
+
+
+def _join(name: str, shares: Sequence[tuple[Checkpoint, TensorSpec]], dim: int) -> tuple[tuple[int, ...], ByteSource]:
+    """The whole tensor's shape, and its bytes."""
+    spec = shares[0][1]
+    windows = [
+        _Window(rank.sources[share.source], share.offset, share.nbytes, f"{name} of {rank.sources[share.source].name}")
+        for rank, share in shares
+    ]
+    if REPLICATED.fullmatch(name):
+        _check_equal(name, windows)
+        return spec.shape, windows[0]
+    if len(spec.shape) == 2:
+        rows, columns = spec.shape
+        if SPLIT_BY_ROWS.fullmatch(name) or (name == EMBEDDING and columns == dim):
+            return (rows * len(shares), columns), Concatenation(name, windows)
+        if SPLIT_BY_COLUMNS.fullmatch(name) or (name == EMBEDDING and columns * len(shares) == dim):
+            return (rows, columns * len(shares)), _Columns(name, windows, rows)
+    raise CheckpointError(
+        f"{name} is in all of the {len(shares)} files, and how it was split over them is not known",
+        hint="tensor-parallel checkpoints are read in the publisher's names only",
+    )
+
+
+def _check_equal(name: str, windows: Sequence["_Window"]) -> None:
+    for window in windows[1:]:
+        for start in range(0, window.size, CHUNK):
+            length = min(CHUNK, window.size - start)
+            if window.read(start, length) != windows[0].read(start, length):
+                raise CheckpointError(
+                    f"{window.name} is not what it is in the first rank, though every rank should have the same",
+                    hint="one of the files is damaged, or of another model",
+                )
+
+
+class _Window:
+    """Some bytes of a source, as a source."""
+
+    def __init__(self, source: ByteSource, offset: int, size: int, name: str) -> None:
+        self.name = name
+        self.size = size
+        self._source = source
+        self._offset = offset
+
+    def read(self, offset: int, length: int) -> bytes:
+        return self._source.read(self._offset + offset, length)
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        self._source.read_into(self._offset + offset, buffer)
+
+    def available(self, offset: int, length: int) -> bool:
+        return self._source.available(self._offset + offset, length)
+
+    def spans(self, offset: int, length: int) -> Iterator[FileSpan]:
+        yield from self._source.spans(self._offset + offset, length)
+
+
+class _Columns:
+    """Matrices of equally many rows side by side, as one. Read in whole rows."""
+
+    def __init__(self, name: str, shares: Sequence[ByteSource], rows: int) -> None:
+        self.name = name
+        self._shares = shares
+        self._width = shares[0].size // rows
+        self._row = self._width * len(shares)
+        self.size = rows * self._row
+
+    def read(self, offset: int, length: int) -> bytes:
+        buffer = bytearray(length)
+        self.read_into(offset, memoryview(buffer))
+        return bytes(buffer)
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        end = offset + len(buffer)
+        step = max(CHUNK // self._row, 1)
+        for row in range(offset // self._row, -(-end // self._row), step):
+            rows = self._read_rows(row, min(step, -(-end // self._row) - row))
+            begin = row * self._row
+            low, high = max(begin, offset), min(begin + len(rows), end)
+            buffer[low - offset : high - offset] = rows[low - begin : high - begin]
+
+    def _read_rows(self, row: int, count: int) -> memoryview:
+        import numpy as np  # here, so that what needs no arithmetic starts without it
+
+        joined = np.empty((count, len(self._shares), self._width), np.uint8)
+        for number, share in enumerate(self._shares):
+            content = share.read(row * self._width, count * self._width)
+            joined[:, number] = np.frombuffer(content, np.uint8).reshape(count, self._width)
+        return joined.reshape(-1).data
+
+    def available(self, offset: int, length: int) -> bool:
+        rows = range(offset // self._row, -(-(offset + length) // self._row))
+        return all(share.available(rows.start * self._width, len(rows) * self._width) for share in self._shares)
+
+    def spans(self, offset: int, length: int) -> Iterator[FileSpan]:
+        while length > 0:
+            row, inside = divmod(offset, self._row)
+            number, start = divmod(inside, self._width)
+            count = min(self._width - start, length)
+            yield from self._shares[number].spans(row * self._width + start, count)
+            offset, length = offset + count, length - count

@@ -1,0 +1,119 @@
+"""The zip files of ``torch.save`` (``.pth``, ``.pt``, ``.bin``), read as a table of byte ranges."""
+
+from collections.abc import Iterator, Mapping
+
+from magnetar.byte_source import ByteSource
+from magnetar.convert.formats.checkpoint import Checkpoint, Seal, TensorSpec, check_name
+from magnetar.convert.formats.pickle_reader import LARGEST_PICKLE
+from magnetar.convert.formats.state_dict import Storage, StoredTensor, needed_bytes, read_state_dict
+from magnetar.convert.formats.zip_reader import LOCAL, Entry, outline_zip, read_entry, read_zip
+from magnetar.errors import CheckpointError, ConversionError
+
+SMALL_ENTRIES = frozenset({"version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id"})
+LARGEST_SMALL_ENTRY = 4096
+LARGEST_HEAD = 4 << 20
+"""How far to look for the end of the pickle in a file that is cut short."""
+
+
+def read_torch_zip(source: ByteSource) -> Checkpoint:
+    """The tensors of one ``torch.save`` file. Nothing of its pickle is run.
+
+    Checked here: the zip's structure, the pickle, every size and bound, and the CRC-32 of every entry that is not a
+    tensor's; the tensors' own are checked as their bytes are read.
+    Raises ``CheckpointError`` or ``UnsafePickle``.
+    """
+    try:
+        entries = _strip_root(source, read_zip(source))
+    except CheckpointError as error:
+        missing = _count_missing(source)
+        if missing <= 0:
+            raise
+        raise CheckpointError(
+            f"{source.name}: at least {missing:,} bytes are missing at its end: it has {source.size:,}",
+            hint="the download did not end; fetch it again",
+        ) from error
+    _check_kind(source, entries)
+    pickle = read_entry(source, entries["data.pkl"], LARGEST_PICKLE)
+    tensors, storages = read_state_dict(pickle, f"{source.name}: data.pkl")
+    _check_storages(source, entries, storages)
+    return Checkpoint("torch zip", [source], _describe(source, entries, tensors))
+
+
+def outline_torch_zip(source: ByteSource) -> Checkpoint:
+    """Where the tensors of a damaged ``torch.save`` file lie, if its pickle and its directory are whole.
+
+    Raises ``CheckpointError`` or ``UnsafePickle``.
+    """
+    entries = _strip_root(source, outline_zip(source))
+    if "data.pkl" not in entries:
+        raise CheckpointError(f"{source.name}: is a zip file, but not one that torch.save wrote: it has no data.pkl")
+    tensors, storages = read_state_dict(read_entry(source, entries["data.pkl"], LARGEST_PICKLE), source.name)
+    _check_storages(source, entries, storages)
+    return Checkpoint("torch zip", [source], _describe(source, entries, tensors))
+
+
+def _count_missing(source: ByteSource) -> int:
+    """How many bytes more the storages need than there are, by the pickle, which ``torch.save`` writes first.
+
+    Zero or less where that cannot be told. Only for the message about a file that was refused already.
+    """
+    head = source.read(0, min(source.size, LARGEST_HEAD))
+    if len(head) < LOCAL.size:
+        return 0
+    *_, name_length, extra_length = LOCAL.unpack_from(head)
+    begin = LOCAL.size + int(name_length) + int(extra_length)
+    try:
+        return begin + needed_bytes(head[begin:], source.name) - source.size
+    except ConversionError:
+        return 0
+
+
+def _strip_root(source: ByteSource, entries: Mapping[str, Entry]) -> dict[str, Entry]:
+    """Entries by their name below the one folder that ``torch.save`` puts them in."""
+    root = next(iter(entries), "").split("/")[0] + "/"
+    for name in entries:
+        if not name.startswith(root):
+            raise CheckpointError(f"{source.name}: {name!r} is not in {root}, so this is no checkpoint of torch")
+    return {name.removeprefix(root): entry for name, entry in entries.items()}
+
+
+def _check_kind(source: ByteSource, entries: Mapping[str, Entry]) -> None:
+    if "constants.pkl" in entries or any(name.startswith("code/") for name in entries):
+        raise CheckpointError(
+            f"{source.name}: is a TorchScript program, not a checkpoint", hint="save the model's state_dict() instead"
+        )
+    if "data.pkl" not in entries:
+        raise CheckpointError(f"{source.name}: is a zip file, but not one that torch.save wrote: it has no data.pkl")
+    for name, entry in entries.items():
+        if name in SMALL_ENTRIES:
+            content = read_entry(source, entry, LARGEST_SMALL_ENTRY)
+            if name == "byteorder" and content != b"little":
+                raise CheckpointError(f"{source.name}: its tensors are big-endian, which is not supported")
+        elif name != "data.pkl" and not name.startswith("data/"):
+            raise CheckpointError(f"{source.name}: the entry {name!r} is not one that torch.save writes")
+
+
+def _check_storages(source: ByteSource, entries: Mapping[str, Entry], storages: Mapping[str, Storage]) -> None:
+    """Each storage that the pickle mentions is there in the size that it states, and no other is."""
+    for key, storage in storages.items():
+        entry = entries.get(f"data/{key}")
+        if entry is None:
+            raise CheckpointError(f"{source.name}: the storage {key[:80]!r} is missing")
+        if entry.size != storage.nbytes:
+            raise CheckpointError(
+                f"{source.name}: the storage {key} has {entry.size} bytes; the pickle says {storage.nbytes}"
+            )
+    for name in entries:
+        if name.startswith("data/") and name.removeprefix("data/") not in storages:
+            raise CheckpointError(f"{source.name}: the storage {name!r} belongs to no tensor")
+
+
+def _describe(
+    source: ByteSource, entries: Mapping[str, Entry], tensors: Mapping[str, StoredTensor]
+) -> Iterator[TensorSpec]:
+    for name, tensor in tensors.items():
+        check_name(name, source.name)
+        entry = entries[f"data/{tensor.storage.key}"]
+        seal = Seal(entry.offset, entry.size, entry.crc32)
+        offset = entry.offset + tensor.offset
+        yield TensorSpec(name, tensor.dtype, tensor.shape, 0, offset, tensor.nbytes, seal)

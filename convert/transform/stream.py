@@ -1,0 +1,147 @@
+"""The bytes of a tensor as it will be written, about a megabyte at a time, checked on the way."""
+
+import math
+from collections.abc import Callable, Iterator
+
+from magnetar.byte_source import FileSpan, JoinedFile, LocalFile
+from magnetar.convert.formats.checkpoint import CHUNK, Checkpoint, TensorSpec
+from magnetar.convert.layout.mapping import Move, Piece, Turn
+from magnetar.convert.numbers.block_formats import packed_unit
+from magnetar.errors import ConversionError
+from magnetar.events import Emit, Remarked, ignore
+
+RECODED = 1 << 16
+"""Bytes that are written in another format at once: numpy makes several copies of them, which a cache should hold."""
+
+Lend = Callable[[int], memoryview]
+"""Lends memory to read into: at most so many bytes, at least one. It is good until more is asked for."""
+
+
+class Scratch:
+    """Memory that is lent again and again: new memory would have to be cleared by the kernel each time."""
+
+    def __init__(self) -> None:
+        self._memory = bytearray()
+
+    def lend(self, length: int) -> memoryview:
+        """Just so many bytes, with anything in them."""
+        if len(self._memory) < length:
+            self._memory = bytearray(length)
+        return memoryview(self._memory)[:length]
+
+
+def stream_move(
+    checkpoint: Checkpoint,
+    move: Move,
+    *,
+    check: bool = True,
+    defer: bool = False,
+    allow_overflow: bool = False,
+    emit: Emit = ignore,
+    scratch: Scratch | None = None,
+    lend: Lend | None = None,
+) -> Iterator[memoryview]:
+    """A tensor's bytes, first to last. A view is good until the next is asked for.
+
+    Where the container has a checksum over them, it is checked, if need be by reading more: the error may come after
+    the last view, so use nothing before the iterator ends. With ``defer`` nothing more is read: the caller calls
+    ``checkpoint.check`` for every tensor at the end. ``check=False`` leaves checksums alone.
+    ``scratch`` is for what is turned on the way, so that several calls can share it; bytes that are copied go straight
+    into what ``lend`` lends.
+    Raises ``CheckpointError``, ``DiskError``, and ``ConversionError`` at the end if numbers became infinite and that
+    is not allowed.
+    """
+    scratch = scratch or Scratch()
+    if not move.recoded:
+        for piece in move.pieces:
+            yield from _stream(checkpoint, piece, 1, check, defer, scratch, lend or scratch.lend)
+        return
+    from magnetar.convert.numbers.recode import recode
+
+    unit = _unit(move)
+    step = _step(unit, RECODED)
+    too_large = 0
+    for piece in move.pieces:
+        for block in _stream(checkpoint, piece, unit, check, defer, scratch, scratch.lend):
+            for start in range(0, len(block), step):
+                recoded, lost = recode(block[start : start + step], move.stored_as, move.dtype)
+                too_large += lost
+                yield recoded
+    if too_large:
+        _report_overflow(move, too_large, allow_overflow, emit)
+
+
+def is_copy(checkpoint: Checkpoint, move: Move) -> bool:
+    """Whether a tensor is made of nothing but bytes that lie in files as they will be written."""
+    if move.recoded or any(piece.turn is not Turn.COPY for piece in move.pieces):
+        return False
+    sources = {checkpoint.specs[piece.tensor].source for piece in move.pieces}
+    return all(isinstance(checkpoint.sources[source], LocalFile | JoinedFile) for source in sources)
+
+
+def find_spans(checkpoint: Checkpoint, move: Move) -> Iterator[FileSpan]:
+    """Where the bytes of such a tensor lie, first to last; nothing is checked."""
+    for piece in move.pieces:
+        spec = checkpoint.specs[piece.tensor]
+        yield from checkpoint.sources[spec.source].spans(spec.offset + piece.offset, piece.nbytes)
+
+
+def _report_overflow(move: Move, count: int, allow_overflow: bool, emit: Emit) -> None:
+    what = f"{count:,} of the {math.prod(move.shape):,} numbers of {move.name} are too large for {move.dtype}"
+    if not allow_overflow:
+        raise ConversionError(what, hint="choose a wider dtype, such as bf16, or allow overflow")
+    emit(Remarked(what))
+
+
+def _unit(move: Move) -> int:
+    """The fewest bytes of the source that are whole units of both dtypes."""
+    if not move.recoded:
+        return 1
+    elements, nbytes = packed_unit(move.stored_as)
+    wanted, _ = packed_unit(move.dtype)
+    return math.lcm(elements, wanted) // elements * nbytes
+
+
+def _step(unit: int, size: int = CHUNK) -> int:
+    """As many whole units as fit; at least one."""
+    return max(size // unit, 1) * unit
+
+
+def _stream(
+    checkpoint: Checkpoint, piece: Piece, unit: int, check: bool, defer: bool, scratch: Scratch, lend: Lend
+) -> Iterator[memoryview]:
+    """The bytes of a piece in their new order; of numbers to be recoded, whole units at a time."""
+    if piece.turn is Turn.COPY:
+        yield from _read(checkpoint, piece, _step(unit), check, lend)
+    else:
+        from magnetar.convert.transform.transpose import turn_block
+
+        for block in _read(checkpoint, piece, _step(piece.block), check, scratch.lend):
+            for begin in range(0, len(block), piece.block):
+                yield from turn_block(piece, block[begin : begin + piece.block])
+    if check and not defer:
+        checkpoint.check(checkpoint.specs[piece.tensor])
+
+
+def _read(checkpoint: Checkpoint, piece: Piece, step: int, check: bool, lend: Lend) -> Iterator[memoryview]:
+    """The bytes of a piece as they lie in the source, at most ``step`` at a time."""
+    spec = checkpoint.specs[piece.tensor]
+    start = 0
+    while start < piece.nbytes:
+        block = lend(min(step, piece.nbytes - start))
+        _fill(checkpoint, spec, piece.offset + start, block, check)
+        yield block
+        start += len(block)
+
+
+def _fill(checkpoint: Checkpoint, spec: TensorSpec, start: int, block: memoryview, check: bool) -> None:
+    """Read a block, and follow its bytes while the cache still holds them."""
+    for begin in range(0, len(block), CHUNK):
+        part = block[begin : begin + CHUNK]
+        checkpoint.read_into(spec, start + begin, part)
+        if check:
+            checkpoint.follow(spec, start + begin, part)
+
+
+RECODING = 4 * CHUNK
+"""What writing a chunk in another format takes beside it."""

@@ -1,0 +1,67 @@
+"""Transposing a large matrix of small numbers at the speed of memory, in numpy.
+
+Moving numbers of 16 bits one by one runs at a quarter of a gigabyte a second. So the rows are first packed by fours: a
+word holds the numbers of four rows in one column. Transposing those 64-bit words then moves four numbers at once, and
+four of a row of the result lie together as they should; that runs at about two. Tiles keep the reads of one step
+within the first level of cache and of the table of pages.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from magnetar.convert.layout.mapping import Piece, Turn
+
+WORD = 8
+PACK_BYTES = 1 << 18
+"""How much is packed at once, through a scratch of that size."""
+
+PANEL_COLUMNS = 128
+TILE_ROWS = 32
+
+
+def transpose(matrix: memoryview, rows: int, columns: int, itemsize: int) -> Iterator[memoryview]:
+    """The columns of a matrix, one after another, some at a time. A view is good until the next is asked for.
+
+    ``matrix`` (bytes, row-major, writable) is used as scratch: its numbers are in no order afterwards.
+    """
+    lanes = WORD // itemsize
+    if rows % lanes:
+        numbers = np.frombuffer(matrix, f"u{itemsize}").reshape(rows, columns)
+    else:
+        pack_rows(matrix, rows, columns, itemsize)
+        numbers = np.frombuffer(matrix, "u8").reshape(rows // lanes, columns)
+    height, width = numbers.shape
+    panel = np.empty((min(PANEL_COLUMNS, width), height), numbers.dtype)
+    for left in range(0, width, PANEL_COLUMNS):
+        part = panel[: min(PANEL_COLUMNS, width - left)]
+        for top in range(0, height, TILE_ROWS):
+            tile = numbers[top : top + TILE_ROWS, left : left + PANEL_COLUMNS]
+            part[:, top : top + TILE_ROWS] = tile.T
+        yield part.reshape(-1).view(np.uint8).data
+
+
+def pack_rows(matrix: memoryview, rows: int, columns: int, itemsize: int) -> None:
+    """Interleave, in place, the numbers of as many rows as fit in a word; ``rows`` is a multiple of that many."""
+    lanes = WORD // itemsize
+    groups = np.frombuffer(matrix, f"u{itemsize}").reshape(rows // lanes, lanes, columns)
+    count = max(PACK_BYTES // (columns * WORD), 1)
+    scratch = np.empty((min(count, len(groups)), columns, lanes), groups.dtype)
+    for start in range(0, len(groups), count):
+        some = groups[start : start + count]
+        packed = scratch[: len(some)]
+        for lane in range(lanes):
+            packed[:, :, lane] = some[:, lane]
+        some.reshape(-1)[:] = packed.reshape(-1)
+
+
+def turn_block(piece: Piece, block: memoryview) -> Iterator[memoryview]:
+    """One block of a piece in its new order. A view is good until the next is asked for; ``block`` may be used up."""
+    if piece.turn is Turn.COPY:
+        yield block
+    elif piece.turn is Turn.TRANSPOSE:
+        yield from transpose(block, piece.rows, piece.columns, piece.nbytes // (piece.rows * piece.columns))
+    else:
+        pairs = (-1, 2) if piece.turn is Turn.SPLIT_HALVES else (2, -1)
+        rows = np.frombuffer(block, dtype=np.uint8).reshape(*pairs, piece.nbytes // piece.rows)
+        yield np.ascontiguousarray(rows.swapaxes(0, 1)).reshape(-1).data

@@ -1,0 +1,74 @@
+"""A checkpoint seen in another layout: names, shapes and bytes as if it had been converted, with nothing written."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from magnetar.convert.formats.checkpoint import Checkpoint, TensorSpec
+from magnetar.convert.layout.mapping import Move, keep_tensors, map_tensors
+from magnetar.convert.layout.tables import find_layout
+from magnetar.convert.numbers.block_formats import BLOCK_FORMATS
+from magnetar.convert.read.source import AS_IS, Source
+from magnetar.convert.transform.stream import find_spans, is_copy, stream_move
+
+
+class View:
+    """Tensors of a source under the names and in the arrangement of a layout.
+
+    A spec's ``source``, ``offset`` and ``seal`` mean nothing here: the bytes may lie nowhere in that order.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, moves: Mapping[str, Move]) -> None:
+        self._checkpoint = checkpoint
+        self._moves = moves
+        self.specs: Mapping[str, TensorSpec] = MappingProxyType(
+            {move.name: TensorSpec(move.name, move.dtype, move.shape, -1, 0, move.nbytes) for move in moves.values()}
+        )
+
+    def read(self, name: str) -> bytearray:
+        """One tensor's bytes, row-major, little-endian, writable, checked against the container's checksum.
+
+        Raises ``CheckpointError`` if that is wrong, ``DiskError`` if they cannot be read.
+        """
+        content = bytearray(self.specs[name].nbytes)
+        self.read_into(name, memoryview(content))
+        return content
+
+    def read_into(self, name: str, memory: memoryview) -> None:
+        """The same into ``memory``, which has just the room (bytes, contiguous). Raises as ``read`` does."""
+        position = 0
+
+        def lend(length: int) -> memoryview:
+            return memory[position : position + length]
+
+        for block in stream_move(self._checkpoint, self._moves[name], lend=lend):
+            if block.obj is not memory.obj:  # else it was read to where it belongs
+                memory[position : position + len(block)] = block
+            position += len(block)
+
+    def offset(self, name: str) -> int:
+        """Where in its file a tensor begins that lies there as it is, so that it can be read without a copy; else 0."""
+        move = self._moves[name]
+        if not is_copy(self._checkpoint, move):
+            return 0
+        return next((span.offset for span in find_spans(self._checkpoint, move)), 0)
+
+
+def view_as(source: Source, layout: str, *, unpacked: bool = True) -> View:
+    """``source`` as if it were in ``layout``, its quantised numbers as 32-bit floats, or not ``unpacked``.
+
+    Raises ``LayoutError`` for an unknown layout or one with no room.
+    """
+    moves = map_source(source, layout)
+    return View(source.checkpoint, {move.name: unpack_blocks(move) if unpacked else move for move in moves})
+
+
+def map_source(source: Source, layout: str) -> tuple[Move, ...]:
+    """How each tensor of ``layout`` is made of the source's; of ``AS_IS``, as it is. Raises ``LayoutError``."""
+    if layout == AS_IS:
+        return keep_tensors(source.checkpoint.specs)
+    return map_tensors(source.checkpoint.specs, find_layout(source.layout), find_layout(layout), source.architecture)
+
+
+def unpack_blocks(move: Move) -> Move:
+    """A tensor of quantised blocks as 32-bit floats, exactly; any other as it is."""
+    return move.to_dtype("F32") if move.dtype in BLOCK_FORMATS else move

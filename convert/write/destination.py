@@ -1,0 +1,165 @@
+"""Where a conversion may write, and how: never into what is not ours, never through a link, never half."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from magnetar.convert.read.find_weights import name_weights
+from magnetar.convert.write.copy_range import open_direct, reserve, write_all
+from magnetar.convert.write.journal import Conversion, WrittenFile, read_conversion
+from magnetar.convert.write.writer import Prefix, Sink
+from magnetar.errors import NoSpace, UsageError
+from magnetar.files import STATE_FOLDER, disk_failure, sync_folder
+
+PARTIAL = ".partial"
+SIDE_FILES_ROOM = 16 << 20
+"""Bytes that the tokenizer, the index and the notes may take beside the weights."""
+
+BLOCK = 512
+"""What ``st_blocks`` counts."""
+
+WIDENED = 256
+"""GGUF has norms and routers in 32 bits, which is less than one in so many bytes more."""
+
+
+def check_destination(source: Path, destination: Path, plan_digest: str) -> Conversion | None:
+    """Whether the conversion may write there; what an earlier run of the same one left, if any.
+
+    Raises ``UsageError`` for a link, a file, a folder in or equal to the source, one that holds anything else, or
+    another conversion.
+    """
+    if destination.is_symlink():
+        raise UsageError(f"{destination}: is a link", hint="name the folder that it leads to")
+    if destination.exists() and not destination.is_dir():
+        raise UsageError(f"{destination}: is a file, not a folder", hint="choose a new folder")
+    folder = (source if source.is_dir() else source.parent).resolve()
+    if destination.resolve() == folder or (source.is_dir() and folder in destination.resolve().parents):
+        raise UsageError(
+            f"{destination}: lies in the source, which must stay as it was published", hint="choose a folder beside it"
+        )
+    earlier = read_conversion(destination)
+    if earlier is None and destination.is_dir() and _holds_files(destination):
+        raise UsageError(
+            f"{destination}: is not empty, and was not made by a conversion", hint="choose a new or an empty folder"
+        )
+    if earlier is not None and earlier.plan != plan_digest:
+        raise UsageError(
+            f"{destination}: holds another conversion{f' of {earlier.release}' if earlier.release else ''}, "
+            f"to {earlier.target}",
+            hint="choose another folder, or remove that one",
+        )
+    return earlier
+
+
+def _holds_files(folder: Path) -> bool:
+    try:
+        return any(path.name != STATE_FOLDER for path in folder.iterdir())
+    except OSError as error:
+        raise disk_failure(error, folder) from error
+
+
+def check_space(destination: Path, needed: int) -> None:
+    """Raise ``NoSpace`` with both numbers if fewer than ``needed`` bytes are free there."""
+    free = free_space(nearest_folder(destination))
+    if needed and free < needed + SIDE_FILES_ROOM:
+        raise NoSpace(
+            f"{destination}: {needed + SIDE_FILES_ROOM:,} bytes are needed, {free:,} are free",
+            hint="make space, or choose a folder on another disk",
+        )
+
+
+def forecast_room(sizes: Mapping[str, int], destination: Path) -> int:
+    """About how many bytes the conversion of a folder to ``destination`` will still take, rather too many.
+
+    Told by the sizes of its files by name, before there are any. Raises ``DiskError``.
+    """
+    state = read_conversion(destination)
+    weights = sum(sizes[name] for name in name_weights(sizes))
+    if not weights or (state is not None and state.done):
+        return 0
+    try:
+        there = sum(path.lstat().st_size for path in destination.rglob("*") if path.is_file())
+    except OSError as error:
+        raise disk_failure(error, destination) from error
+    return max(weights + weights // WIDENED + SIDE_FILES_ROOM - there, 0)
+
+
+def space_of_partials(destination: Path) -> int:
+    """Bytes that files which an earlier run did not finish hold on the disk: they will be gone on with, or removed."""
+    try:
+        return sum(path.lstat().st_blocks * BLOCK for path in (destination / STATE_FOLDER).glob(f"*{PARTIAL}"))
+    except AttributeError:  # Windows does not say
+        return 0
+    except OSError as error:
+        raise disk_failure(error, destination) from error
+
+
+def nearest_folder(path: Path) -> Path:
+    """The folder itself, or the first above it that there is."""
+    return next(folder for folder in (path, *path.resolve().parents) if folder.is_dir())
+
+
+def free_space(folder: Path) -> int:
+    """Bytes that this user may still write below ``folder``."""
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError as error:
+        raise disk_failure(error, folder) from error
+
+
+def write_small(folder: Path, name: str, content: bytes) -> WrittenFile:
+    """Write a file that is there whole or not at all, and durable. Its mode follows the umask.
+
+    Raises ``NoSpace`` or ``DiskError``; nothing is left behind then.
+    """
+    partial = partial_path(folder, name)
+    try:
+        partial.unlink(missing_ok=True)
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        try:
+            write_all(descriptor, content)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(partial, folder / name)
+        sync_folder(folder)
+    except OSError as error:
+        raise disk_failure(error, folder / name) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return WrittenFile(len(content), hashlib.sha256(content).hexdigest())
+
+
+def write_large(
+    folder: Path, name: str, size: int, fill: Callable[[Sink], None], *, digested: bool, prefix: Prefix | None = None
+) -> WrittenFile:
+    """Write a file of ``size`` bytes that is there whole or not at all, and durable; ``fill`` appends them.
+
+    It grows in the hidden state folder and is moved to its place at the end. Its mode follows the umask. Room for it
+    is taken at once. The digest is of what was appended, not read back. With ``prefix`` the beginning is there.
+    Raises ``NoSpace`` or ``DiskError``, and whatever ``fill`` raises; what was written until then is left behind.
+    """
+    partial = partial_path(folder, name)
+    try:
+        if prefix is None:
+            partial.unlink(missing_ok=True)
+        descriptor = open_direct(partial, 0 if prefix else os.O_CREAT | os.O_EXCL)
+        try:
+            reserve(descriptor, size)
+            with Sink(descriptor, prefix, digested=digested) as sink:
+                fill(sink)
+                written = sink.finish()
+        finally:
+            os.close(descriptor)
+        os.replace(partial, folder / name)
+        sync_folder(folder)
+    except OSError as error:
+        raise disk_failure(error, folder / name) from error
+    return written
+
+
+def partial_path(folder: Path, name: str) -> Path:
+    """Where a file grows."""
+    return folder / STATE_FOLDER / (name + PARTIAL)

@@ -1,0 +1,95 @@
+"""The target ``gguf``: one file, or several, that llama.cpp and what is built on it load."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from magnetar.convert.formats.gguf import ALIGNMENT, Field, Kind, encode_gguf_header
+from magnetar.convert.layout.architecture import DEFAULT_CONTEXT
+from magnetar.convert.layout.mapping import Move
+from magnetar.convert.numbers.block_formats import BLOCK_FORMATS, FLOATS, QUANTISERS, fits_blocks
+from magnetar.convert.read.source import Source
+from magnetar.convert.write.gguf_metadata import FILE_TYPES, NO_VOCABULARY, describe_model, describe_tokenizer
+from magnetar.convert.write.plan import Plan, Shard, pack_moves, shard_stem, spec_of
+from magnetar.convert.write.provenance import Provenance
+from magnetar.convert.write.side_files import NO_TOKENIZER, SideFiles, legal_files, read_tokenizer
+from magnetar.errors import UsageError
+
+KNOWN = (*FLOATS, *QUANTISERS)
+TERNARY = ("TQ1_0", "TQ2_0")
+TABLES = ("token_embd.weight", "output.weight")
+
+
+def cast_for_llama(move: Move, dtype: str | None) -> Move:
+    """As llama.cpp's own converter: vectors and the router in F32; rows that are no whole blocks in F16.
+
+    Without a wish matrices keep their dtype. Raises ``UsageError`` for a dtype that cannot be written.
+    """
+    if dtype is not None and dtype not in KNOWN:
+        known = ", ".join(name.lower() for name in KNOWN)
+        raise UsageError(f"the dtype {dtype.lower()!r} cannot be written to GGUF", hint=f"known are {known}")
+    if len(move.shape) == 1 or "ffn_gate_inp" in move.name:
+        return move.to_dtype("F32")
+    if dtype is None:
+        return move if move.dtype in BLOCK_FORMATS or move.dtype in FILE_TYPES else move.to_dtype("F32")
+    if not fits_blocks(dtype, move.shape) or (dtype in TERNARY and move.name in TABLES):
+        return move.to_dtype("F16")
+    return move.to_dtype(dtype)
+
+
+def pack_gguf(
+    source: Source, moves: tuple[Move, ...], shard_size: int | None, record: Mapping[str, str]
+) -> tuple[Shard, ...]:
+    """One file, or as many as the size asks for; of several, the first has the metadata (llama.cpp's gguf-split)."""
+    packs = pack_moves(moves, shard_size)
+    described = [*_describe(source, moves), *(Field(key, Kind.STRING, value) for key, value in record.items())]
+    shards = []
+    for number, pack in enumerate(packs):
+        fields = described if number == 0 else described[:1]
+        split = _describe_split(number, len(packs), len(moves)) if len(packs) > 1 else []
+        header = encode_gguf_header([*fields, *split], [spec_of(move) for move in pack])
+        shards.append(Shard(f"{shard_stem('model', number, len(packs))}.gguf", header, tuple(pack), ALIGNMENT))
+    return tuple(shards)
+
+
+def for_llama_cpp(source: Source, plan: Plan, provenance: Provenance) -> SideFiles:
+    """A Modelfile, by which Ollama takes the weights as they are: a base model has no template of a chat.
+
+    The file holds the vocabulary too; ``tokenizer.model`` lies beside it for whoever reads that: the smoke test does.
+    """
+    files, notes = legal_files(source.folder, provenance)
+    if source.tokenizer is not None:
+        files["tokenizer.model"] = read_tokenizer(source.tokenizer)[0]
+    _, note = _describe_tokenizer(source)
+    if note:
+        notes.append(note)
+    context = source.architecture.context_length or DEFAULT_CONTEXT
+    lines = [f"FROM ./{plan.shards[0].file}", 'TEMPLATE """{{ .Prompt }}"""', f"PARAMETER num_ctx {context}"]
+    return SideFiles(files | {"Modelfile": ("\n".join(lines) + "\n").encode()}, tuple(notes))
+
+
+def _describe(source: Source, moves: tuple[Move, ...]) -> Iterator[Field]:
+    yield from describe_model(source.architecture, _name(source.folder), Plan((Shard("", b"", moves),)).dtype)
+    yield from _describe_tokenizer(source)[0]
+
+
+def _describe_tokenizer(source: Source) -> tuple[tuple[Field, ...], str]:
+    """The fields, and why there is no vocabulary among them if there is none."""
+    if source.tokenizer is None:
+        return NO_VOCABULARY, NO_TOKENIZER
+    _, vocabulary = read_tokenizer(source.tokenizer)
+    if not vocabulary.is_bpe:
+        return NO_VOCABULARY, "no tokenizer was written: tokenizer.model is not of the BPE kind"
+    return tuple(describe_tokenizer(vocabulary, source.architecture.vocab_size)), ""
+
+
+def _describe_split(number: int, count: int, tensors: int) -> list[Field]:
+    return [
+        Field("split.no", Kind.UINT16, number),
+        Field("split.count", Kind.UINT16, count),
+        Field("split.tensors.count", Kind.INT32, tensors),
+    ]
+
+
+def _name(folder: Path) -> str:
+    """A folder's name as text for other programs."""
+    return "".join(character for character in folder.resolve().name if character.isprintable())[:100]

@@ -1,0 +1,193 @@
+"""What a conversion will do, before it does anything: which tensors go into which file, in what order. Pure."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass
+
+from magnetar.convert.formats.checkpoint import TensorSpec
+from magnetar.convert.formats.safetensors import encode_header, file_order
+from magnetar.convert.layout.mapping import Move, Turn
+from magnetar.convert.transform.stream import RECODING
+from magnetar.errors import UsageError
+
+DEFAULT_SHARD_SIZE = 5_000_000_000
+"""Bytes. What transformers 4 and the Hub's tools take."""
+
+
+INTERPRETER = 40 << 20
+"""Roughly what Python and numpy take before a byte is moved."""
+
+ON_THE_WAY = 16 << 20
+"""The buffers between a process and the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One file to be written: its header, then the tensors of ``moves``, each padded to ``alignment`` bytes."""
+
+    file: str
+    header: bytes
+    moves: tuple[Move, ...]
+    alignment: int = 1
+
+    @property
+    def nbytes(self) -> int:
+        """The size of the file."""
+        return len(self.header) + sum(move.nbytes + self.padding(move) for move in self.moves)
+
+    def padding(self, move: Move) -> int:
+        """How many zeros follow a tensor."""
+        return -move.nbytes % self.alignment
+
+    @property
+    def payload(self) -> int:
+        """The bytes of the tensors in it."""
+        return sum(move.nbytes for move in self.moves)
+
+    def moves_after(self, size: int) -> tuple[Move, ...] | None:
+        """The tensors that are missing behind the first ``size`` bytes; None if those do not end with a tensor."""
+        position = len(self.header)
+        for number, move in enumerate(self.moves):
+            if position == size:
+                return self.moves[number:]
+            position += move.nbytes + self.padding(move)
+        return () if position == size else None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The files of a conversion. Every byte of every source tensor is in exactly one piece of one shard."""
+
+    shards: tuple[Shard, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """The disk space that the weights will take."""
+        return sum(shard.nbytes for shard in self.shards)
+
+    @property
+    def payload(self) -> int:
+        return sum(shard.payload for shard in self.shards)
+
+    @property
+    def tensors(self) -> int:
+        return sum(len(shard.moves) for shard in self.shards)
+
+    @property
+    def dtype(self) -> str:
+        """The dtype that most bytes are of."""
+        totals: dict[str, int] = {}
+        for move in self._moves():
+            totals[move.dtype] = totals.get(move.dtype, 0) + move.nbytes
+        return max(totals, key=lambda dtype: totals[dtype])
+
+    @property
+    def peak_memory(self) -> int:
+        """About how many bytes of memory the conversion will take, however large the model is.
+
+        Where several files are written at once, each takes what is beyond the interpreter.
+        """
+        block = max((piece.block for move in self._moves() for piece in move.pieces), default=0)
+        return INTERPRETER + ON_THE_WAY + block + (RECODING if self.casts else 0)
+
+    @property
+    def turned(self) -> int:
+        """How many tensors do not go over as they are."""
+        return sum(any(piece.turn is not Turn.COPY for piece in move.pieces) for move in self._moves())
+
+    @property
+    def casts(self) -> dict[tuple[str, str], int]:
+        """How many tensors are written in another format: by the dtype before and after."""
+        found: dict[tuple[str, str], int] = {}
+        for move in self._moves():
+            if move.recoded:
+                key = (move.stored_as, move.dtype)
+                found[key] = found.get(key, 0) + 1
+        return found
+
+    def lines(self) -> Iterator[str]:
+        """The plan in words, a line for each file and each tensor. Names are foreign text."""
+        for shard in self.shards:
+            yield f"{shard.file}: {shard.nbytes:,} bytes, {len(shard.moves)} tensors"
+            for move in shard.moves:
+                yield f"  {move.name} {move.dtype} {list(move.shape)} = {_label(move)}"
+
+    def digest(self, specs: Mapping[str, TensorSpec], target: str) -> str:
+        """SHA-256 that tells the weights that this conversion of that source writes from any others.
+
+        Checksums of a source that has them are part of it, so equal digests mean equal bytes there.
+        """
+        document = {
+            "target": target,
+            "source": [(spec.name, spec.dtype, spec.shape, spec.offset, spec.seal) for spec in specs.values()],
+            "shards": [(shard.file, shard.header.hex(), list_steps(shard.moves)) for shard in self.shards],
+        }
+        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+    def _moves(self) -> Iterator[Move]:
+        for shard in self.shards:
+            yield from shard.moves
+
+
+def plan_shards(
+    moves: Sequence[Move], *, stem: str, shard_size: int | None, metadata: Mapping[str, str]
+) -> tuple[Shard, ...]:
+    """Pack tensors, in the given order, into safetensors files as ``pack_moves`` does.
+
+    Within a file tensors stand as the safetensors library orders them. Raises ``UsageError`` for a size below one.
+    """
+    packs = pack_moves(moves, shard_size)
+    shards = []
+    for number, pack in enumerate(packs):
+        placed = sorted(pack, key=lambda move: file_order(spec_of(move)))
+        name = f"{shard_stem(stem, number, len(packs))}.safetensors"
+        shards.append(Shard(name, encode_header(map(spec_of, placed), metadata), tuple(placed)))
+    return tuple(shards)
+
+
+def pack_moves(moves: Iterable[Move], shard_size: int | None) -> list[list[Move]]:
+    """Packs of at most ``shard_size`` bytes of tensors, in order; None means one. A larger tensor is a pack of its own.
+
+    Raises ``UsageError`` for a size below one.
+    """
+    if shard_size is not None and shard_size < 1:
+        raise UsageError(f"a shard of {shard_size} bytes holds nothing", hint="give a size such as 5GB")
+    return list(_pack(moves, shard_size))
+
+
+def shard_stem(stem: str, number: int, count: int) -> str:
+    """The name of shard ``number``, counted from 0, as transformers and llama.cpp spell it; without its suffix."""
+    return stem if count == 1 else f"{stem}-{number + 1:05}-of-{count:05}"
+
+
+def spec_of(move: Move) -> TensorSpec:
+    """Name, dtype, shape and size of what a move makes, for a header."""
+    return TensorSpec(move.name, move.dtype, move.shape, -1, 0, move.nbytes)
+
+
+def list_steps(moves: Iterable[Move]) -> list[tuple[object, ...]]:
+    """Every step as plain values, for a digest."""
+    return [
+        (move.name, move.dtype, move.stored_as, *astuple(piece)[:3], piece.turn.value, *astuple(piece)[4:])
+        for move in moves
+        for piece in move.pieces
+    ]
+
+
+def _pack(moves: Iterable[Move], shard_size: int | None) -> Iterator[list[Move]]:
+    pack: list[Move] = []
+    size = 0
+    for move in moves:
+        if pack and shard_size is not None and size + move.nbytes > shard_size:
+            yield pack
+            pack, size = [], 0
+        pack.append(move)
+        size += move.nbytes
+    if pack:
+        yield pack
+
+
+def _label(move: Move) -> str:
+    pieces = " + ".join(piece.label for piece in move.pieces)
+    return f"{pieces}, {move.stored_as} to {move.dtype}" if move.recoded else pieces

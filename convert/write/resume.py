@@ -1,0 +1,64 @@
+"""What an earlier run of a conversion left: whole files, and the beginning of one, each held against its digest."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from magnetar.convert.layout.mapping import Move
+from magnetar.convert.write.destination import partial_path
+from magnetar.convert.write.journal import Conversion, WrittenFile
+from magnetar.convert.write.plan import Plan, Shard
+from magnetar.convert.write.writer import Prefix, read_prefix
+from magnetar.events import Began, Emit, Ended, Moved
+
+
+class Earlier(NamedTuple):
+    """Files that are still what they were, and beginnings of files, by name."""
+
+    files: Mapping[str, WrittenFile]
+    prefixes: Mapping[str, Prefix]
+
+
+class Missing(NamedTuple):
+    """A file to be written; with a ``prefix`` only the last of its tensors, ``moves``."""
+
+    shard: Shard
+    moves: tuple[Move, ...]
+    prefix: Prefix | None
+
+    @property
+    def payload(self) -> int:
+        """The bytes of the tensors that are missing."""
+        return sum(move.nbytes for move in self.moves)
+
+
+def check_earlier(folder: Path, state: Conversion, emit: Emit) -> Earlier:
+    """Read what was noted to be there; what has another digest by now is left out. Raises ``DiskError``."""
+    if not state.files and not state.begun:
+        return Earlier({}, {})
+    emit(Began("check", sum(file.size for noted in (state.files, state.begun) for file in noted.values())))
+    files = {name: file for name, file in state.files.items() if _read(folder / name, file, True, emit)}
+    begun = {name: _read(partial_path(folder, name), file, False, emit) for name, file in state.begun.items()}
+    emit(Ended("check"))
+    return Earlier(files, {name: prefix for name, prefix in begun.items() if prefix})
+
+
+def list_missing(plan: Plan, earlier: Earlier) -> Iterator[Missing]:
+    """What is left to write. A beginning that does not end with a tensor is none."""
+    for shard in plan.shards:
+        if shard.file in earlier.files:
+            continue
+        prefix = earlier.prefixes.get(shard.file)
+        moves = shard.moves_after(prefix.size) if prefix else None
+        yield Missing(shard, shard.moves, None) if moves is None else Missing(shard, moves, prefix)
+
+
+def _read(path: Path, noted: WrittenFile, whole: bool, emit: Emit) -> Prefix | None:
+    """The bytes that were noted, if the file has them still; a ``whole`` one has no more."""
+    if not noted.sha256 or path.is_symlink() or not path.is_file():
+        return None
+    size = path.stat().st_size
+    if size < noted.size or (whole and size != noted.size):
+        return None
+    prefix = read_prefix(path, noted.size, lambda count: emit(Moved("check", count)))
+    return prefix if prefix.digest.hexdigest() == noted.sha256 else None

@@ -1,0 +1,175 @@
+"""A file that grows: past the page cache where the file system can, digested by one thread while another writes it.
+
+Written through the cache, a large file costs a page to be taken, filled and written back for every 4 KiB, pushes the
+source out of memory, and is read back from there, not from the disk. Direct writes cost a third of the CPU time and,
+until all is on the disk, three quarters of the time.
+"""
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from magnetar.byte_source import FileSpan, LocalFile, new_buffer
+from magnetar.convert.write.copy_range import copy_span, is_direct, write_at
+from magnetar.convert.write.journal import WrittenFile
+
+PAGE = 4096
+"""What direct writes are aligned to: no disk has larger blocks."""
+
+BUFFER = 4 << 20
+BUFFERS = 3
+"""One is filled, one is digested and written, one is ready: both threads always have something to do."""
+
+READ_AT_ONCE = 1 << 20
+
+
+@dataclass(slots=True)
+class Prefix:
+    """The beginning of a file, which is there already: its size, its digest, and what is behind its last whole page."""
+
+    size: int = 0
+    digest: Any = field(default_factory=hashlib.sha256)
+    tail: bytes = b""
+
+
+def read_prefix(path: Path, size: int, moved: Callable[[int], None]) -> Prefix:
+    """Digest the first ``size`` bytes of a file; ``moved`` is told how many were read.
+
+    Raises ``UsageError`` or ``DiskError`` if they cannot be read.
+    """
+    digest = hashlib.sha256()
+    buffer = new_buffer(READ_AT_ONCE)
+    with LocalFile(path) as opened:
+        for start in range(0, size, READ_AT_ONCE):
+            block = buffer[: min(READ_AT_ONCE, size - start)]
+            opened.read_into(start, block)
+            digest.update(block)
+            moved(len(block))
+        return Prefix(size, digest, opened.read(size - size % PAGE, size % PAGE))
+
+
+class Sink:
+    """Appends to an open file, after what it has already. Without ``digested`` no digest is taken.
+
+    Methods raise ``OSError``. What is appended is on the disk only after ``settle`` or ``finish``.
+    """
+
+    def __init__(self, descriptor: int, prefix: Prefix | None = None, *, digested: bool = True) -> None:
+        self._descriptor = descriptor
+        self._digested = digested
+        prefix = prefix or Prefix()
+        self._digest = prefix.digest
+        self._digesting, self._writing = ThreadPoolExecutor(1, "digest"), ThreadPoolExecutor(1, "write")
+        self._free = deque(new_buffer(BUFFER) for _ in range(BUFFERS))
+        self._busy: deque[tuple[memoryview, list[Future[Any]]]] = deque()
+        self._buffer = self._free.pop()
+        self._lent: memoryview | None = None
+        self._position = self._filled = self._digested_to = 0
+        self._continue(prefix.size, prefix.tail)
+
+    @property
+    def size(self) -> int:
+        """How many bytes the file has, with those that are still on their way."""
+        return self._position + self._filled
+
+    @property
+    def direct(self) -> bool:
+        """Whether the file is written past the page cache."""
+        return is_direct(self._descriptor)
+
+    def lend(self, length: int) -> memoryview:
+        """Room for at most ``length`` of the next bytes, at least one: filled and appended, they need no copying."""
+        if self._filled == BUFFER:
+            self._hand_over(0)
+        self._lent = self._buffer[self._filled : min(self._filled + length, BUFFER)]
+        return self._lent
+
+    def append(self, content: bytes | memoryview) -> None:
+        """Append bytes; room that was lent just before, filled as it is."""
+        if content is self._lent:
+            self._filled += len(content)
+            self._lent = None
+            return
+        rest = memoryview(content)
+        while rest:
+            room = self.lend(len(rest))
+            room[:] = rest[: len(room)]
+            self.append(room)
+            rest = rest[len(room) :]
+
+    def copy(self, span: FileSpan) -> None:
+        """Append bytes of another file without looking at them, by the kernel if it can. There is no digest then."""
+        self._drain()
+        os.lseek(self._descriptor, self.size, os.SEEK_SET)
+        copy_span(span, self._descriptor)
+        self._digested = False
+        self._position, self._filled = self.size + span.length, 0
+
+    def settle(self) -> WrittenFile:
+        """Bring all that was appended to the disk, and say what it is."""
+        self._drain()
+        os.fsync(self._descriptor)
+        return self._describe()
+
+    def finish(self) -> WrittenFile:
+        """``settle``, with the file cut to its size."""
+        self._drain()
+        os.ftruncate(self._descriptor, self.size)
+        os.fsync(self._descriptor)
+        return self._describe()
+
+    def close(self) -> None:
+        """End both threads; what they have not begun is dropped."""
+        for threads in (self._digesting, self._writing):
+            threads.shutdown(cancel_futures=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def _describe(self) -> WrittenFile:
+        return WrittenFile(self.size, self._digest.copy().hexdigest() if self._digested else "")
+
+    def _hand_over(self, padding: int) -> None:
+        """Let the threads have the buffer, and take another, if need be the one that they have had for longest."""
+        filled = self._buffer[: self._filled + padding]
+        jobs: list[Future[Any]] = [self._writing.submit(write_at, self._descriptor, filled, self._position)]
+        if self._digested:
+            jobs.append(self._digesting.submit(self._digest.update, self._buffer[self._digested_to : self._filled]))
+        self._busy.append((self._buffer, jobs))
+        self._position += self._filled
+        self._filled = self._digested_to = 0
+        if not self._free:
+            self._await_one()
+        self._buffer = self._free.popleft()
+
+    def _await_one(self) -> None:
+        buffer, jobs = self._busy.popleft()
+        for job in jobs:
+            job.result()
+        self._free.append(buffer)
+
+    def _drain(self) -> None:
+        """Write what there is, the last page filled up with zeros, and go on from the beginning of that page."""
+        size, over = self.size, self._filled % PAGE
+        tail = bytes(self._buffer[self._filled - over : self._filled])
+        padding = -over % PAGE
+        self._buffer[self._filled : self._filled + padding] = bytes(padding)
+        if self._filled:
+            self._hand_over(padding)
+        while self._busy:
+            self._await_one()
+        self._continue(size, tail)
+
+    def _continue(self, size: int, tail: bytes) -> None:
+        """Go on at ``size``, with the bytes behind the last whole page in the buffer, digested."""
+        self._position = size - len(tail)
+        self._buffer[: len(tail)] = tail
+        self._filled = self._digested_to = len(tail)

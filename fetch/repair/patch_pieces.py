@@ -1,0 +1,146 @@
+"""Good pieces written over damaged ones: proven before a byte is written, and only the blocks that differ are.
+
+A process that dies in the middle leaves a piece that is partly mended: no block that was good has changed, and the next
+run finds the piece as damaged as any other.
+"""
+
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import islice, product
+from pathlib import Path
+
+from magnetar.byte_source import ByteSource, Concatenation, LocalFile
+from magnetar.errors import DiskError, UsageError
+from magnetar.fetch.download.disk_checks import part_hard_links
+from magnetar.fetch.torrent.piece_layout import Span
+from magnetar.fetch.torrent.pieces_on_disk import Pieces
+from magnetar.files import disk_failure
+
+BLOCK = 4096
+"""Bytes: what a file system writes at least."""
+
+MOST_TRIALS = 64
+"""Combinations of copies that are hashed for one piece that reaches over several files."""
+
+Copies = tuple[Path, ...]
+"""One file, or the parts that make it, in order."""
+
+
+class Mender:
+    """Mends the files of ``folder``. Files in ``left_out`` are never written, though a piece may reach into them."""
+
+    def __init__(self, folder: Path, pieces: Pieces, left_out: Collection[str] = ()) -> None:
+        self._folder = folder
+        self._pieces = pieces
+        self._left_out = left_out
+        self._parted: set[str] = set()
+        self._written: set[Path] = set()
+
+    def mend_from(self, piece: int, copies: Mapping[str, Sequence[Copies]], *, trusted: bool = False) -> int | None:
+        """Look for the content of a damaged piece among copies of the files that it lies in, and write it.
+
+        What is good of it may come from the folder itself. ``trusted`` says that whoever made the copies proved them:
+        that counts where the piece's hash is not known. Returns the bytes that were written; None if no copy has the
+        piece. Raises ``NoSpace`` or ``DiskError`` if the folder cannot be written.
+        """
+        provable = bool(self._pieces.provable([piece]))
+        for content in self._candidates(piece, copies, own=provable):
+            if self._pieces.proves(piece, content) or (trusted and not provable):
+                return self._write(piece, content)
+        return None
+
+    def settle(self) -> None:
+        """Make what was written durable. Raises ``DiskError``."""
+        for path in self._written:
+            try:
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+            except OSError as error:
+                raise disk_failure(error, path) from error
+        self._written.clear()
+
+    def _candidates(self, piece: int, copies: Mapping[str, Sequence[Copies]], *, own: bool) -> Iterator[list[bytes]]:
+        """What the piece may be, span by span; padding is zeros."""
+        spans = list(self._pieces.layout.spans(piece))
+        choices: list[list[Copies | None]] = []
+        for span in spans:
+            here: list[Copies | None] = [(self._folder / span.path,)] if own else []
+            choices.append([*copies.get(span.path, ()), *here] if span.path else [None])
+        for chosen in islice(product(*choices), MOST_TRIALS):
+            with suppress(DiskError, UsageError):  # what cannot be read, or is too short, is no copy
+                yield [_read(span, paths) for span, paths in zip(spans, chosen, strict=True)]
+
+    def _write(self, piece: int, content: list[bytes]) -> int:
+        written = 0
+        for span, data in zip(self._pieces.layout.spans(piece), content, strict=True):
+            if span.path and span.path not in self._left_out:
+                written += self._write_span(span, data)
+        return written
+
+    def _write_span(self, span: Span, data: bytes) -> int:
+        path = self._folder / span.path
+        if span.path not in self._parted:
+            part_hard_links(self._folder, [span.path])
+            self._parted.add(span.path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(path, flags, 0o666)
+            try:
+                written = write_different(descriptor, span.offset, data)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise disk_failure(error, path) from error
+        if written:
+            self._written.add(path)
+        return written
+
+
+def write_different(descriptor: int, offset: int, data: bytes) -> int:
+    """Make a file hold ``data`` at ``offset``, writing only the blocks in which it does not. Returns bytes written."""
+    written = 0
+    for at, end in _differing(descriptor, offset, data):
+        done = at
+        while done < end:
+            done += os.pwrite(descriptor, data[done:end], offset + done)
+        if os.pread(descriptor, end - at, offset + at) != data[at:end]:
+            raise OSError(None, "what was written does not come back")
+        written += end - at
+    return written
+
+
+def _differing(descriptor: int, offset: int, data: bytes) -> Iterator[tuple[int, int]]:
+    """Begin and end, within ``data``, of each run of blocks that the file has otherwise, or not at all."""
+    begun: int | None = None
+    at = 0
+    while at < len(data):
+        end = min(at + BLOCK - (offset + at) % BLOCK, len(data))
+        same = os.pread(descriptor, end - at, offset + at) == data[at:end]
+        if same and begun is not None:
+            yield begun, at
+            begun = None
+        elif not same and begun is None:
+            begun = at
+        at = end
+    if begun is not None:
+        yield begun, len(data)
+
+
+def _read(span: Span, paths: Copies | None) -> bytes:
+    """Raises ``UsageError`` or ``DiskError``."""
+    if paths is None:
+        return bytes(span.length)
+    if not all(path.is_file() for path in paths):
+        raise UsageError(f"{paths[0]}: there is no such file")
+    files = [LocalFile(path) for path in paths]
+    try:
+        source: ByteSource = files[0] if len(files) == 1 else Concatenation(paths[0].name, files)
+        return source.read(span.offset, span.length)
+    finally:
+        for file in files:
+            file.close()

@@ -1,0 +1,116 @@
+"""The pieces of a torrent where they lie in a folder's files: read, hashed and told apart, without a session."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha1
+from pathlib import Path
+
+from magnetar.byte_source import LocalFile
+from magnetar.errors import DiskError, UsageError
+from magnetar.events import Began, Emit, Ended, Moved, ignore
+from magnetar.fetch.torrent.piece_digests import read_digests
+from magnetar.fetch.torrent.piece_layout import Span, read_layout
+from magnetar.manifests.hashing.merkle import BLOCK, MerkleHasher
+from magnetar.parallel import work_in_parallel
+
+STEP = "locate"
+_READ = 1 << 20
+
+
+class Pieces:
+    """The pieces of a torrent (``.torrent`` bytes): where each lies, and what it must hash to.
+
+    Those of a version 2 torrent whose hashes stayed with its peers cannot be proven (``provable``). Safe to use from
+    any thread. Raises ``TorrentError``.
+    """
+
+    def __init__(self, torrent: bytes) -> None:
+        self.layout = read_layout(torrent)
+        self._digests = read_digests(torrent)
+
+    def provable(self, pieces: Iterable[int]) -> list[int]:
+        """Those whose hash is known."""
+        return [piece for piece in pieces if piece in self._digests]
+
+    def touching(self, paths: Iterable[str]) -> list[int]:
+        """The pieces that some files lie in, in order. In version 1 a piece may reach into other files."""
+        return sorted({piece for path in paths for piece in self.layout.pieces(path)})
+
+    def length(self, piece: int) -> int:
+        """Bytes of payload in a piece."""
+        return sum(span.length for span in self.layout.spans(piece) if span.path)
+
+    def proves(self, piece: int, content: Iterable[bytes | memoryview]) -> bool:
+        """Whether the content of a piece, padding included, has its hash; False where that is not known."""
+        digest = self._digests.get(piece)
+        if digest is None:
+            return False
+        merkle = digest.kind == "merkle"
+        hasher = MerkleHasher(digest.leaves) if merkle else sha1(usedforsecurity=False)
+        for chunk in content:
+            hasher.update(chunk)
+        return hasher.digest() == digest.digest
+
+    def stands(self, piece: int, folder: Path) -> bool:
+        """Whether a folder's files hold the piece, whole and good. What cannot be read is not good."""
+        try:
+            return self.proves(piece, self._content(piece, folder))
+        except (DiskError, UsageError):
+            return False
+
+    def is_blank(self, piece: int, folder: Path) -> bool:
+        """Whether a block of the piece, or more, was never written: zeros, or beyond the end of a file."""
+        try:
+            spans = [span for span in self.layout.spans(piece) if span.path]
+            return any(_has_blank(chunk) for span in spans for chunk in read_span(span, folder))
+        except (DiskError, UsageError):
+            return True
+
+    def ranges(self, pieces: Iterable[int]) -> dict[str, list[tuple[int, int]]]:
+        """Offset and length of what some pieces hold of each file, runs of pieces taken together."""
+        found: dict[str, list[tuple[int, int]]] = {}
+        for piece in sorted(pieces):
+            for span in self.layout.spans(piece):
+                if not span.path:
+                    continue
+                runs = found.setdefault(span.path, [])
+                if runs and sum(runs[-1]) == span.offset:
+                    runs[-1] = (runs[-1][0], runs[-1][1] + span.length)
+                else:
+                    runs.append((span.offset, span.length))
+        return found
+
+    def _content(self, piece: int, folder: Path) -> Iterator[bytes | memoryview]:
+        for span in self.layout.spans(piece):
+            if span.path:
+                yield from read_span(span, folder)
+            else:
+                yield from (bytes(min(_READ, span.length - at)) for at in range(0, span.length, _READ))
+
+
+def read_span(span: Span, folder: Path) -> Iterator[bytes]:
+    """What a folder's file holds there, in chunks. Raises ``UsageError`` or ``DiskError`` if it is not all there."""
+    path = folder / span.path
+    if not path.is_file():  # a named pipe would be waited for without end
+        raise UsageError(f"{path}: there is no such file")
+    with LocalFile(path) as file:
+        for at in range(0, span.length, _READ):
+            yield file.read(span.offset + at, min(_READ, span.length - at))
+
+
+def find_bad_pieces(pieces: Pieces, suspects: Sequence[int], folder: Path, emit: Emit = ignore) -> list[int]:
+    """Those of ``suspects`` that the folder's files do not hold, hashed on all cores, a MB of memory for each."""
+    emit(Began(STEP, sum(map(pieces.length, suspects))))
+
+    def look(piece: int) -> bool:
+        good = pieces.stands(piece, folder)
+        emit(Moved(STEP, pieces.length(piece)))
+        return good
+
+    stand = work_in_parallel(look, suspects)
+    emit(Ended(STEP))
+    return [piece for piece, good in zip(suspects, stand, strict=True) if not good]
+
+
+def _has_blank(chunk: bytes) -> bool:
+    blank = bytes(BLOCK)
+    return any(chunk[at : at + BLOCK] == blank[: len(chunk) - at] for at in range(0, len(chunk), BLOCK))

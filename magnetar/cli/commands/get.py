@@ -1,0 +1,44 @@
+"""``magnetar get``, the whole way in one go, and ``magnetar demo``, the same on this machine alone."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from magnetar.cli.options.shared import Directory, Showing, TargetFormat, TargetText, finish, gathers, option
+from magnetar.cli.options.swarm import Fetching
+
+if TYPE_CHECKING:
+    from magnetar.events import Emit
+
+EXAMPLES = "Examples: magnetar get mixtral-8x7b-v0.1 --dir /data; magnetar get 'magnet:?xt=...' --no-boot"
+
+
+@gathers("showing", Showing)
+@gathers("fetching", Fetching)
+def get(
+    showing: Showing,
+    fetching: Fetching,
+    target: TargetText,
+    to: TargetFormat = "hf",
+    directory: Directory = Path(),
+    no_verify: Annotated[bool, option("--no-verify", help="Do not hold the files against a manifest.")] = False,
+    no_convert: Annotated[bool, option("--no-convert", help="Leave the files as they were published.")] = False,
+    no_boot: Annotated[bool, option("--no-boot", help="Do not run the weights.")] = False,
+) -> None:
+    """Fetch, verify, convert and boot in one go; run again, it does only what is missing."""
+    from magnetar.pipeline import get
+    from magnetar.pipeline.target import resolve_target
+    from magnetar.render.get import draw_got
+
+    def work(emit: "Emit") -> get.Got:
+        return get.get(
+            resolve_target(target, proxy=fetching.proxy),
+            directory,
+            target=None if no_convert else to,
+            check=not no_verify,
+            smoke_test=not no_boot,
+            options=fetching.options(),
+            use_mirrors=fetching.mirrors,
+            emit=emit,
+        )
+
+    finish("get", showing, work, draw_got)

@@ -1,0 +1,90 @@
+"""Making manifests: of a folder, and of a download that was proven by other means."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from magnetar.events import Emit, ignore
+from magnetar.files import replace_file
+from magnetar.manifests.catalog import catalog, find_release
+from magnetar.manifests.checking.choose_manifest import choose_manifest
+from magnetar.manifests.schema import Manifest, load_manifest
+from magnetar.manifests.tensor_digests import format_tensor_digests
+from magnetar.manifests.writing.create import checked, create_manifest, pin, to_toml
+from magnetar.manifests.writing.lfs_pointers import import_manifest
+from magnetar.pipeline.verify import verify_folder
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenManifest:
+    """A manifest, its text, and the file that the text went to; None where it is only shown."""
+
+    manifest: Manifest
+    text: str
+    path: Path | None
+
+
+def named_manifest(named: str) -> Manifest:
+    """A release of the catalog, or a manifest file. Raises ``UsageError`` or ``ManifestError``."""
+    if named not in catalog() and Path(named).is_file():
+        return load_manifest(Path(named))
+    return find_release(named)
+
+
+def create(
+    folder: Path, facts: dict[str, Any], algorithms: Sequence[str], path: Path | None, emit: Emit = ignore
+) -> WrittenManifest:
+    """Describe ``folder``, and write that to ``path`` if there is one. Raises as ``create_manifest`` does."""
+    return _write(create_manifest(folder, facts, algorithms, emit), path)
+
+
+def pin_release(
+    folder: Path, named: str | None, algorithms: Sequence[str], path: Path | None, emit: Emit = ignore
+) -> WrittenManifest:
+    """Verify ``folder`` with all that is known, and add what it was found to be to its manifest."""
+    report = verify_folder(folder, named, emit=emit)
+    manifest = choose_manifest(folder, named).manifest
+    return _write(pin(manifest, folder, report, algorithms, emit), path)
+
+
+def import_release(source: Path, path: Path | None, emit: Emit = ignore) -> WrittenManifest:
+    """What others wrote of a release, as a manifest; written to ``path`` if there is one."""
+    return _write(checked(import_manifest(source, emit), str(source)), path)
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenTensors:
+    """The side file of a checkpoint's tensors: where it went, how many there are, and the lines that name it."""
+
+    path: Path
+    tensors: int
+    layout: str
+    lines: str
+
+
+def digest_tensors(source: Path, layout: str | None, path: Path, emit: Emit = ignore) -> WrittenTensors:
+    """Digest every tensor of a checkpoint, and write the side file that a manifest names.
+
+    ``layout`` is the one that the release came in; None is that of the checkpoint. Raises what ``open_source`` and
+    ``tensor_digests`` raise, ``NoSpace`` or ``DiskError``.
+    """
+    from magnetar.convert.compare.tensor_digests import tensor_digests
+    from magnetar.convert.read.source import open_source
+
+    with open_source(source) as opened:
+        digests = tensor_digests(opened, layout=layout or opened.layout, emit=emit)
+    content = format_tensor_digests(digests)
+    replace_file(path, content)
+    import tomli_w
+
+    lines = tomli_w.dumps({"tensors": {"path": path.name, "digest": f"sha256:{sha256(content).hexdigest()}"}})
+    return WrittenTensors(path, len(digests.tensors), digests.layout, lines)
+
+
+def _write(manifest: Manifest, path: Path | None) -> WrittenManifest:
+    text = to_toml(manifest)
+    if path is not None:
+        replace_file(path, text.encode())
+    return WrittenManifest(manifest, text, path)

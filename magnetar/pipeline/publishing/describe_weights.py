@@ -1,0 +1,180 @@
+"""What a folder's weights say of themselves, for a manifest: layout, sizes, tensors' digests, and how they run."""
+
+import hashlib
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import Any, Self
+
+from magnetar.convert.compare.tensor_digests import tensor_digests
+from magnetar.convert.read.source import AS_IS, Source, open_as_it_is, open_source
+from magnetar.errors import BootError, ConversionError, LayoutError, UsageError
+from magnetar.events import Emit, Remarked, ignore
+from magnetar.files import disk_failure
+from magnetar.manifests.checking.unfinished_hashes import Notes
+from magnetar.manifests.hashing.digests import Digest
+from magnetar.manifests.schema import ArchitectureFacts, SideFile, Smoke
+from magnetar.manifests.tensor_digests import format_tensor_digests
+from magnetar.pipeline.folder.expectations import look_up
+
+WRITE_EVERY = 5.0
+"""Seconds between two writings of what was found: what a kill -9 may cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """Keys of a manifest, the side files that they pin, by name, and what could not be had, with the reason.
+
+    ``recalled`` tensors had been digested by a run that was stopped, and were not read.
+    """
+
+    facts: dict[str, Any] = field(default_factory=dict)
+    documents: dict[str, bytes] = field(default_factory=dict)
+    not_done: tuple[str, ...] = ()
+    recalled: int = 0
+
+
+def describe_weights(
+    folder: Path,
+    name: str,
+    notes: Notes,
+    *,
+    tensors: bool = True,
+    boot: bool = False,
+    golden: Path | None = None,
+    emit: Emit = ignore,
+) -> Described:
+    """Read the checkpoint in ``folder`` for the manifest of the release ``name``.
+
+    ``boot`` runs it, for its score and its fingerprint; ``golden`` is a fingerprint that is there already. ``notes``
+    are those of an earlier run that was stopped, and for the next one. A folder without weights that are read here is
+    described as such. Raises ``BootError`` if the weights are not healthy, ``UsageError`` without torch, ``DiskError``,
+    and what reading a fingerprint raises.
+    """
+    run = _describe_run(folder, name, boot, golden, emit)
+    parts = (_describe_tensors(folder, name, notes, emit) if tensors else Described(), run)
+    return Described(
+        {key: value for part in parts for key, value in part.facts.items()},
+        {path: content for part in parts for path, content in part.documents.items()},
+        tuple(reason for part in parts for reason in part.not_done),
+        sum(part.recalled for part in parts),
+    )
+
+
+def _describe_tensors(folder: Path, name: str, notes: Notes, emit: Emit) -> Described:
+    try:
+        with _open_weights(folder) as source, _Recollection(source, notes) as before:
+            if before.known:
+                emit(Remarked(say_recalled(len(before.known))))
+            digests = tensor_digests(source, layout=source.layout, known=before.known, found=before.note, emit=emit)
+            facts = _facts_of(source)
+    except (ConversionError, UsageError) as error:
+        reason = f"no digests of tensors, so that a converted copy cannot be proven: {error.message}"
+        emit(Remarked(reason))
+        return Described(not_done=(reason,))
+    content = format_tensor_digests(digests)
+    side = _side_file(f"{name}.tensors.json", content)
+    return Described(facts | {"tensors": side}, {side.path: content}, recalled=len(before.known))
+
+
+def say_recalled(count: int) -> str:
+    """In words, how many tensors were not read in this run, and what that rests on."""
+    return (
+        f"{count} tensors were digested by a run that was stopped, and are not read again: the sizes, times and inodes "
+        "of their files are what they were"
+    )
+
+
+class _Recollection:
+    """The tensors of a checkpoint whose digests are known already, and those that are found now, for the next run.
+
+    Written down every few seconds, and when the block ends, however it does.
+    """
+
+    def __init__(self, source: Source, notes: Notes) -> None:
+        self._note = notes.open(f"tensors as they lie in {source.layout}", source.files)
+        self.known: dict[str, str] = dict(self._note.value or {})
+        self._found = dict(self.known)
+        self._lock = Lock()
+        self._written = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._note.keep(self._found)
+
+    def note(self, name: str, sha256: str) -> None:
+        with self._lock:
+            self._found[name] = sha256
+            if time.monotonic() - self._written > WRITE_EVERY:
+                self._note.keep(self._found)
+                self._written = time.monotonic()
+
+
+def _describe_run(folder: Path, name: str, boot: bool, golden: Path | None, emit: Emit) -> Described:
+    if not boot and golden is None:
+        return Described()
+    content = b"" if golden is None else _read_golden(golden)
+    score, text = None, look_up(folder).text
+    if boot:
+        score, made = _boot(folder, text, emit)
+        content = content or made
+    side = _side_file(f"{name}.golden.safetensors", content)
+    digest = Digest("sha256", hashlib.sha256(text.encode()).hexdigest())
+    smoke = Smoke(text=digest, bits_per_byte=score, golden=side.digest)
+    return Described({"smoke": smoke}, {side.path: content})
+
+
+def _side_file(path: str, content: bytes) -> SideFile:
+    return SideFile(path=path, digest=Digest("sha256", hashlib.sha256(content).hexdigest()))
+
+
+def _open_weights(folder: Path) -> Source:
+    """The checkpoint in its layout, or as it is where its family is not known here."""
+    try:
+        return open_source(folder)
+    except LayoutError:
+        return open_as_it_is(folder)
+
+
+def _facts_of(source: Source) -> dict[str, Any]:
+    if source.layout == AS_IS or source.stated is None:
+        return {"architecture": ArchitectureFacts(total_parameters=source.checkpoint.parameters)}
+    stated = source.stated
+    dtypes = {spec.dtype for spec in source.checkpoint.specs.values()}
+    return {
+        "layout": source.layout,
+        "architecture": ArchitectureFacts(
+            total_parameters=stated.total_parameters,
+            active_parameters=stated.active_parameters,
+            layers=stated.n_layers,
+            experts=stated.n_experts,
+            experts_per_token=stated.experts_per_token,
+            context_length=stated.context_length,
+            dtype=dtypes.pop() if len(dtypes) == 1 else None,
+        ),
+    }
+
+
+def _read_golden(path: Path) -> bytes:
+    """A fingerprint, if it is one. Raises what ``read_fingerprint`` raises."""
+    from magnetar.model.run.fingerprint import read_fingerprint
+
+    read_fingerprint(path)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise disk_failure(error, path) from error
+
+
+def _boot(folder: Path, text: str, emit: Emit) -> tuple[float | None, bytes]:
+    """Bits per byte, to four digits, which every machine agrees on, and the fingerprint."""
+    from magnetar.model.boot.boot import boot, make_golden
+
+    report = boot(folder, text=text, emit=emit)
+    if not report.healthy:
+        raise BootError(f"{folder}: is not healthy: {'; '.join(report.reasons)}", hint=f"magnetar boot {folder}")
+    score = None if report.bits_per_byte is None else round(report.bits_per_byte, 4)
+    return score, make_golden(folder, text=text, emit=emit)

@@ -1,0 +1,40 @@
+"""Seeding what the catalog knows under the infohash that everybody else uses."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from magnetar.errors import UsageError
+from magnetar.events import Emit, ignore
+from magnetar.fetch.link.magnet import Magnet, parse_magnet
+from magnetar.fetch.request.options import SeedOptions
+from magnetar.fetch.seed.seed import Seeded, Seeding, Watch, seed_all
+from magnetar.manifests.checking.choose_manifest import Trust, choose_manifest
+from magnetar.manifests.schema import ReleaseFile
+
+
+def seed_releases(
+    folders: Sequence[Path],
+    options: SeedOptions,
+    listening: Callable[[Seeding], None],
+    watch: Watch,
+    emit: Emit = ignore,
+) -> tuple[Seeded, ...]:
+    """Serve folders as ``seed_all`` does, a release of the catalog in its own swarm; raises as that does."""
+    return seed_all(folders, options=options, listening=listening, link_of=known_link, watch=watch, emit=emit)
+
+
+def known_link(folder: Path) -> Magnet | None:
+    """The link of the release of the catalog whose files, all of them, lie in the folder in their sizes; else None."""
+    try:
+        choice = choose_manifest(folder)
+    except UsageError:
+        return None
+    manifest = choice.manifest
+    if choice.trust is Trust.UNDAMAGED or manifest.magnet is None or not manifest.files:
+        return None
+    return parse_magnet(manifest.magnet) if all(_is_there(folder, file) for file in manifest.files) else None
+
+
+def _is_there(folder: Path, file: ReleaseFile) -> bool:
+    path = folder / file.path
+    return path.is_file() and file.size in (None, path.stat().st_size)

@@ -1,0 +1,166 @@
+"""What was seen in weights: conversions, proofs, comparisons, and how they ran."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.filesize import decimal
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from magnetar.render.same import MOST_ROWS
+from magnetar.render.shapes import BAD, GOOD, UNSURE, new_table, note, verdict
+from magnetar.render.text import clean, clock, count, pace
+
+if TYPE_CHECKING:
+    from magnetar.model.compare.comparison import Agreement
+
+if TYPE_CHECKING:
+    from magnetar.model.boot.compare_routings import RoutingScore
+    from magnetar.model.boot.report import BootReport, Conducted
+    from magnetar.pipeline.boot import WrittenGolden, WrittenOn
+
+EXPERT_COLOURS = ("red", "green", "yellow", "blue", "magenta", "cyan", "bright_red", "bright_green")
+BLOCKS = " ▁▂▃▄▅▆▇█"
+
+
+def draw_boot(report: "BootReport") -> RenderableType:
+    """The verdict with its reasons, level by level, the score, the experts' load, and what the model says."""
+    facts = Table.grid(padding=(0, 2))
+    for name, value in _boot_facts(report):
+        facts.add_row(Text(name, style="dim"), Text(clean(value)))
+    parts: list[RenderableType] = [_draw_levels(report), Text(""), facts]
+    if any(report.expert_load):
+        parts += [Text("\nexperts' load, layer by layer", style="dim"), draw_expert_load(report.expert_load)]
+    if report.agreement is not None:
+        parts += [Text(""), draw_agreement(report.agreement)]
+    if report.conducted is not None:
+        parts += [Text("\nwho answers, in the last layer: a colour for each expert", style="dim")]
+        parts += [Padding(_colour_by_expert(report.conducted), (0, 2))]
+    if report.sample:
+        parts += [Text("\nit says", style="dim"), Padding(Text(clean(report.sample.strip()), style="italic"), (0, 2))]
+    parts += [Text(""), *(note(text) for text in report.assumptions)]
+    if report.healthy:
+        return Group(*parts, verdict("healthy", GOOD, _score(report)))
+    return Group(*parts, *(verdict("not healthy", BAD, reason) for reason in report.reasons), *_draw_diagnosis(report))
+
+
+def _draw_levels(report: "BootReport") -> Table:
+    table = new_table("level", "verdict", "")
+    styles = {"good": "green", "bad": "red", "skipped": "yellow"}
+    for level in report.levels:
+        table.add_row(level.name, Text(level.verdict.value, style=styles[level.verdict]), Text(clean(level.remark)))
+        for finding in level.findings[:MOST_ROWS]:
+            table.add_row("", Text(finding.kind, style="red"), Text(clean(str(finding))))
+    return table
+
+
+def _draw_diagnosis(report: "BootReport") -> Iterable[RenderableType]:
+    if report.diagnosis is None:
+        return
+    cure = report.diagnosis.cure
+    if cure is None:
+        nearest = report.diagnosis.nearest
+        if nearest is not None:
+            score = f"{nearest.bits_per_byte:.3f} bits per byte"
+            yield verdict("diagnosis", UNSURE, f"{nearest.name}: with that undone, {score}; it does not restore it")
+        yield note(f"none of the {len(report.diagnosis.tried)} known cures restores it")
+    else:
+        yield verdict("diagnosis", UNSURE, f"{cure.name}: with that undone, {cure.bits_per_byte:.3f} bits per byte")
+        yield note(cure.advice)
+
+
+def _colour_by_expert(conducted: "Conducted") -> Text:
+    """The head of the text, each piece in the colour of the expert that was asked first in the last layer."""
+    text = Text()
+    for piece, chosen in zip(conducted.pieces, conducted.chosen[-1], strict=False):
+        words = " " if piece == "<0x0A>" else clean(piece)  # the pieces are those of the vocabulary; lines fold here
+        text.append(words, style=EXPERT_COLOURS[chosen[0] % len(EXPERT_COLOURS)])
+    return text
+
+
+def draw_routings(scores: "Sequence[RoutingScore]") -> RenderableType:
+    """The same weights under each way of choosing who answers."""
+    table = new_table("routing", ">bits per byte", ">expert FLOPs", ">tokens/s")
+    for score in scores:
+        bits = "not finite" if score.bits_per_byte is None else f"{score.bits_per_byte:.3f}"
+        name = f"{score.strategy} (as trained)" if score.trained else score.strategy
+        table.add_row(name, bits, f"{score.expert_flops:.1f} x", f"{score.tokens_per_second:,.0f}")
+    return table
+
+
+def draw_written_on(written: "WrittenOn") -> RenderableType:
+    """What is to be said of a text that was shown as it was written."""
+    return Group(Text(""), note(f"{written.tokens} tokens, {pace(written.tokens, written.seconds, 'tokens')}"))
+
+
+def draw_golden(written: "WrittenGolden") -> RenderableType:
+    """Where the fingerprint went."""
+    return verdict("written", GOOD, f"{written.path}: {decimal(written.size)}")
+
+
+def _boot_facts(report: "BootReport") -> Iterable[tuple[str, str]]:
+    active = f", {count(report.active_parameters)} active for a token" if report.active_parameters else ""
+    yield "parameters", count(report.total_parameters) + active
+    if not report.tokens:
+        return
+    expected = "no expectation is known" if report.expected is None else f"expected {report.expected:.3f}"
+    yield "score", f"{_score(report)} on {report.tokens:,} tokens; {expected}"
+    if report.decode_difference is not None:
+        yield "decode against prefill", f"logits differ by {report.decode_difference:.1e}"
+    if report.early_bits is not None and report.late_bits is not None:
+        yield "early and late", f"{report.early_bits:.2f} and {report.late_bits:.2f} bits per token"
+    if report.golden is not None:
+        kept = f"{report.golden.agreement:.1%} of the likeliest pieces agree"
+        yield "against the fingerprint", f"KL {report.golden.divergence:.1e}, NMSE {report.golden.nmse:.1e}, {kept}"
+    if report.routing_entropy is not None:
+        yield "routing entropy", f"{report.routing_entropy:.2f} bits, mean of layers"
+    memory = f", {decimal(report.peak_memory)} of memory at most" if report.peak_memory else ""
+    yield "speed", f"{report.tokens_per_second:,.0f} tokens/s, {clock(report.seconds)} in all{memory}"
+
+
+def _score(report: "BootReport") -> str:
+    if not report.tokens:
+        return "as far as it was asked: the model was not run"
+    return "no finite score" if report.bits_per_byte is None else f"{report.bits_per_byte:.3f} bits per byte"
+
+
+def draw_expert_load(load: Sequence[Sequence[float]]) -> RenderableType:
+    """A picture: a row for each layer, a bar for each expert; a full bar is twice an even share."""
+    grid = Table.grid(padding=(0, 1))
+    for layer, shares in enumerate(load):
+        even = 1 / max(len(shares), 1)
+        bars = "".join(BLOCKS[min(round(share / even * 4), 8)] * 2 + " " for share in shares)
+        low, high = min(shares, default=0.0), max(shares, default=0.0)
+        grid.add_row(Text(f"  {layer}", style="dim"), Text(bars, style="magenta"), f"{low:.0%} to {high:.0%}")
+    return grid
+
+
+def draw_agreement(agreement: "Agreement") -> Table:
+    """How far these weights and the other are from each other, on the same tokens."""
+    table = new_table(f"against {clean(agreement.other)}", ">", "")
+    for name, value, remark in list_agreement(agreement):
+        table.add_row(name, value, Text(clean(remark), style="dim"))
+    return table
+
+
+def list_agreement(agreement: "Agreement") -> list[tuple[str, str, str]]:
+    """The rows: what is compared, the number, and what is allowed."""
+    found, allowed = agreement.comparison, agreement.comparison.allowance
+    first, tokens = agreement.first_difference, agreement.tokens
+    where = "" if first is None else f", the first other one at {first}"
+    excess = "" if agreement.excess is None else f"{agreement.excess:+.4f} here"
+    scores = (agreement.bits_per_byte, agreement.other_bits_per_byte)
+    ours, theirs = ("unknown" if score is None else f"{score:.4f}" for score in scores)
+    rows = [
+        ("tokens", f"{tokens:,}", f"kept there as {agreement.kind or 'it does not say'}"),
+        ("likeliest piece", f"{found.agreement:.1%}", f"{allowed.agreement:.0%} is wanted{where}"),
+        ("KL, in nats", f"{found.divergence:.2g}", f"{allowed.divergence:g} is allowed"),
+        ("NMSE of the logits", f"{found.nmse:.2g}", f"{allowed.nmse:g} is allowed"),
+        ("bits per byte", ours, f"{theirs} there" + (f"; {excess}" if excess else "")),
+    ]
+    if found.layer_errors:
+        stray = "none" if found.first_diverging is None else str(found.first_diverging)
+        rows.append(("first layer that strays", stray, ""))
+    return rows

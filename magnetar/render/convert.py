@@ -1,0 +1,41 @@
+"""TODO-DOC."""
+
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.filesize import decimal
+from rich.text import Text
+
+from magnetar.render.shapes import BAD, GOOD, new_table, note, verdict
+from magnetar.render.text import clean, clock, pace
+
+if TYPE_CHECKING:
+    from magnetar.convert.write.convert import Converted, Forecast
+
+
+def draw_converted(converted: "Converted") -> RenderableType:
+    """What was written, and how it was proven."""
+    table = new_table("file", ">size", "sha256")
+    for file in converted.files:
+        table.add_row(Text(clean(file.path)), decimal(file.size), file.sha256)
+    if converted.already:
+        words = "had been converted before; every file is still whole"
+    else:
+        speed = pace(converted.bytes, converted.seconds, "B")
+        words = f"{converted.tensors} tensors, {decimal(converted.bytes)} in {clock(converted.seconds)}, {speed}"
+        compared = f"; read back in {clock(converted.comparing)} of it and compared with the source bit for bit"
+        words += compared if converted.verified else "; not compared"
+    notes = [note(text) for text in (f"layout {converted.layout}: {converted.reason}", *converted.notes)]
+    return Group(table, *notes, verdict("converted", GOOD, f"{converted.destination}: {words}"))
+
+
+def draw_forecast(forecast: "Forecast") -> RenderableType:
+    """What a conversion would write, a line for each file and tensor, and what it would take."""
+    lines = [Text(clean(line), no_wrap=True, overflow="ignore") for line in forecast.steps]
+    turned = (
+        f"{forecast.tensors - forecast.turned} tensors are copied, {forecast.turned} change the order of their rows"
+    )
+    needs = f"{decimal(forecast.missing)} of disk, where {decimal(forecast.free)} are free, and about "
+    needs += f"{decimal(forecast.memory)} of memory"
+    fits = verdict("fits", GOOD, needs) if forecast.missing <= forecast.free else verdict("does not fit", BAD, needs)
+    return Group(*lines, note(f"layout {forecast.layout}: {forecast.reason}"), note(turned), fits)

@@ -1,0 +1,177 @@
+"""The screen: results to stdout, progress and hints to stderr, as text or as one JSON object."""
+
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from datetime import date
+from enum import Enum
+from pathlib import PurePath
+from typing import Any, TextIO, TypeVar
+
+from rich.console import Console, Group, RenderableType
+from rich.text import Text
+
+from magnetar.errors import ExitCode, MagnetarError
+from magnetar.events import Emit, ProgressStyle, ignore
+from magnetar.render.text import clean
+
+Result = TypeVar("Result")
+
+PIPE_WIDTH = 4000
+"""Columns where no terminal says how many: what goes into a log or a pipe should not fold."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: handled like Ctrl-C everywhere below, and told apart only by its exit code."""
+
+
+class Screen:
+    """Where one command writes."""
+
+    def __init__(self, command: str, *, as_json: bool, quiet: bool, progress: ProgressStyle) -> None:
+        self.command = command
+        self.as_json = as_json
+        self.progress = ProgressStyle.NONE if quiet else progress
+        self.out = _console(sys.stdout)
+        self.err = _console(sys.stderr)
+
+    def run(self, work: Callable[[Emit], Result], draw: Callable[[Result], RenderableType]) -> ExitCode:
+        """Do the work with its progress shown, then show what came of it. Returns the exit code.
+
+        A result that can be other than good says so by an attribute ``exit_code``.
+        """
+        results: list[Result] = []
+        failed = self._attempt(lambda emit: results.append(work(emit)))
+        if failed is not None:
+            return self.fail(*failed)
+        code: ExitCode = getattr(results[0], "exit_code", ExitCode.GOOD)
+        self.show(results[0], draw, code)
+        return code
+
+    def stay(self, work: Callable[[Emit], object]) -> ExitCode:
+        """Do work that lasts until it is stopped, and that shows its own result: being stopped is its good end."""
+        failed = self._attempt(work)
+        if failed is None or failed[0] in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
+            return failed[0] if failed else ExitCode.GOOD
+        return self.fail(*failed)
+
+    @contextmanager
+    def streaming(self) -> Iterator[Callable[[str], None]]:
+        """Shows text on stdout as it is written; beside a JSON result on stderr, if somebody looks."""
+        watched = self.progress is ProgressStyle.AUTO and self.err.is_terminal
+        console = self.err if self.as_json else self.out
+        if self.as_json and not watched:
+            yield lambda _text: None
+            return
+        self.progress = ProgressStyle.NONE  # two things that move would write over each other
+        yield lambda text: console.out(clean(text), end="", highlight=False)
+        if console is self.err:
+            console.out("")
+
+    @contextmanager
+    def board(self, draw: Callable[[Result], RenderableType]) -> Iterator[Callable[[Result], None]]:
+        """A picture on stderr that is drawn anew each time, for work that lasts; none where there is no terminal."""
+        if self.progress is not ProgressStyle.AUTO or not self.err.is_terminal:
+            yield lambda _result: None
+            return
+        from rich.live import Live
+
+        with Live(console=self.err, auto_refresh=False, transient=True) as live:
+            yield lambda result: live.update(draw(result), refresh=True)
+
+    def _attempt(self, work: Callable[[Emit], object]) -> tuple[ExitCode, str, str, str] | None:
+        """Do the work; what went wrong, as ``fail`` takes it."""
+        try:
+            if self.progress is ProgressStyle.NONE:
+                work(ignore)
+            else:
+                from magnetar.render.progress import watch
+
+                with watch(self.err, self.progress) as emit:
+                    work(emit)
+        except MagnetarError as error:
+            return error.exit_code, type(error).__name__, error.message, error.hint
+        except Terminated:
+            return ExitCode.TERMINATED, "Terminated", "terminated", RESUME_HINT
+        except KeyboardInterrupt:
+            return ExitCode.INTERRUPTED, "Interrupted", "interrupted", RESUME_HINT
+        return None
+
+    def show(self, result: Result, draw: Callable[[Result], RenderableType], code: ExitCode) -> None:
+        """Write a result to stdout."""
+        if self.as_json:
+            self._write_json({"ok": code == ExitCode.GOOD, "exit": int(code), "result": plain(result)})
+        else:
+            self._print(draw(result))
+
+    def fail(self, code: ExitCode, kind: str, message: str, hint: str) -> ExitCode:
+        """Write an error: for a person to stderr, for a program to stdout."""
+        if self.as_json:
+            error = {"kind": kind, "message": message, "hint": hint}
+            self._write_json({"ok": False, "exit": int(code), "error": error})
+        else:
+            lines = [Text.assemble(("error: ", "bold red"), clean(message))]
+            lines += [Text.assemble(("hint:  ", "cyan"), clean(hint))] if hint else []
+            self.err.print(Group(*lines), soft_wrap=True)
+        return code
+
+    def _print(self, drawing: RenderableType) -> None:
+        if self.out.is_terminal:
+            self.out.print(drawing)
+            return
+        with self.out.capture() as captured:
+            self.out.print(drawing)
+        # Columns are padded to their width, which is of no use to whoever reads a pipe.
+        self.out.out("\n".join(line.rstrip() for line in captured.get().splitlines()), highlight=False)
+
+    def _write_json(self, rest: dict[str, Any]) -> None:
+        self.out.out(json.dumps({"command": self.command, **rest}), highlight=False)
+
+
+RESUME_HINT = "what is on disk is kept: run the same command again to go on"
+
+
+class _Console(Console):
+    """A console whose reader may go away: it then says nothing more, and the exit code is what it would have been."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        # The interpreter flushes once more at its end, and would complain of the same pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+
+def _console(stream: TextIO) -> Console:
+    if stream.isatty():
+        return _Console(file=stream, highlight=False)
+    return _Console(file=stream, highlight=False, width=PIPE_WIDTH, force_terminal=False, no_color=True)
+
+
+def plain(value: Any) -> Any:
+    """``value`` as JSON holds it: dataclasses and models by field, paths, digests and enums as text."""
+    if value is None or isinstance(value, bool | int | float):
+        return _finite(value)
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, str):
+        # A file name may hold bytes that are no text; JSON cannot.
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, tuple | list | set | frozenset):
+        return [plain(inner) for inner in value]
+    if hasattr(type(value), "model_fields"):
+        return {key: plain(getattr(value, key)) for key in type(value).model_fields}
+    if is_dataclass(value) and type(value).__str__ is object.__str__:
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, PurePath | date) or is_dataclass(value):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no place in a result")
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity; as text they survive every reader."""
+    return str(value) if isinstance(value, float) and not re.fullmatch(r"-?[\d.]+(e[+-]?\d+)?", repr(value)) else value

@@ -1,0 +1,106 @@
+"""Signing a manifest, by OpenSSF model signing: with a key, with a certificate, or as somebody that Sigstore knows."""
+
+import sys
+import tempfile
+from contextlib import nullcontext, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+from magnetar.errors import WrongBytesError
+from magnetar.manifests.folder.layout import SIGNATURE
+from magnetar.manifests.signing.check import ByCertificate, ByKey, Signer, check_signature
+from magnetar.manifests.signing.keys import (
+    encode_pem,
+    fingerprint,
+    load_library,
+    reaching_sigstore,
+    read_key,
+    read_private_key,
+    subject_of,
+    usable,
+)
+
+E_MAIL_IS_PUBLISHED = (
+    "signing with Sigstore: your e-mail address, and that you signed this, go into a public log and stay there "
+    "for ever; a browser asks who you are, and Ctrl-C now prevents it"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class KeySigning:
+    """Sign with a private key: PEM, on one of ``CURVES``, not encrypted."""
+
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateSigning:
+    """Sign with a private key whose certificate, and what leads from it to a root, go into the signature."""
+
+    key: Path
+    certificate: Path
+    chain: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SigstoreSigning:
+    """Sign as whoever the identity token, or a browser, says: publishes the e-mail address."""
+
+    token: str = ""
+
+
+Signing = KeySigning | CertificateSigning | SigstoreSigning
+
+
+class SigningTool:
+    """Signs manifests in one way. What can be wrong with keys and the network is found when it is made.
+
+    ``signer`` is who it signs as, ``public_key`` in PEM if that is what its signatures are checked with. Raises
+    ``UsageError`` for a key or certificate that cannot be used, ``OutsideError`` where Sigstore is out of reach.
+    """
+
+    def __init__(self, signing: Signing) -> None:
+        self.public_key = b""
+        self._roots: tuple[Path, ...] = ()
+        self._signing = signing
+        config = load_library().signing.Config()
+        match signing:
+            case KeySigning(key):
+                private_key = read_private_key(key)
+                self.public_key = encode_pem(private_key.public_key())
+                self.signer = Signer("key", fingerprint(private_key.public_key()))
+                self._config = config.use_elliptic_key_signer(private_key=key)
+            case CertificateSigning(key, certificate, chain):
+                private_key, self._roots = read_private_key(key), chain or (certificate,)
+                for path in self._roots:
+                    read_key(path)
+                name = f"{subject_of(certificate)} {fingerprint(private_key.public_key())}"
+                self.signer = Signer("certificate", name)
+                with usable(f"{certificate}: is not the certificate of {key}"):
+                    self._config = config.use_certificate_signer(
+                        private_key=key, signing_certificate=certificate, certificate_chain=self._roots
+                    )
+            case SigstoreSigning(token):
+                self.signer = Signer("sigstore", "identity")
+                with reaching_sigstore():
+                    self._config = config.use_sigstore_signer(identity_token=token or None)
+
+    def sign(self, name: str, content: bytes) -> bytes:
+        """A signature of the manifest ``content``, which is called ``name``. Each time it has other bytes."""
+        reaching = reaching_sigstore() if isinstance(self._signing, SigstoreSigning) else nullcontext()
+        with tempfile.TemporaryDirectory() as folder:
+            manifest, signature = Path(folder) / name, Path(folder) / (name + SIGNATURE)
+            manifest.write_bytes(content)
+            with redirect_stdout(sys.stderr), reaching:
+                self._config.sign(manifest, signature)
+            return signature.read_bytes()
+
+    def made(self, content: bytes, signature: bytes) -> bool:
+        """Whether this is a signature of ``content`` by the same signer. Of Sigstore's that cannot be told."""
+        if isinstance(self._signing, SigstoreSigning):
+            return False
+        expected = ByKey(self.public_key, "the key") if self.public_key else ByCertificate(self._roots)
+        try:
+            return check_signature(content, signature, expected, "the manifest") == self.signer
+        except WrongBytesError:
+            return False

@@ -1,0 +1,145 @@
+"""The digests of a release's tensors, in a file beside its manifest: they outlive every conversion.
+
+JSON, since a release has thousands of tensors and tomllib reads 6 MB/s; one tensor a line, so that two files can be
+read side by side. As strict as the manifest: what is not understood is refused.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from magnetar.errors import ManifestError
+from magnetar.manifests.hashing.digests import Digest, new_hasher
+
+FORMAT = 1
+LARGEST = 16 << 20
+"""Bytes. The largest release, 1,739 tensors, needs a quarter of a million."""
+
+LONGEST_NAME = 512
+MOST_DIMENSIONS = 8
+KEYS = {"format", "layout", "tensors"}
+DTYPE = re.compile(r"[A-Z][A-Z0-9_]{0,31}")
+LAYOUT = re.compile(r"[a-z0-9][a-z0-9 ._-]{0,63}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class TensorDigest:
+    """A tensor: its dtype as safetensors spells it, its shape, and the SHA-256 (lower-case hex) of its bytes.
+
+    The bytes are the numbers row by row, little-endian.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class TensorDigests:
+    """Every tensor of a release by its name in ``layout``, the layout that the release came in."""
+
+    layout: str
+    tensors: Mapping[str, TensorDigest]
+
+
+def load_tensor_digests(path: Path, pinned: Digest | None = None) -> TensorDigests:
+    """Read a side file. ``pinned`` is the digest that the manifest names it by.
+
+    Raises ``ManifestError`` if it cannot be read, is not what was pinned, or is malformed.
+    """
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(LARGEST + 1)
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read: {error.strerror}", hint="check the path") from error
+    if pinned is not None:
+        hasher = new_hasher(pinned.algorithm)
+        hasher.update(memoryview(content))
+        if hasher.hexdigest() != pinned.hex:
+            raise ManifestError(
+                f"{path}: is not the list of tensors that the manifest names: its {pinned.algorithm} is "
+                f"{hasher.hexdigest()}, not {pinned.hex}",
+                hint="get it from where the manifest came from",
+            )
+    return parse_tensor_digests(content, str(path))
+
+
+def parse_tensor_digests(content: bytes, where: str) -> TensorDigests:
+    """Check the bytes of a side file; ``where`` names them in messages. Raises ``ManifestError``."""
+    document = _parse_json(content, where)
+    _check_format(document.get("format"), where)
+    if set(document) != KEYS:
+        odd = ", ".join(sorted(str(key)[:40] for key in set(document) ^ KEYS)[:5])
+        raise ManifestError(f"{where}: should hold {', '.join(sorted(KEYS))}; look at {odd}")
+    layout, tensors = document["layout"], document["tensors"]
+    if not isinstance(layout, str) or not LAYOUT.fullmatch(layout):
+        raise ManifestError(f"{where}: layout is {str(layout)[:80]!r}, which is no layout's name")
+    if not isinstance(tensors, dict) or not tensors:
+        raise ManifestError(f"{where}: tensors should be an object that names at least one")
+    return TensorDigests(layout, {name: _read_tensor(name, entry, where) for name, entry in tensors.items()})
+
+
+def format_tensor_digests(digests: TensorDigests) -> bytes:
+    """The side file: the same digests give the same bytes."""
+    lines = [
+        f"{json.dumps(name)}: {json.dumps([tensor.dtype, list(tensor.shape), tensor.sha256])}"
+        for name, tensor in digests.tensors.items()
+    ]
+    begin = f'{{"format": {FORMAT}, "layout": {json.dumps(digests.layout)}, "tensors": {{\n'
+    return (begin + ",\n".join(lines) + "\n}}\n").encode("ascii")
+
+
+def _parse_json(content: bytes, where: str) -> dict[str, Any]:
+    if len(content) > LARGEST:
+        raise ManifestError(f"{where}: is larger than {LARGEST} bytes, which no list of tensors is")
+    try:
+        document = json.loads(content.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"{where}: is not a list of tensors in JSON: {str(error)[:200]}") from error
+    if not isinstance(document, dict):
+        raise ManifestError(f"{where}: is not one JSON object")
+    return document
+
+
+def _check_format(version: object, where: str) -> None:
+    if type(version) is int and version > FORMAT:
+        raise ManifestError(
+            f"{where}: is of format {str(version)[:20]}, and this Magnetar reads format {FORMAT}",
+            hint="upgrade Magnetar",
+        )
+    if type(version) is not int or version != FORMAT:
+        raise ManifestError(f"{where}: format is {str(version)[:40]!r}, not {FORMAT}")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        raise ValueError("a name is there twice")
+    return table
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")
+
+
+def _read_tensor(name: str, entry: object, where: str) -> TensorDigest:
+    if not name or len(name) > LONGEST_NAME or not name.isprintable() or "/" in name or "\\" in name or ".." in name:
+        raise ManifestError(f"{where}: {name[:80]!r} is not a plain tensor name")
+    if not isinstance(entry, list) or len(entry) != 3:
+        raise ManifestError(f"{where}: {name} should be a list of its dtype, shape and SHA-256")
+    dtype, shape, sha256 = entry
+    if not isinstance(dtype, str) or not DTYPE.fullmatch(dtype):
+        raise ManifestError(f"{where}: {name} has the dtype {str(dtype)[:40]!r}")
+    if not isinstance(shape, list) or len(shape) > MOST_DIMENSIONS or not all(_is_count(size) for size in shape):
+        raise ManifestError(f"{where}: {name} has an impossible shape")
+    if not isinstance(sha256, str) or not SHA256.fullmatch(sha256):
+        raise ManifestError(f"{where}: {name} has no SHA-256 of 64 lower-case hex digits")
+    return TensorDigest(dtype, tuple(shape), sha256)
+
+
+def _is_count(size: object) -> bool:
+    return type(size) is int and 0 <= size < 1 << 48

@@ -1,0 +1,109 @@
+"""Weights as the model wants them: under the publisher's names, each read when it is asked for. No torch here."""
+
+import re
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from magnetar.convert.formats.checkpoint import TensorSpec
+from magnetar.convert.layout.architecture import Architecture
+from magnetar.convert.layout.tables import find_layout
+from magnetar.convert.numbers.block_formats import BLOCK_FORMATS
+from magnetar.convert.read.source import Source, open_source
+from magnetar.convert.read.uncached_file import SparingFile
+from magnetar.convert.transform.view import View, view_as
+from magnetar.model.machine.machine import LARGEST_HELD
+
+PUBLISHED = "mistral"
+"""The layout whose names and arrangement are those of the model's own code."""
+
+RUNNABLE = ("F32", "F16", "BF16")
+"""What weights may be stored in, by safetensors' names; quantised blocks are seen as F32."""
+
+
+NUMBERS = re.compile(r"\d+")
+BY_PIECE = (("embed", "tok_embeddings"), ("embd", "tok_embeddings"), ("wte", "tok_embeddings"), ("lm_head", "output"))
+"""What other families call the two tensors with a row for each piece."""
+
+
+class Weights(Protocol):
+    """A checkpoint in the publisher's layout. ``convert``'s ``View`` is one."""
+
+    @property
+    def specs(self) -> Mapping[str, TensorSpec]:
+        """Every tensor by name, in the order of the layers."""
+        ...
+
+    def read(self, name: str) -> bytearray:
+        """One tensor's bytes, row-major, little-endian, writable. Raises ``CheckpointError`` or ``DiskError``."""
+        ...
+
+
+@runtime_checkable
+class Filling(Protocol):
+    """Weights that can be read into memory that is there already."""
+
+    def read_into(self, name: str, memory: memoryview) -> None:
+        """One tensor's bytes into just as many. Raises as ``read`` does."""
+        ...
+
+    def offset(self, name: str) -> int:
+        """Where in its file it begins: memory that lies in its page as that byte does in its own is filled best."""
+        ...
+
+
+Buffer = bytearray | memoryview
+"""The bytes of a tensor."""
+
+
+def open_for_a_pass(path: Path) -> Source:
+    """Open weights that are read once from first to last. Raises what ``open_source`` raises.
+
+    What might be held in memory may be read again, to be mended or written on with, and should be in the cache then.
+    """
+    source = open_source(path)
+    if source.checkpoint.nbytes <= LARGEST_HELD:
+        return source
+    source.close()
+    return open_source(path, kind=SparingFile)
+
+
+def view_to_run(source: Source, layout: str = PUBLISHED) -> View:
+    """``source`` in ``layout``, as numbers that can be run; quantised blocks stay such if nobody here can read them."""
+    return view_as(source, layout, unpacked=find_spec("gguf") is not None)
+
+
+def say_unrunnable(dtype: str, others: int = 0) -> str:
+    """Why a tensor of a dtype that is not ``RUNNABLE``, and so many others, cannot be run, and what to do."""
+    stored = f"is stored as {dtype}, like {others} others," if others else f"is stored as {dtype},"
+    if dtype in BLOCK_FORMATS:
+        return f"{stored} which takes the gguf library to read: pip install 'magnetar[gguf]'"
+    return f"{stored} which cannot be run; boot what it was made of"
+
+
+def name_stored(source: Source) -> dict[str, str]:
+    """For each of the publisher's names what the tensor that holds it is called in the file."""
+    architecture = source.architecture
+    places = find_layout(source.layout).places(architecture)
+    published = find_layout(PUBLISHED).tensors(architecture)
+    return {name: places[laid.parts[0]].tensor for name, laid in published.items()}
+
+
+def stored_kind(source: Source) -> str:
+    """The dtype or block format that most bytes of the file are of."""
+    totals: dict[str, int] = {}
+    for spec in source.checkpoint.specs.values():
+        totals[spec.dtype] = totals.get(spec.dtype, 0) + spec.nbytes
+    return max(totals, key=lambda dtype: totals[dtype])
+
+
+def describe_role(name: str, architecture: Architecture | None) -> str:
+    """What a tensor is for, so that those of one role can be compared: ``w1``, ``wq``, ``ffn_norm``, ``output``.
+
+    Without an architecture: its name without its numbers, but for the two whose rows are pieces of text.
+    """
+    if architecture is None:
+        return next((role for word, role in BY_PIECE if word in name), NUMBERS.sub("*", name))
+    parts = name.removesuffix(".weight").split(".")
+    return parts[-1] if architecture.n_experts or parts[-1][0] != "w" else f"dense {parts[-1]}"

@@ -1,0 +1,154 @@
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from magnetar.convert.layout.mapping import Move, Piece, Turn, keep_tensors, map_tensors
+from magnetar.convert.layout.tables import LAYOUTS
+from magnetar.convert.read.source import open_source
+from magnetar.convert.write.convert import convert, plan_conversion
+from magnetar.convert.write.plan import Plan, plan_shards
+from magnetar.errors import LayoutError, UsageError
+from tests.convert.forge import DENSE, MOE, Tensors, write_release
+
+METADATA = {"format": "pt"}
+
+
+def specs_of(layout: str, architecture: object) -> dict:
+    from magnetar.convert.formats.checkpoint import TensorSpec, tensor_bytes
+
+    specs, position = {}, 100
+    for tensor in LAYOUTS[layout].tensors(architecture).values():  # type: ignore[arg-type]
+        nbytes = tensor_bytes("BF16", tensor.shape, "x")
+        specs[tensor.name] = TensorSpec(tensor.name, "BF16", tensor.shape, 0, position, nbytes)
+        position += nbytes + 64
+    return specs
+
+
+@given(
+    st.sampled_from(sorted(LAYOUTS)),
+    st.sampled_from(sorted(LAYOUTS)),
+    st.sampled_from([MOE, DENSE]),
+    st.integers(1, 9000),
+)
+def test_every_byte_of_every_tensor_lands_exactly_once(
+    source: str, target: str, architecture: object, shard_size: int
+) -> None:
+    if architecture is DENSE and "mistral-fused" in (source, target):
+        return
+    specs = specs_of(source, architecture)
+    moves = map_tensors(specs, LAYOUTS[source], LAYOUTS[target], architecture)  # type: ignore[arg-type]
+    shards = plan_shards(moves, stem="model", shard_size=shard_size, metadata=METADATA)
+    ranges: dict[str, list[tuple[int, int]]] = {}
+    for shard in shards:
+        assert shard.payload <= shard_size or len(shard.moves) == 1
+        for move in shard.moves:
+            for piece in move.pieces:
+                ranges.setdefault(piece.tensor, []).append((piece.offset, piece.offset + piece.nbytes))
+                assert piece.turn is Turn.COPY or piece.nbytes % piece.block == 0
+    assert ranges.keys() == specs.keys()
+    for name, found in ranges.items():
+        edge = 0
+        for begin, end in sorted(found):
+            assert begin == edge
+            edge = end
+        assert edge == specs[name].nbytes
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=30), st.integers(1, 100))
+def test_shards_are_full_but_never_over_full_and_keep_the_order(sizes: list[int], limit: int) -> None:
+    moves = [Move(f"t{n:03}", "U8", (size,), (Piece(f"t{n:03}", 0, size),)) for n, size in enumerate(sizes)]
+    shards = plan_shards(moves, stem="m", shard_size=limit, metadata={})
+    assert [move for shard in shards for move in shard.moves] == moves
+    for shard, following in pairwise(shards):
+        assert shard.payload + following.moves[0].nbytes > limit
+    names = [shard.file for shard in shards]
+    count = len(shards)
+    expected = [f"m-{n:05}-of-{count:05}.safetensors" for n in range(1, count + 1)]
+    assert names == (["m.safetensors"] if count == 1 else expected)
+
+
+def test_the_header_says_where_the_pieces_will_lie() -> None:
+    specs = specs_of("mistral", MOE)
+    moves = map_tensors(specs, LAYOUTS["mistral"], LAYOUTS["hf"], MOE)
+    for shard in plan_shards(moves, stem="model", shard_size=4000, metadata=METADATA):
+        header = json.loads(shard.header[8:])
+        assert header.pop("__metadata__") == METADATA
+        position = 0
+        for move in shard.moves:
+            assert header[move.name]["data_offsets"] == [position, position + move.nbytes]
+            position += move.nbytes
+        assert shard.nbytes == len(shard.header) + position
+        assert len(shard.header) % 8 == 0
+
+
+def test_kept_tensors_are_copies() -> None:
+    specs = specs_of("hf", DENSE)
+    moves = keep_tensors(specs)
+    assert {move.name: move.shape for move in moves} == {spec.name: spec.shape for spec in specs.values()}
+    assert all(piece.turn is Turn.COPY for move in moves for piece in move.pieces)
+
+
+def test_a_plan_can_be_printed_before_anything_is_written(release: Path, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    plan = plan_conversion(release, tmp_path / "out", shard_size=5000)
+    assert plan.steps[0].startswith("model-00001-of-00005.safetensors: ")
+    assert any("q_proj.weight BF16 [32, 16] = split halves layers.0.attention.wq.weight" in line for line in plan.steps)
+    assert (len(plan.files), plan.tensors, plan.turned) == (5, 35, 4)
+    assert plan.missing > sum(file.size for file in plan.files) > 2 * MOE.total_parameters
+    assert plan.free > 0
+    assert 0 < plan.memory < 100 << 20
+    assert sorted(tmp_path.rglob("*")) == before
+    convert(release, tmp_path / "out", shard_size=5000)
+    assert {file.path: file.size for file in plan.files}.items() <= {
+        path.name: path.stat().st_size for path in (tmp_path / "out").iterdir()
+    }.items()
+
+
+def test_a_plan_for_a_folder_that_is_not_ours_is_refused(release: Path) -> None:
+    with pytest.raises(UsageError, match="lies in the source"):
+        plan_conversion(release, release / "out")
+
+
+def test_a_plans_digest_tells_sources_and_shards_apart(tmp_path: Path) -> None:
+    digests = set()
+    from tests.convert.forge import random_tensors
+
+    tensors = random_tensors(MOE)
+    for number, factor in enumerate((1, 1, 2)):
+        folder = write_release(tmp_path / str(number), MOE, {name: t * factor for name, t in tensors.items()})
+        with open_source(folder) as source:
+            for size in (4000, 5000):
+                moves = map_tensors(source.checkpoint.specs, LAYOUTS["mistral"], LAYOUTS["hf"], MOE)
+                plan = Plan(plan_shards(moves, stem="model", shard_size=size, metadata=METADATA))
+                digests.add(plan.digest(source.checkpoint.specs, "hf"))
+    assert len(digests) == 4  # two sources that differ, two sizes; the copy of the first is the same source
+
+
+def test_a_shard_must_hold_something(release: Path) -> None:
+    with pytest.raises(UsageError, match="holds nothing"):
+        plan_conversion(release, release.parent / "out", shard_size=0)
+
+
+def test_an_unknown_target_is_a_wrong_request(release: Path) -> None:
+    with pytest.raises(UsageError, match="'onnx' is not known"):
+        plan_conversion(release, release.parent / "out", target="onnx")
+
+
+@settings(max_examples=5)
+@given(st.sampled_from(["norm.weight", "output.weight"]))
+def test_a_missing_tensor_is_found_before_a_byte_is_written(
+    tmp_path_factory: pytest.TempPathFactory, name: str
+) -> None:
+    from tests.convert.forge import random_tensors
+
+    folder = tmp_path_factory.mktemp("short")
+    tensors: Tensors = random_tensors(MOE)
+    del tensors[name]
+    write_release(folder / "r", MOE, tensors)
+    with pytest.raises(LayoutError, match=f"{name} is missing"):
+        convert(folder / "r", folder / "out")
+    assert not (folder / "out").exists()

@@ -1,0 +1,207 @@
+import io
+import json
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+from rich.text import Text
+
+from magnetar.errors import ExitCode, NoSpace
+from magnetar.events import (
+    Began,
+    Emit,
+    Ended,
+    Event,
+    FileSeen,
+    FoundWrong,
+    Moved,
+    ProgressStyle,
+    Remarked,
+    SwarmSeen,
+    TrackerAnswered,
+)
+from magnetar.manifests.hashing.digests import Digest
+from magnetar.render.progress import MOST_FILES, LiveProgress, PlainProgress, watch
+from magnetar.render.screen import Screen, Terminated, plain
+from magnetar.render.text import amount, clean, clock, count
+
+
+@dataclass(frozen=True)
+class Result:
+    path: Path
+    exit_code: ExitCode = ExitCode.GOOD
+
+
+def screen(*, as_json: bool = False) -> Screen:
+    return Screen("test", as_json=as_json, quiet=True, progress=ProgressStyle.AUTO)
+
+
+@given(st.text())
+def test_foreign_text_reaches_the_screen_without_control_characters(text: str) -> None:
+    assert all(character.isprintable() or character == "\n" for character in clean(text))
+
+
+def test_escape_codes_and_markup_in_foreign_text_are_only_text() -> None:
+    assert clean("\x1b[31mred\x07 \u202egnp.exe") == "\\x1b[31mred\\x07 \\u202egnp.exe"
+    console = Console(file=io.StringIO(), force_terminal=False)
+    console.print(Text(clean("[bold]name[/bold] [link=file:///etc]x[/link]")))
+    assert console.file.getvalue() == "[bold]name[/bold] [link=file:///etc]x[/link]\n"  # type: ignore[attr-defined]
+
+
+def test_a_result_is_one_json_object_with_its_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    code = screen(as_json=True).run(lambda _emit: Result(Path("/a"), ExitCode.WRONG_BYTES), lambda _: "drawn")
+    out, err = capsys.readouterr()
+    assert code == 5
+    assert json.loads(out) == {"command": "test", "ok": False, "exit": 5, "result": {"path": "/a", "exit_code": 5}}
+    assert err == ""
+
+
+def test_an_error_is_one_json_object_with_its_kind_and_hint(capsys: pytest.CaptureFixture[str]) -> None:
+    def work(_emit: Emit) -> Result:
+        raise NoSpace("full", hint="make space")
+
+    assert screen(as_json=True).run(work, str) == 4
+    document = json.loads(capsys.readouterr().out)
+    assert document["error"] == {"kind": "NoSpace", "message": "full", "hint": "make space"}
+    assert (document["ok"], document["exit"]) == (False, 4)
+
+
+@pytest.mark.parametrize(("raised", "code"), [(KeyboardInterrupt, 130), (Terminated, 143)])
+def test_being_stopped_is_told_with_its_exit_code_and_how_to_go_on(
+    raised: type[BaseException], code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work(_emit: Emit) -> Result:
+        raise raised
+
+    assert screen().run(work, str) == code
+    assert "run the same command again" in capsys.readouterr().err
+
+
+def test_a_bug_is_not_hidden() -> None:
+    def work(_emit: Emit) -> Result:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        screen().run(work, str)
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+def test_values_become_plain_json() -> None:
+    value = {
+        "digest": Digest("md5", "0" * 32),
+        "paths": (Path("a"),),
+        "enum": Colour.RED,
+        "nan": float("nan"),
+        "n": 1e-7,
+    }
+    assert plain(value) == {"digest": "md5:" + "0" * 32, "paths": ["a"], "enum": "red", "nan": "nan", "n": 1e-7}
+    assert json.loads(json.dumps(plain({"bad": "\udcff"}))) == {"bad": "\\udcff"}
+    with pytest.raises(TypeError):
+        plain(object())
+
+
+def test_plain_progress_tells_bad_news_at_once_and_the_rest_at_intervals() -> None:
+    lines: list[str] = []
+    times = iter([0.0, 1.0, 2.0, 11.0, 12.0, 12.0, 20.0])
+    emit = PlainProgress(lines.append, lambda: next(times))
+    emit(Began("payload", 1000))
+    emit(Moved("payload", 100))
+    emit(FoundWrong("missing", "a\x1b", "gone"))
+    emit(Moved("payload", 400))
+    emit(Moved("payload", 100))
+    emit(SwarmSeen(1, 1, 0, 0))
+    emit(Ended("payload"))
+    assert lines == [
+        "missing: a\\x1b: gone",
+        "payload: 500 bytes of 1.0 kB (50 %), 45 bytes/s, 11 s left",
+        "payload: 600 bytes in 20 s, 30 bytes/s",
+    ]
+
+
+def test_plain_progress_says_who_is_there_while_nothing_moves() -> None:
+    lines: list[str] = []
+    times = iter([0.0, 5.0, 10.0, 12.0, 20.0])
+    emit = PlainProgress(lines.append, lambda: next(times))
+    emit(Began("metadata", None))
+    for nodes in (0, 7, 8, 9):
+        emit(SwarmSeen(0, 0, nodes, 0))
+    assert lines == [
+        "metadata: 10 s; 0 peers (0 seeds), 7 DHT nodes, 0 bytes sent",
+        "metadata: 20 s; 0 peers (0 seeds), 9 DHT nodes, 0 bytes sent",
+    ]
+
+
+def test_plain_progress_tells_the_mirrors_share_and_names_files_that_took_a_while() -> None:
+    lines: list[str] = []
+    times = iter([0.0, 0.0, 1.0, 1.0, 2.0, 10.0, 12.0])
+    emit = PlainProgress(lines.append, lambda: next(times))
+    emit(Began("download", 1000))
+    emit(FileSeen("large", 10, 900))
+    emit(FileSeen("small", 10, 100))
+    emit(FileSeen("small", 100, 100))
+    emit(SwarmSeen(2, 1, 0, 0, downloaded=200, mirrored=50))
+    emit(Moved("download", 500))
+    emit(FileSeen("large", 900, 900))
+    assert lines == [
+        "download: 500 bytes of 1.0 kB (50 %), 50 bytes/s, 10 s left; 25 % from mirrors, 2 peers (1 seed), "
+        "0 bytes sent",
+        "large: all 900 bytes here",
+    ]
+
+
+def test_live_progress_has_bars_for_the_files_that_are_coming_and_for_no_more_than_fit() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    with LiveProgress(console) as emit:
+        emit(Began("download", 10_000))
+        emit(SwarmSeen(3, 1, 200, 5, downloaded=100, mirrored=30))
+        for number in range(MOST_FILES + 5):
+            emit(FileSeen(f"[b]shard\x1b-{number}", 1, 100))
+        emit(FileSeen("[b]shard\x1b-0", 100, 100))
+        emit(FileSeen("late", 1, 100))
+        assert emit.files == (*(f"[b]shard\x1b-{number}" for number in range(1, MOST_FILES)), "late")
+        emit(Moved("download", 10))
+        emit.refresh()
+        shown = console.file.getvalue()  # type: ignore[attr-defined]
+        emit(Ended("download"))
+        assert emit.files == ()
+    assert "30 % from mirrors" in shown
+    assert "[b]shard\\x1b-1" in shown
+
+
+def test_live_progress_takes_every_event_and_ends_each_bar() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    with LiveProgress(console) as emit:
+        events: list[Event] = [
+            Began("payload", None),
+            Moved("payload", 10),
+            SwarmSeen(3, 1, 200, 5),
+            Remarked("resumed"),
+        ]
+        events += [TrackerAnswered("udp://t", 0, "dead"), Ended("payload"), Moved("payload", 1), Ended("never began")]
+        for event in events:
+            emit(event)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "tracker udp://t: dead" in shown
+    assert "resumed" in shown
+
+
+def test_json_progress_is_one_event_a_line() -> None:
+    console = Console(file=io.StringIO())
+    with watch(console, ProgressStyle.JSON) as emit:
+        emit(Moved("payload", 3))
+        emit(TrackerAnswered("udp://t", 7))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert [json.loads(line)["event"] for line in lines] == ["Moved", "TrackerAnswered"]
+
+
+def test_amounts_durations_and_counts_read_as_people_say_them() -> None:
+    assert [amount(87_000_000_000, "B"), amount(1739, "tensors")] == ["87.0 GB", "1,739 tensors"]
+    assert [clock(0.44), clock(7), clock(133), clock(3765)] == ["0.4 s", "7 s", "2:13", "1:02:45"]
+    assert [count(46_702_792_704), count(3_609_728), count(None), count(12)] == ["46.7 B", "3.61 M", "unknown", "12"]

@@ -1,0 +1,286 @@
+import dataclasses
+import os
+import sys
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from magnetar.errors import DiskError, ExitCode, UsageError
+from magnetar.events import Began, Event, FoundWrong, Moved
+from magnetar.manifests.checking.choose_manifest import Choice, Trust
+from magnetar.manifests.checking.diagnose_file import BLOCK
+from magnetar.manifests.checking.report import Kind, PieceCheck, Verdict
+from magnetar.manifests.checking.verify import Terms, verify
+from magnetar.manifests.hashing.digests import CHUNK
+from magnetar.manifests.writing.create import list_files
+from tests.manifests.conftest import CONTENT, dig_too_deep, manifest_of, write
+
+
+def kinds(report: object) -> list[tuple[str, str]]:
+    return [(finding.kind.value, finding.path) for finding in report.findings]  # type: ignore[attr-defined]
+
+
+def test_a_whole_release_is_good_and_trusted(release: Path, choice: Choice) -> None:
+    report = verify(release, choice)
+    assert report.exit_code is ExitCode.GOOD
+    assert report.trust is Trust.RELEASE
+    assert [file.verdict for file in report.files] == [Verdict.GOOD] * 3
+    assert {file.checked_by for file in report.files} == {("sha256",)}
+
+
+def test_one_flipped_byte_is_a_wrong_digest(release: Path, choice: Choice) -> None:
+    (release / "weights.bin").write_bytes(b"w" * 1500 + b"W" + b"w" * 1499)
+    report = verify(release, choice)
+    assert kinds(report) == [("wrong-digest", "weights.bin")]
+    assert report.exit_code is ExitCode.WRONG_BYTES
+
+
+@settings(max_examples=25, deadline=None)
+@given(path=st.sampled_from(sorted(CONTENT)), position=st.integers(0, 2999), bit=st.integers(0, 7))
+def test_no_flipped_bit_anywhere_is_ever_called_good(
+    tmp_path_factory: pytest.TempPathFactory, path: str, position: int, bit: int
+) -> None:
+    damaged = bytearray(CONTENT[path])
+    damaged[position % len(damaged)] ^= 1 << bit
+    folder = write(tmp_path_factory.mktemp("flip"), {**CONTENT, path: bytes(damaged)})
+    report = verify(folder, Choice(manifest_of(CONTENT), "", Trust.RELEASE))
+    assert kinds(report) == [("wrong-digest", path)]
+
+
+def test_a_truncated_file_is_told_with_its_missing_bytes_and_not_read(release: Path, choice: Choice) -> None:
+    (release / "weights.bin").write_bytes(b"w" * 1000)
+    report = verify(release, choice)
+    assert kinds(report) == [("truncated", "weights.bin")]
+    assert report.findings[0].detail == "has 1,000 of 3,000 bytes: 2,000 are missing"
+
+
+def test_a_missing_file_is_found_together_with_everything_else(release: Path, choice: Choice) -> None:
+    (release / "params.json").unlink()
+    (release / "weights.bin").write_bytes(b"w" * 3001)
+    report = verify(release, choice)
+    assert kinds(report) == [("grown", "weights.bin"), ("missing", "params.json")]
+
+
+def test_a_folder_in_the_place_of_a_file_is_not_a_file(release: Path, choice: Choice) -> None:
+    (release / "params.json").unlink()
+    (release / "params.json").mkdir()
+    assert kinds(verify(release, choice)) == [("not-a-file", "params.json")]
+
+
+def test_a_named_pipe_in_the_place_of_a_file_does_not_hang(release: Path, choice: Choice) -> None:
+    (release / "weights.bin").unlink()
+    os.mkfifo(release / "weights.bin")
+    assert kinds(verify(release, choice)) == [("not-a-file", "weights.bin")]
+
+
+def test_links_that_lead_in_a_circle_are_not_a_file(release: Path, choice: Choice) -> None:
+    (release / "weights.bin").unlink()
+    (release / "weights.bin").symlink_to("params.json")
+    (release / "params.json").unlink()
+    (release / "params.json").symlink_to("weights.bin")
+    (release / "above").symlink_to(release)
+    assert kinds(verify(release, choice)) == [("not-a-file", "weights.bin"), ("not-a-file", "params.json")]
+
+
+def test_a_link_to_nowhere_is_not_a_file_and_one_to_the_bytes_is_good(release: Path, choice: Choice) -> None:
+    blob = release.parent / "blob"
+    (release / "weights.bin").rename(blob)
+    (release / "weights.bin").symlink_to(blob)
+    assert verify(release, choice).exit_code is ExitCode.GOOD
+    blob.unlink()
+    assert kinds(verify(release, choice)) == [("not-a-file", "weights.bin")]
+
+
+def test_an_unexpected_file_is_told_and_held_against_the_folder_only_when_strict(release: Path, choice: Choice) -> None:
+    write(release, {"consolidated.01.pth": b"x", ".magnetar/resume": b"x", "magnetar.toml": b"x"})
+    report = verify(release, choice)
+    assert report.unexpected == ("consolidated.01.pth",)
+    assert report.exit_code is ExitCode.GOOD
+    assert kinds(verify(release, choice, Terms(strict=True))) == [("unexpected", "consolidated.01.pth")]
+
+
+def test_md5_alone_is_good_but_weak(release: Path) -> None:
+    report = verify(release, Choice(manifest_of(CONTENT, "md5"), "", Trust.RELEASE))
+    assert (report.exit_code, report.trust) == (ExitCode.GOOD, Trust.WEAK)
+
+
+def without_digests(choice: Choice) -> Choice:
+    files = tuple(file.model_copy(update={"digests": ()}) for file in choice.manifest.files or ())
+    return dataclasses.replace(choice, manifest=choice.manifest.model_copy(update={"files": files}))
+
+
+def test_a_file_without_digests_is_not_checked_and_the_whole_is_not_called_good(release: Path, choice: Choice) -> None:
+    report = verify(release, without_digests(choice))
+    assert {file.verdict for file in report.files} == {Verdict.NOT_CHECKED}
+    assert report.exit_code is ExitCode.NOT_ALL_CHECKED
+
+
+def test_pieces_that_were_checked_decide_on_the_files_without_digests(release: Path, choice: Choice) -> None:
+    bare = without_digests(choice)
+    whole = verify(release, bare, Terms(pieces=PieceCheck(frozenset())))
+    assert (whole.exit_code, whole.trust) == (ExitCode.GOOD, Trust.WEAK)
+    damaged = verify(release, bare, Terms(pieces=PieceCheck(frozenset({"params.json"}))))
+    assert kinds(damaged) == [("wrong-digest", "params.json")]
+
+
+def test_a_bad_piece_of_a_neighbour_does_not_condemn_a_file_whose_digest_is_right(
+    release: Path, choice: Choice
+) -> None:
+    report = verify(release, choice, Terms(pieces=PieceCheck(frozenset({"params.json"}))))
+    assert report.exit_code is ExitCode.GOOD
+
+
+def test_a_release_whose_files_are_not_known_cannot_be_called_good(release: Path) -> None:
+    unknown = manifest_of(CONTENT).model_copy(update={"files": None})
+    assert verify(release, Choice(unknown, "", Trust.RELEASE)).exit_code is ExitCode.NOT_ALL_CHECKED
+
+
+def test_progress_adds_up_to_the_bytes_that_were_read_and_bad_news_is_told(release: Path, choice: Choice) -> None:
+    (release / "params.json").write_bytes(b"[]")
+    events: list[Event] = []
+    verify(release, choice, emit=events.append)
+    assert [event.total for event in events if isinstance(event, Began)] == [3008]
+    assert sum(event.amount for event in events if isinstance(event, Moved)) == 3008
+    assert [event.kind for event in events if isinstance(event, FoundWrong)] == [Kind.WRONG_DIGEST]
+
+
+def test_verify_changes_nothing(release: Path, choice: Choice) -> None:
+    before = {path: path.stat() for path in release.rglob("*")}
+    verify(release, choice)
+    assert {path: path.stat().st_mtime_ns for path in release.rglob("*")} == {
+        path: status.st_mtime_ns for path, status in before.items()
+    }
+
+
+def test_a_missing_folder_is_a_usage_error(tmp_path: Path, choice: Choice) -> None:
+    with pytest.raises(UsageError, match="there is no such folder"):
+        verify(tmp_path / "nowhere", choice)
+
+
+def test_a_file_that_is_mostly_zeros_is_told_as_such(tmp_path: Path) -> None:
+    content = {"weights.bin": os.urandom(100_000)}
+    folder = write(tmp_path / "r", {"weights.bin": content["weights.bin"][:20_000] + bytes(80_000)})
+    report = verify(folder, Choice(manifest_of(content), "", Trust.RELEASE))
+    assert kinds(report) == [("zero-filled", "weights.bin")]
+    assert "79,520 of its 100,000 bytes are zeros" in report.findings[0].detail
+
+
+def test_two_files_that_were_swapped_are_told_as_such(tmp_path: Path) -> None:
+    content = {"a": b"a" * 100, "b": b"b" * 100}
+    folder = write(tmp_path / "r", {"a": content["b"], "b": content["a"]})
+    report = verify(folder, Choice(manifest_of(content), "", Trust.RELEASE))
+    assert kinds(report) == [("swapped", "a"), ("swapped", "b")]
+    assert report.findings[0].detail == "holds the bytes of b"
+
+
+def test_a_renamed_file_and_one_in_other_letters_are_found_where_they_are(release: Path, choice: Choice) -> None:
+    (release / "weights.bin").rename(release / "weights (1).bin")
+    (release / "params.json").rename(release / "PARAMS.json")
+    report = verify(release, choice)
+    assert kinds(report) == [("renamed", "weights.bin"), ("case-changed", "params.json")]
+    assert report.findings[0].detail == "is here as weights (1).bin"
+
+
+def test_a_file_that_is_written_to_while_it_is_read_has_no_digest(tmp_path: Path) -> None:
+    content = {"weights.bin": b"w" * 3000}
+    folder = write(tmp_path / "r", content)
+
+    def meddle(event: Event) -> None:
+        if isinstance(event, Moved):
+            os.utime(folder / "weights.bin", ns=(1, 1))
+
+    report = verify(folder, Choice(manifest_of(content), "", Trust.RELEASE), emit=meddle)
+    assert kinds(report) == [("changed-while-read", "weights.bin")]
+
+
+def test_a_file_that_goes_away_while_it_is_read_is_a_finding(tmp_path: Path) -> None:
+    content = {"weights.bin": bytes(3 * CHUNK)}
+    folder = write(tmp_path / "r", content)
+
+    def remove(event: Event) -> None:
+        if isinstance(event, Moved):
+            (folder / "weights.bin").unlink(missing_ok=True)
+
+    report = verify(folder, Choice(manifest_of(content), "", Trust.RELEASE), emit=remove)
+    assert kinds(report) == [("changed-while-read", "weights.bin")]
+
+
+def test_fail_fast_stops_at_the_first_finding_and_calls_the_rest_not_checked(tmp_path: Path) -> None:
+    content = {f"{number:03}": bytes([number]) * 2000 for number in range(60)}
+    folder = write(tmp_path / "r", {**content, "000": b"?" * 2000})
+    report = verify(folder, Choice(manifest_of(content), "", Trust.RELEASE), Terms(fail_fast=True))
+    assert kinds(report) == [("wrong-digest", "000")]
+    assert Verdict.NOT_CHECKED in {file.verdict for file in report.files}
+
+
+def test_a_file_that_was_left_out_on_purpose_is_neither_missing_nor_good(release: Path, choice: Choice) -> None:
+    (release / "weights.bin").unlink()
+    report = verify(release, choice, Terms(left_out={"weights.bin"}))
+    assert report.findings == ()
+    assert report.exit_code is ExitCode.NOT_ALL_CHECKED
+
+
+def test_an_interrupted_verification_ends_at_once(release: Path, choice: Choice) -> None:
+    class Interrupted(BaseException):
+        pass
+
+    def interrupt(event: Event) -> None:
+        if isinstance(event, Moved):
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        verify(release, choice, emit=interrupt)
+
+
+@pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 1])
+def test_every_damage_is_named_as_what_it_is_at_every_size_around_the_chunk(tmp_path: Path, size: int) -> None:
+    whole = {"weights.bin": Random(1).randbytes(size), "other.bin": Random(2).randbytes(size)}
+    folder = write(tmp_path / "r", whole)
+    choice = Choice(manifest_of(whole, "blake3"), "", Trust.RELEASE)
+    assert verify(folder, choice).exit_code is ExitCode.GOOD
+    content = whole["weights.bin"]
+    damaged = {"grown": content + b"x"}
+    if size:
+        damaged |= {
+            "wrong-digest": content[:-1] + bytes([content[-1] ^ 1]),
+            "truncated": content[:-1],
+            "swapped": whole["other.bin"],
+        }
+    if size >= BLOCK:  # what is zero-filled is told in the blocks of a file system
+        damaged["zero-filled"] = content[: size // 2] + bytes(size - size // 2)
+    for kind, changed in damaged.items():
+        write(folder, {"weights.bin": changed})
+        assert kinds(verify(folder, choice)) == [(kind, "weights.bin")]
+
+
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"),
+    reason="/proc/self/mem is a file that not even root can read from its first byte",
+)
+def test_a_file_that_cannot_be_read_is_a_finding_and_the_others_are_checked(release: Path, choice: Choice) -> None:
+    (release / "params.json").unlink()
+    (release / "params.json").symlink_to("/proc/self/mem")  # a regular file, whose first byte gives EIO
+    unsized = [file.model_copy(update={"size": None}) for file in choice.manifest.files or ()]
+    manifest = choice.manifest.model_copy(update={"files": tuple(unsized)})
+    report = verify(release, dataclasses.replace(choice, manifest=manifest))
+    assert kinds(report) == [("unreadable", "params.json")]
+    assert "Input/output error" in report.findings[0].detail
+    assert [file.verdict for file in report.files] == [Verdict.GOOD, Verdict.BAD, Verdict.GOOD]
+
+
+def test_a_folder_that_cannot_be_read_may_hold_what_the_release_does_not_have(release: Path, choice: Choice) -> None:
+    dig_too_deep(release)
+    assert verify(release, choice).exit_code is ExitCode.GOOD
+    strict = verify(release, choice, Terms(strict=True))
+    assert [kind for kind, _ in kinds(strict)] == ["unreadable"]
+    assert strict.findings[0].detail == "is a folder that cannot be read"
+    with pytest.raises(DiskError, match="too long"):
+        list_files(release)
+
+
+def test_a_report_is_a_frozen_value(release: Path, choice: Choice) -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        verify(release, choice).findings = ()  # type: ignore[misc]
