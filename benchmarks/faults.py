@@ -25,6 +25,7 @@ from magnetar.convert.formats.checkpoint import TensorSpec
 from magnetar.convert.layout.architecture import Architecture
 from magnetar.convert.read.source import open_source
 from magnetar.convert.transform.view import view_as
+from magnetar.findings import Outcome
 from magnetar.model.architecture.routing import Strategy
 from magnetar.model.architecture.tokenizer import Tokenizer
 from magnetar.model.bundled import bundled_golden, bundled_release, smoke_text
@@ -32,7 +33,6 @@ from magnetar.model.checks.content import Survey, check_content, survey
 from magnetar.model.checks.diagnosis import Patient, diagnose
 from magnetar.model.checks.forward import Expectation, Measured, find_faults
 from magnetar.model.checks.golden import Example, compare, find_strays, score_tolerance
-from magnetar.model.checks.levels import Verdict
 from magnetar.model.run.altered_weights import Altered, Held
 from magnetar.model.run.fingerprint import read_fingerprint
 from magnetar.model.run.measure_run import Examination, Task, examine
@@ -103,7 +103,7 @@ class Bench:
             comparison = compare(self.golden, found.fingerprint, found.at_golden, fault.kind)
         expected = replace(self.expected, tolerance=score_tolerance(fault.kind, 0.01))
         verdicts: Mapping[str, bool] = {
-            "content": content.verdict is Verdict.BAD,
+            "content": content.outcome is Outcome.BAD,
             "forward": any(find_faults(measured, a, expected)),
             "golden": comparison is not None and any(find_strays(comparison)),
         }

@@ -55,7 +55,8 @@ class Finding:
     detail: str
     stored_as: str = ""
 
-    def __str__(self) -> str:
+    def describe(self) -> str:
+        """The subject and the detail, as one line."""
         return f"{self.subject}: {self.detail}" if self.subject else self.detail
 
 

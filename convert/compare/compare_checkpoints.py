@@ -17,11 +17,10 @@ from magnetar.convert.numbers.block_formats import FLOATS
 from magnetar.convert.read.source import AS_IS, Source, open_as_it_is, open_source
 from magnetar.convert.transform.view import map_source
 from magnetar.errors import CheckpointError, LayoutError
-from magnetar.events import Began, Emit, Ended, Moved, ignore
+from magnetar.events import Began, Emit, Ended, Moved, Step, ignore
 from magnetar.parallel import work_in_parallel
 
 COMMON_LAYOUT = "mistral"
-STEP = "compare"
 
 
 def same(first: Path, second: Path, *, emit: Emit = ignore) -> Sameness:
@@ -93,17 +92,17 @@ class _Comparison:
 
     def run(self, names: Sequence[str]) -> tuple[TensorDifference, ...]:
         """Each tensor of ``names`` that is not bit for bit the same, in their order."""
-        self._emit(Began(STEP, sum(move.nbytes for side in self._sides for move in side.moves.values())))
+        self._emit(Began(Step.COMPARE, sum(move.nbytes for side in self._sides for move in side.moves.values())))
         self._prints = self._digest(0), self._digest(1)
-        self._emit(Ended(STEP))
+        self._emit(Ended(Step.COMPARE))
         origins = {(one.dtype, one.sha256): name for name, one in self._prints[0].items() if one.sha256}
         moved = {name: origin for name in names if (origin := self._find_origin(name, origins))}
         todo = [name for name in names if not self._are_identical(name)]
         if not todo:
             return ()
-        self._emit(Began("explain", len(todo), "tensors"))
+        self._emit(Began(Step.EXPLAIN, len(todo), "tensors"))
         differences = work_in_parallel(lambda name: self._judge(name, moved), todo, self._workers)
-        self._emit(Ended("explain"))
+        self._emit(Ended(Step.EXPLAIN))
         return tuple(differences)
 
     def find_expert_orders(self, differences: Sequence[TensorDifference]) -> tuple[ExpertOrder, ...]:
@@ -128,7 +127,7 @@ class _Comparison:
             except CheckpointError as error:
                 return _Print(dtype, "", error.message)
             finally:
-                self._emit(Moved(STEP, move.nbytes))
+                self._emit(Moved(Step.COMPARE, move.nbytes))
 
         prints = work_in_parallel(digest, side.moves.values(), self._workers)
         return dict(zip(side.moves, prints, strict=True))
@@ -157,7 +156,7 @@ class _Comparison:
         except CheckpointError as error:  # of a tensor whose bytes were not read before
             return TensorDifference(name, How.DAMAGED, error.message)
         finally:
-            self._emit(Moved("explain", 1))
+            self._emit(Moved(Step.EXPLAIN, 1))
 
     def _explain(self, name: str, moved: Mapping[str, str]) -> TensorDifference:
         left, right = (side.moves.get(name) for side in self._sides)

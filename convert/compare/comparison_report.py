@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from magnetar.errors import ExitCode
+from magnetar.findings import Outcome, Question
 
 
 class How(StrEnum):
@@ -102,10 +102,12 @@ class Sameness:
         """How many tensors are bit for bit the same."""
         return self.tensors - len(self.differences)
 
+    question = Question.BYTES
+
     @property
-    def exit_code(self) -> ExitCode:
-        """0 where every number is the same, 5 where one is not, 8 where some were rounded or quantised."""
+    def outcome(self) -> Outcome:
+        """Good where every number is the same, bad where one is not, unknown where some were rounded or quantised."""
         ways = {difference.how for difference in self.differences} - {How.CAST}
         if ways - INEXACT:
-            return ExitCode.WRONG_BYTES
-        return ExitCode.NOT_ALL_CHECKED if ways or not self.tensors else ExitCode.GOOD
+            return Outcome.BAD
+        return Outcome.UNKNOWN if ways or not self.tensors else Outcome.GOOD

@@ -16,12 +16,11 @@ from magnetar.convert.numbers.recode import recode
 from magnetar.convert.read.source import Source
 from magnetar.convert.transform.stream import stream_move
 from magnetar.convert.transform.view import map_source
-from magnetar.errors import CheckpointError, ExitCode, WrongBytesError
-from magnetar.events import Began, Emit, Ended, FoundWrong, Moved, ignore
+from magnetar.errors import CheckpointError, WrongBytesError
+from magnetar.events import Began, Emit, Ended, FoundWrong, Moved, Step, ignore
+from magnetar.findings import Finding, Outcome, Question
 from magnetar.manifests.tensor_digests import TensorDigest, TensorDigests
 from magnetar.parallel import work_in_parallel
-
-STEP = "prove"
 
 
 class Standing(StrEnum):
@@ -67,13 +66,15 @@ class Proof:
         """The tensors of that standing."""
         return tuple(tensor for tensor in self.tensors if tensor.standing is standing)
 
+    question = Question.BYTES
+
     @property
-    def exit_code(self) -> ExitCode:
-        """0 where every tensor is the release's, 5 where one is not, 8 where not all could be compared."""
+    def outcome(self) -> Outcome:
+        """Good where every tensor is the release's, bad where one is not, unknown where some cannot be compared."""
         standings = {tensor.standing for tensor in self.tensors}
         if standings & {Standing.DIFFERENT, Standing.MISSING, Standing.EXTRA}:
-            return ExitCode.WRONG_BYTES
-        return ExitCode.GOOD if standings == {Standing.SAME} else ExitCode.NOT_ALL_CHECKED
+            return Outcome.BAD
+        return Outcome.GOOD if standings == {Standing.SAME} else Outcome.UNKNOWN
 
 
 def prove(source: Source, digests: TensorDigests, *, reference: Source | None = None, emit: Emit = ignore) -> Proof:
@@ -90,15 +91,15 @@ def prove(source: Source, digests: TensorDigests, *, reference: Source | None = 
 
     def work(name: str) -> TensorProof:
         proof = judge.judge(name, moves.get(name), digests.tensors.get(name))
-        emit(Moved(STEP, proof.nbytes))
+        emit(Moved(Step.PROVE, proof.nbytes))
         if proof.standing not in (Standing.SAME, Standing.NOT_COMPARABLE):
-            emit(FoundWrong(proof.standing, name, proof.detail))
+            emit(FoundWrong(Finding(proof.standing, name, proof.detail)))
         return proof
 
     names = [*digests.tensors, *(name for name in moves if name not in digests.tensors)]
-    emit(Began(STEP, sum(move.nbytes for move in moves.values())))
+    emit(Began(Step.PROVE, sum(move.nbytes for move in moves.values())))
     proofs = work_in_parallel(work, names, count_workers([*moves.values(), *references]))
-    emit(Ended(STEP))
+    emit(Ended(Step.PROVE))
     return Proof(str(source.folder), source.layout, source.reason, tuple(proofs))
 
 

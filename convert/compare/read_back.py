@@ -11,7 +11,7 @@ from magnetar.convert.read.source import AS_IS, Source
 from magnetar.convert.transform.stream import Scratch, stream_move
 from magnetar.convert.transform.view import map_source
 from magnetar.errors import WrongBytesError
-from magnetar.events import Began, Emit, Ended, Moved, ignore
+from magnetar.events import Began, Emit, Ended, Moved, Step, ignore
 from magnetar.parallel import work_in_parallel
 
 
@@ -52,11 +52,11 @@ def _compare_all(
         if not hasattr(mine, "scratches"):
             mine.scratches = Scratch(), Scratch()
         _compare(source.checkpoint, ours[name], output.checkpoint, theirs[name], *mine.scratches)
-        emit(Moved("compare", ours[name].nbytes))
+        emit(Moved(Step.COMPARE, ours[name].nbytes))
 
-    emit(Began("compare", sum(move.nbytes for move in ours.values())))
+    emit(Began(Step.COMPARE, sum(move.nbytes for move in ours.values())))
     work_in_parallel(work, _in_order(theirs, output.checkpoint), count_workers([*ours.values(), *theirs.values()]))
-    emit(Ended("compare"))
+    emit(Ended(Step.COMPARE))
     return len(ours)
 
 

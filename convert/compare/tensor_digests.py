@@ -10,7 +10,7 @@ from magnetar.convert.layout.mapping import Move
 from magnetar.convert.read.source import Source
 from magnetar.convert.transform.stream import RECODING, stream_move
 from magnetar.convert.transform.view import map_source
-from magnetar.events import Began, Emit, Ended, Moved, ignore
+from magnetar.events import Began, Emit, Ended, Moved, Step, ignore
 from magnetar.manifests.tensor_digests import TensorDigest, TensorDigests
 from magnetar.parallel import work_in_parallel
 
@@ -41,12 +41,12 @@ def tensor_digests(
         if sha256 is None:
             sha256 = digest_move(source.checkpoint, move)
             found(move.name, sha256)
-            emit(Moved("digest", move.nbytes))
+            emit(Moved(Step.DIGEST, move.nbytes))
         return TensorDigest(move.dtype, move.shape, sha256)
 
-    emit(Began("digest", sum(move.nbytes for move in moves if move.name not in known)))
+    emit(Began(Step.DIGEST, sum(move.nbytes for move in moves if move.name not in known)))
     digests = work_in_parallel(digest, moves, count_workers(moves))
-    emit(Ended("digest"))
+    emit(Ended(Step.DIGEST))
     return TensorDigests(layout, dict(zip((move.name for move in moves), digests, strict=True)))
 
 

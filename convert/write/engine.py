@@ -24,7 +24,7 @@ from magnetar.convert.write.provenance import NOTE, Provenance, conversion_note
 from magnetar.convert.write.resume import Missing, check_earlier, list_missing
 from magnetar.convert.write.targets import Target
 from magnetar.convert.write.writer import Sink
-from magnetar.events import Began, Emit, Ended, Moved, Remarked
+from magnetar.events import Began, Emit, Ended, Moved, Remarked, Step
 from magnetar.parallel import work_in_parallel
 
 NOTE_EVERY = 2 << 30
@@ -74,9 +74,9 @@ class Work:
         missing = list(list_missing(self.task.plan, earlier))
         if missing:
             self._begin(earlier.files, missing)
-        self.emit(Began("convert", sum(each.payload for each in missing)))
+        self.emit(Began(Step.CONVERT, sum(each.payload for each in missing)))
         self._write_shards(missing)
-        self.emit(Ended("convert"))
+        self.emit(Ended(Step.CONVERT))
         if verify and (missing or not self.state.compared or not self.task.source.checkpoint.sealed):
             self._compare()
         wrote = self._write_side_files(earlier.files, provenance)
@@ -158,7 +158,7 @@ class Work:
         if not task.check and not sink.direct and is_copy(checkpoint, move):
             for span in find_spans(checkpoint, move):
                 sink.copy(span)
-                self.emit(Moved("convert", span.length))
+                self.emit(Moved(Step.CONVERT, span.length))
             return
         for block in stream_move(
             checkpoint,
@@ -171,7 +171,7 @@ class Work:
             lend=sink.lend,
         ):
             sink.append(block)
-            self.emit(Moved("convert", len(block)))
+            self.emit(Moved(Step.CONVERT, len(block)))
             if self._stopped.is_set():
                 raise CancelledError
 

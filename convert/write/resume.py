@@ -9,7 +9,7 @@ from magnetar.convert.write.destination import partial_path
 from magnetar.convert.write.journal import Conversion, WrittenFile
 from magnetar.convert.write.plan import Plan, Shard
 from magnetar.convert.write.writer import Prefix, read_prefix
-from magnetar.events import Began, Emit, Ended, Moved
+from magnetar.events import Began, Emit, Ended, Moved, Step
 
 
 class Earlier(NamedTuple):
@@ -36,10 +36,10 @@ def check_earlier(folder: Path, state: Conversion, emit: Emit) -> Earlier:
     """Read what was noted to be there; what has another digest by now is left out. Raises ``DiskError``."""
     if not state.files and not state.begun:
         return Earlier({}, {})
-    emit(Began("check", sum(file.size for noted in (state.files, state.begun) for file in noted.values())))
+    emit(Began(Step.CHECK, sum(file.size for noted in (state.files, state.begun) for file in noted.values())))
     files = {name: file for name, file in state.files.items() if _read(folder / name, file, True, emit)}
     begun = {name: _read(partial_path(folder, name), file, False, emit) for name, file in state.begun.items()}
-    emit(Ended("check"))
+    emit(Ended(Step.CHECK))
     return Earlier(files, {name: prefix for name, prefix in begun.items() if prefix})
 
 
@@ -60,5 +60,5 @@ def _read(path: Path, noted: WrittenFile, whole: bool, emit: Emit) -> Prefix | N
     size = path.stat().st_size
     if size < noted.size or (whole and size != noted.size):
         return None
-    prefix = read_prefix(path, noted.size, lambda count: emit(Moved("check", count)))
+    prefix = read_prefix(path, noted.size, lambda count: emit(Moved(Step.CHECK, count)))
     return prefix if prefix.digest.hexdigest() == noted.sha256 else None

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from magnetar.byte_source import ByteSource, FileSpan
 from magnetar.errors import DiskError, UsageError
-from magnetar.events import Began, Emit, Ended, Moved, Remarked, ignore
+from magnetar.events import Adopted, Began, Emit, Ended, Moved, Step, ignore
 from magnetar.fetch.download.adoptable_files import Candidate, Shelf
 from magnetar.fetch.download.disk_checks import part_hard_links
 from magnetar.fetch.torrent.file_digests import FileDigests
@@ -49,7 +49,7 @@ def adopt(
         lacking = list(file.ranges_without(pieces)) if file.size and file.path not in unwanted else []
         candidate = choose(file, shelf) if lacking else None
         if candidate is not None:
-            emit(Remarked(f"{file.path}: adopted from {candidate}"))
+            emit(Adopted(file.path, str(candidate)))
             adopted += _take(folder / file.path, file, candidate, lacking, links, emit)
     return adopted
 
@@ -85,7 +85,7 @@ def _take(
     path: Path, file: FileDigests, candidate: Candidate, lacking: list[tuple[int, int]], links: bool, emit: Emit
 ) -> int:
     total = sum(length for _, length in lacking)
-    emit(Began("adopt", total))
+    emit(Began(Step.ADOPT, total))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not (links and _link(candidate, path)):
@@ -94,7 +94,7 @@ def _take(
                 _copy(source, path, lacking, emit)
     except OSError as error:
         raise disk_failure(error, path) from error
-    emit(Ended("adopt"))
+    emit(Ended(Step.ADOPT))
     return total
 
 
@@ -130,7 +130,7 @@ def _copy_span(span: FileSpan, target: int, place: int, emit: Emit) -> None:
         if count == 0:
             return  # the source was cut meanwhile; what is missing is found by the check
         done += count
-        emit(Moved("adopt", count))
+        emit(Moved(Step.ADOPT, count))
 
 
 def _copy_some(source: int, offset: int, target: int, place: int, length: int) -> int:

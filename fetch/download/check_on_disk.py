@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from magnetar.events import Began, Emit, Ended, Moved, ignore
+from magnetar.events import Began, Emit, Ended, Moved, Step, ignore
 from magnetar.fetch.download.disk_checks import check_destination
 from magnetar.fetch.request.options import Network
 from magnetar.fetch.swarm.discovery import LOOK_EVERY
@@ -50,19 +50,19 @@ def check_pieces(
     with open_swarm(Network(offline=True)) as swarm:
         transfer = swarm.join(Joining(folder, magnet, torrent, resume, check_only=True, unwanted=unwanted))
         status = transfer.status()
-        emit(Began("check", status.total))
+        emit(Began(Step.CHECK, status.total))
         looked_at = 0
         while (status := transfer.status()).phase == "checking":
             for notice in transfer.notices():
                 if isinstance(notice, FileFailed):
                     raise notice.error
             if status.done > looked_at:
-                emit(Moved("check", status.done - looked_at))
+                emit(Moved(Step.CHECK, status.done - looked_at))
                 looked_at = status.done
             swarm.wait(LOOK_EVERY)
         if status.total > looked_at:
-            emit(Moved("check", status.total - looked_at))
-        emit(Ended("check"))
+            emit(Moved(Step.CHECK, status.total - looked_at))
+        emit(Ended(Step.CHECK))
         pieces = tuple(transfer.pieces())
         damaged = tuple(damaged_paths(load(torrent).ti, pieces))
         complete = unwanted.issuperset(damaged)

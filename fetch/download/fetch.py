@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from magnetar.events import Emit, Remarked, ignore
+from magnetar.events import Emit, LinkHealed, Resumed, Step, ignore
 from magnetar.fetch.download.adopt_files import adopt
 from magnetar.fetch.download.check_on_disk import check_pieces
 from magnetar.fetch.download.disk_checks import (
@@ -76,8 +76,8 @@ def fetch(
     """
     began = time.monotonic()
     magnet, torrent = read_target(target)
-    for note in magnet.healed:
-        emit(Remarked(note))
+    for repair in magnet.healed:
+        emit(LinkHealed(repair))
     with ExitStack() as stack:
         swarm = LazySwarm(stack, options, emit)
         kept = find_release(parent, magnet)
@@ -197,6 +197,6 @@ class _Download:
             folder, self._torrent, resume=self._state.read_resume(), unwanted=self._unwanted, emit=self._emit
         )
         if not checked.complete:
-            self._emit(Remarked(f"{checked.done:,} of {checked.total:,} bytes are here and good"))
+            self._emit(Resumed(Step.DOWNLOAD, checked.done, checked.total))
         part_hard_links(folder, checked.damaged)
         return _Claims(checked.resume, checked.complete, pieces=checked.pieces)

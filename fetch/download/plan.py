@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from magnetar.errors import DiskError, NoSpace, UsageError
-from magnetar.events import Emit, Remarked, ignore
+from magnetar.events import Emit, LinkHealed, Remarked, ignore
 from magnetar.fetch.download.disk_checks import check_destination, check_folder, check_space, free_bytes, missing_bytes
 from magnetar.fetch.download.state_folder import check_unclaimed, find_release, kept_torrent
 from magnetar.fetch.link.magnet import Magnet
@@ -58,7 +58,9 @@ def plan_fetch(
     Raises ``TorrentError``, ``MetadataTimeout``, and ``UsageError`` if no file is selected.
     """
     magnet, torrent = read_target(target)
-    for note in (*magnet.healed, *what_others_see(options)):
+    for repair in magnet.healed:
+        emit(LinkHealed(repair))
+    for note in what_others_see(options):
         emit(Remarked(note))
     with ExitStack() as stack:
         swarm = stack.enter_context(open_swarm(replace(options.network, upload=False)))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from magnetar.errors import DiskError, NoSpace, UsageError
-from magnetar.events import Began, Emit, Ended, Moved, Remarked, ignore
+from magnetar.events import Began, Emit, Ended, Moved, Remarked, Step, ignore
 from magnetar.fetch.download.adoptable_files import Shelf
 from magnetar.fetch.download.check_on_disk import check_pieces
 from magnetar.fetch.download.disk_checks import check_destination, check_folder, free_bytes, missing_bytes, settle_sizes
@@ -227,14 +227,14 @@ class _Repair:
     ) -> list[int]:
         """Write what the copies have of some pieces; return those that they do not have."""
         lacking = []
-        self._emit(Began("mend", sum(map(self._pieces.length, pieces))))
+        self._emit(Began(Step.MEND, sum(map(self._pieces.length, pieces))))
         for piece in pieces:
             written = self._mender.mend_from(piece, copies, trusted=trusted)
             if written is None:
                 lacking.append(piece)
             self._written += written or 0
-            self._emit(Moved("mend", self._pieces.length(piece)))
-        self._emit(Ended("mend"))
+            self._emit(Moved(Step.MEND, self._pieces.length(piece)))
+        self._emit(Ended(Step.MEND))
         return lacking
 
     def _check_space(self, lacking: Sequence[int]) -> None:

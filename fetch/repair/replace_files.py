@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from threading import Event
 
 from magnetar.errors import DiskError, NoSpace, Stalled, UsageError
-from magnetar.events import Began, Emit, Ended, Moved, Remarked, ignore
+from magnetar.events import Began, Emit, Ended, Moved, Remarked, Step, ignore
 from magnetar.fetch.download.adoptable_files import Candidate, Shelf
 from magnetar.fetch.download.disk_checks import check_destination, check_folder, free_bytes
 from magnetar.fetch.http.address_policy import AddressPolicy, NotAllowed
@@ -132,7 +132,7 @@ class _Replacing:
             with suppress(DiskError, UsageError):  # what cannot be read is no candidate
                 if digest_parts(candidate.paths, algorithms, lambda _count: None) != file.digests:
                     continue
-                self._write(staged, "copy", size, 0, _read(candidate))
+                self._write(staged, Step.COPY, size, 0, _read(candidate))
                 if self._proves(file, staged):
                     self._say(f"{file.path}: adopted from {candidate}")
                     self.adopted += size
@@ -158,7 +158,7 @@ class _Replacing:
         """Read a file on from where it is. True if it is whole then, and proven."""
         begin = _size(staged) if _size(staged) <= size else 0
         try:
-            self._write(staged, "download", size, begin, source.chunks(begin, size, self._pace, skip=True))
+            self._write(staged, Step.DOWNLOAD, size, begin, source.chunks(begin, size, self._pace, skip=True))
         except (HttpFailed, NotAllowed) as error:
             self._say(source.failed(error))
             return False
@@ -168,7 +168,7 @@ class _Replacing:
             self._say(source.drop(f"what it serves as {file.path} is not what the manifest says"))
         return False
 
-    def _write(self, staged: Path, step: str, size: int, begin: int, chunks: Iterable[bytes]) -> None:
+    def _write(self, staged: Path, step: Step, size: int, begin: int, chunks: Iterable[bytes]) -> None:
         self._emit(Began(step, size - begin))
         try:
             with staged.open("ab") as stream:
@@ -184,11 +184,11 @@ class _Replacing:
 
     def _proves(self, file: ReleaseFile, staged: Path) -> bool:
         """Whether the file was read back with every digest right. One that was not goes."""
-        self._emit(Began("check", _size(staged)))
+        self._emit(Began(Step.CHECK, _size(staged)))
         found = digest_file(
-            staged, [digest.algorithm for digest in file.digests], lambda count: self._emit(Moved("check", count))
+            staged, [digest.algorithm for digest in file.digests], lambda count: self._emit(Moved(Step.CHECK, count))
         )
-        self._emit(Ended("check"))
+        self._emit(Ended(Step.CHECK))
         if found != file.digests:
             staged.unlink()
         return found == file.digests

@@ -19,6 +19,7 @@ from magnetar.fetch.swarm.protocol import Joining, Status, Swarm
 from magnetar.fetch.torrent.metadata import Metadata, magnet_of
 from magnetar.fetch.torrent.metainfo import read_torrent
 from magnetar.files import STATE_FOLDER, hold_folder
+from magnetar.findings import Finding
 
 TELL_EVERY = 1.0  # seconds
 
@@ -112,7 +113,7 @@ def seed_all(
             except MagnetarError as error:
                 wrong.append(error)
                 if len(folders) > 1:
-                    emit(FoundWrong("not-served", str(folder), error.message))
+                    emit(FoundWrong(Finding("not-served", str(folder), error.message)))
             else:
                 listening(serving[-1].seeding)
         if not serving:
@@ -235,7 +236,7 @@ def _look(serving: _Serving, *, alone: bool, emit: Emit) -> None:
     except OutsideError as error:
         if alone:
             raise
-        emit(FoundWrong("not-served", str(serving.folder), error.message))
+        emit(FoundWrong(Finding("not-served", str(serving.folder), error.message)))
 
 
 def _seen(swarm: Swarm, serving: Sequence[_Serving]) -> SwarmSeen:

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from magnetar.errors import MetadataTimeout, OutsideError
-from magnetar.events import Began, Emit, Ended, SwarmSeen, TrackerAnswered
+from magnetar.events import Began, Emit, Ended, Step, SwarmSeen, TrackerAnswered
 from magnetar.fetch.link.magnet import Magnet, join_peers, join_trackers
 from magnetar.fetch.request.options import SwarmOptions
 from magnetar.fetch.swarm.protocol import FileFailed, Joining, Notice, PieceFailed, Status, Swarm, Transfer
@@ -71,7 +71,7 @@ def find_metadata(
 
     Nothing is written. Raises ``MetadataTimeout`` with what was seen if none arrives in ``options.metadata_timeout``.
     """
-    emit(Began("metadata", None))
+    emit(Began(Step.METADATA, None))
     transfer = swarm.join(Joining(parent, reachable(magnet, options)))
     sightings = Sightings(swarm, emit)
     began = time.monotonic()
@@ -87,7 +87,7 @@ def find_metadata(
         met = transfer.peers()
     finally:
         transfer.leave()
-        emit(Ended("metadata"))
+        emit(Ended(Step.METADATA))
     return torrent, join_peers(magnet, met)
 
 

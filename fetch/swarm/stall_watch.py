@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 
 from magnetar.errors import Stalled
-from magnetar.events import Began, Emit, Ended, FileSeen, Moved
+from magnetar.events import Began, Emit, Ended, FileSeen, Moved, Step
 from magnetar.fetch.swarm.discovery import Sightings
 from magnetar.fetch.swarm.protocol import Status, Transfer
 from magnetar.fetch.torrent.metadata import Metadata
@@ -24,14 +24,14 @@ class Progress:
             return
         if self._most is None:
             self._most = status.done
-            self._emit(Began("download", status.total - status.done))
+            self._emit(Began(Step.DOWNLOAD, status.total - status.done))
         if status.done > self._most:
-            self._emit(Moved("download", status.done - self._most))
+            self._emit(Moved(Step.DOWNLOAD, status.done - self._most))
             self._most = status.done
 
     def end(self, status: Status) -> None:
         self.tell(status)
-        self._emit(Ended("download"))
+        self._emit(Ended(Step.DOWNLOAD))
 
 
 class FileWatch:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from magnetar.byte_source import LocalFile
 from magnetar.errors import DiskError, MalformedError, UsageError
-from magnetar.events import Began, Emit, Ended, Moved, ignore
+from magnetar.events import Began, Emit, Ended, Moved, Step, ignore
 from magnetar.fetch.link.healing import is_tracker_url, is_web_url
 from magnetar.fetch.torrent.metadata import MAX_TORRENT_BYTES, TorrentFile, check_name, check_paths
 from magnetar.fetch.torrent.metainfo import encode, read_torrent
@@ -71,10 +71,10 @@ def create_torrent(folder: Path, wish: TorrentWish = TorrentWish(), *, emit: Emi
     Raises what ``Draft`` does, and ``DiskError`` for a file that cannot be read or changes meanwhile.
     """
     draft = Draft(folder, wish)
-    emit(Began("hash", draft.total))
+    emit(Began(Step.HASH, draft.total))
     paths = [str(file.path) for file in draft.files]
-    digest_files(draft.folder, paths, (), lambda count: emit(Moved("hash", count)), draft.hashers)
-    emit(Ended("hash"))
+    digest_files(draft.folder, paths, (), lambda count: emit(Moved(Step.HASH, count)), draft.hashers)
+    emit(Ended(Step.HASH))
     return draft.finish()
 
 

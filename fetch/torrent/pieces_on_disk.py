@@ -6,13 +6,12 @@ from pathlib import Path
 
 from magnetar.byte_source import LocalFile
 from magnetar.errors import DiskError, UsageError
-from magnetar.events import Began, Emit, Ended, Moved, ignore
+from magnetar.events import Began, Emit, Ended, Moved, Step, ignore
 from magnetar.fetch.torrent.piece_digests import read_digests
 from magnetar.fetch.torrent.piece_layout import Span, read_layout
 from magnetar.manifests.hashing.merkle import BLOCK, MerkleHasher
 from magnetar.parallel import work_in_parallel
 
-STEP = "locate"
 _READ = 1 << 20
 
 
@@ -99,15 +98,15 @@ def read_span(span: Span, folder: Path) -> Iterator[bytes]:
 
 def find_bad_pieces(pieces: Pieces, suspects: Sequence[int], folder: Path, emit: Emit = ignore) -> list[int]:
     """Those of ``suspects`` that the folder's files do not hold, hashed on all cores, a MB of memory for each."""
-    emit(Began(STEP, sum(map(pieces.length, suspects))))
+    emit(Began(Step.LOCATE, sum(map(pieces.length, suspects))))
 
     def look(piece: int) -> bool:
         good = pieces.stands(piece, folder)
-        emit(Moved(STEP, pieces.length(piece)))
+        emit(Moved(Step.LOCATE, pieces.length(piece)))
         return good
 
     stand = work_in_parallel(look, suspects)
-    emit(Ended(STEP))
+    emit(Ended(Step.LOCATE))
     return [piece for piece, good in zip(suspects, stand, strict=True) if not good]
 
 

@@ -11,11 +11,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from magnetar.errors import ExitCode, OutsideError
+from magnetar.errors import OutsideError
 from magnetar.events import Emit, Remarked, ignore
 from magnetar.fetch.link.magnet import parse_magnet
 from magnetar.fetch.request.options import FetchOptions
 from magnetar.files import disk_failure
+from magnetar.findings import Outcome, Question
 from magnetar.model.bundled import bundled_release
 from magnetar.pipeline.get import Got, get
 from magnetar.pipeline.target import resolve_target
@@ -34,9 +35,14 @@ class Demonstrated:
     kept: bool
 
     @property
-    def exit_code(self) -> ExitCode:
+    def question(self) -> Question:
         """That of the path it walked."""
-        return self.got.exit_code
+        return self.got.question
+
+    @property
+    def outcome(self) -> Outcome:
+        """That of the path it walked."""
+        return self.got.outcome
 
 
 def demonstrate(folder: Path | None = None, *, keep: bool = False, emit: Emit = ignore) -> Demonstrated:

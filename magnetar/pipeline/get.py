@@ -14,10 +14,11 @@ from typing import TypeVar
 
 from magnetar.convert.write.convert import Converted
 from magnetar.convert.write.destination import forecast_room
-from magnetar.errors import ExitCode, UsageError
-from magnetar.events import Emit, Remarked, ignore
+from magnetar.errors import UsageError
+from magnetar.events import Emit, Skipped, ignore
 from magnetar.fetch.download.fetch import Fetched
 from magnetar.fetch.request.options import FetchOptions
+from magnetar.findings import Outcome, Question, worst
 from magnetar.manifests.checking.report import Report
 from magnetar.model.boot.report import BootReport
 from magnetar.pipeline.boot import boot_release
@@ -56,15 +57,16 @@ class Got:
         return self.converted.destination if self.converted else self.folder
 
     @property
-    def exit_code(self) -> ExitCode:
-        """The first step that was not good decides."""
-        if self.report is not None and self.report.exit_code is ExitCode.WRONG_BYTES:
-            return ExitCode.WRONG_BYTES
-        if self.boot is not None and not self.boot.healthy:
-            return ExitCode.UNHEALTHY
-        if self.not_done or (self.report is not None and self.report.exit_code):
-            return ExitCode.NOT_ALL_CHECKED
-        return ExitCode.GOOD
+    def question(self) -> Question:
+        """What the first step that went bad asked; of the bytes where none did."""
+        bytes_are_bad = self.report is not None and self.report.outcome is Outcome.BAD
+        return Question.FUNCTION if self.boot is not None and not bytes_are_bad else Question.BYTES
+
+    @property
+    def outcome(self) -> Outcome:
+        """The worst of the steps. A step that was wanted and not done makes it unknown."""
+        judged = [judgement.outcome for judgement in (self.report, self.boot) if judgement is not None]
+        return worst([*judged, *(Outcome.UNKNOWN for _ in self.not_done), Outcome.GOOD])
 
 
 def get(
@@ -95,18 +97,18 @@ def get(
     report = converted = booted = None
     if check:
         report = _timed(steps, "verified", partial(verify_fetched, fetched, emit), _say_verified)
-        if report.exit_code is ExitCode.WRONG_BYTES:
+        if report.outcome is Outcome.BAD:
             return got(report, None, None, tuple(steps), ("convert", "boot"))
     if target is not None:
         destination = _converted_folder(parent, fetched.folder, target)
-        proven = report is not None and report.exit_code is ExitCode.GOOD
+        proven = report is not None and report.outcome is Outcome.GOOD
         work = partial(convert_release, fetched.folder, destination, target=target, proven=proven, emit=emit)
         converted = _timed(steps, "converted", work, _say_converted)
     if not smoke_test:
         return got(report, converted, None, tuple(steps))
     path = converted.destination if converted else fetched.folder
     if not torch_is_installed():
-        emit(Remarked("not booted: torch is not installed; `pip install 'magnetar[boot]'` adds it"))
+        emit(Skipped("boot", "torch is not installed", hint="pip install 'magnetar[boot]'"))
         return got(report, converted, None, tuple(steps), ("boot",))
     booted = _timed(steps, "booted", partial(boot_release, path, emit=emit), _say_booted)
     return got(report, converted, booted, tuple(steps))
@@ -142,7 +144,7 @@ def _say_fetched(fetched: Fetched) -> str:
 def _say_verified(report: Report) -> str:
     if report.findings:
         return f"{len(report.findings)} findings: not the release"
-    good = sum(file.verdict == "good" for file in report.files)
+    good = sum(file.state == "good" for file in report.files)
     return f"{good} of {len(report.files)} files good: {report.trust}"
 
 

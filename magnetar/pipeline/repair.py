@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from magnetar.convert.write.journal import read_conversion
-from magnetar.errors import ExitCode, MetadataTimeout, UsageError
+from magnetar.errors import MetadataTimeout, UsageError
 from magnetar.events import Emit, Remarked, ignore
 from magnetar.fetch.download.state_folder import read_kept_torrent
 from magnetar.fetch.link.magnet import parse_magnet
@@ -14,9 +14,10 @@ from magnetar.fetch.request.options import DEFAULT_FETCH, FetchOptions
 from magnetar.fetch.request.target import Target
 from magnetar.fetch.torrent.metadata import Metadata
 from magnetar.fetch.torrent.metainfo import load_torrent, read_torrent
+from magnetar.findings import Outcome, Question
 from magnetar.manifests.catalog import find_by_infohash
 from magnetar.manifests.checking.choose_manifest import choose_manifest
-from magnetar.manifests.checking.report import FileDamage, Verdict
+from magnetar.manifests.checking.report import FileDamage, FileState
 from magnetar.manifests.folder.layout import publication_folder
 from magnetar.manifests.schema import Manifest
 from magnetar.pipeline.fetch import mirrors_of
@@ -50,12 +51,14 @@ class ReplacedRelease:
     still_bad: tuple[str, ...]
     weak: bool
 
+    question = Question.BYTES
+
     @property
-    def exit_code(self) -> ExitCode:
-        """0 where every file is good now, 5 where one is not, 8 where some could not be checked."""
+    def outcome(self) -> Outcome:
+        """Good where every file is good now, bad where one is not, unknown where some could not be checked."""
         if self.still_bad:
-            return ExitCode.WRONG_BYTES
-        return ExitCode.NOT_ALL_CHECKED if self.not_checked else ExitCode.GOOD
+            return Outcome.BAD
+        return Outcome.UNKNOWN if self.not_checked else Outcome.GOOD
 
 
 def repair_release(
@@ -111,13 +114,13 @@ def _replace_by_digests(
     from magnetar.fetch.repair.replace_files import replace_files
 
     report = verify_folder(folder, named, emit=emit)
-    bad = {file.path for file in report.files if file.verdict is Verdict.BAD}
+    bad = {file.path for file in report.files if file.state is FileState.BAD}
     provable = [one for one in manifest.files or () if one.path in bad and one.digests and one.size is not None]
     replaced = replace_files(folder, provable, options, emit)
     return ReplacedRelease(
         folder,
         replaced,
-        not_checked=tuple(file.path for file in report.files if file.verdict is Verdict.NOT_CHECKED),
+        not_checked=tuple(file.path for file in report.files if file.state is FileState.NOT_CHECKED),
         still_bad=tuple(sorted(bad.difference(replaced.files))),
         weak=any(all(digest.weak for digest in file.digests) for file in provable),
     )

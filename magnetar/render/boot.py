@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from magnetar.findings import Outcome
 from magnetar.render.same import MOST_ROWS
 from magnetar.render.shapes import BAD, GOOD, UNSURE, new_table, note, verdict
 from magnetar.render.text import clean, clock, count, pace
@@ -48,11 +49,11 @@ def draw_boot(report: "BootReport") -> RenderableType:
 
 def _draw_levels(report: "BootReport") -> Table:
     table = new_table("level", "verdict", "")
-    styles = {"good": "green", "bad": "red", "skipped": "yellow"}
+    words = {Outcome.GOOD: ("good", "green"), Outcome.BAD: ("bad", "red"), Outcome.UNKNOWN: ("skipped", "yellow")}
     for level in report.levels:
-        table.add_row(level.name, Text(level.verdict.value, style=styles[level.verdict]), Text(clean(level.remark)))
+        table.add_row(level.name, Text(*words[level.outcome]), Text(clean(level.remark)))
         for finding in level.findings[:MOST_ROWS]:
-            table.add_row("", Text(finding.kind, style="red"), Text(clean(str(finding))))
+            table.add_row("", Text(finding.kind, style="red"), Text(clean(finding.describe())))
     return table
 
 

@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from magnetar.errors import ExitCode
+from magnetar.findings import Outcome
 from magnetar.render.boot import draw_boot
 from magnetar.render.shapes import BAD, GOOD, UNSURE, new_table, note, verdict
 from magnetar.render.text import clean, clock
@@ -25,14 +25,14 @@ def draw_got(got: "Got") -> RenderableType:
 
 def _draw_path(got: "Got") -> RenderableType:
     parts: list[RenderableType] = [] if got.boot is None else [draw_boot(got.boot), Text("")]
-    if got.report is not None and got.report.exit_code:
+    if got.report is not None and got.report.outcome is not Outcome.GOOD:
         parts += [draw_report(got.report), Text("")]
     return Group(*parts, draw_steps(got.steps), *(note(f"not done: {name}") for name in got.not_done))
 
 
 def _conclude_path(got: "Got", where: str) -> Text:
-    style, word = {ExitCode.GOOD: (GOOD, "done, and good"), ExitCode.NOT_ALL_CHECKED: (UNSURE, "not all checked")}.get(
-        got.exit_code, (BAD, "not good")
+    style, word = {Outcome.GOOD: (GOOD, "done, and good"), Outcome.UNKNOWN: (UNSURE, "not all checked")}.get(
+        got.outcome, (BAD, "not good")
     )
     return verdict(word, style, where)
 

@@ -14,15 +14,23 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID
 from rich.text import Text
 
 from magnetar.events import (
+    Adopted,
     Began,
     Emit,
     Ended,
     Event,
+    Fact,
     FileSeen,
     FoundWrong,
+    LinkHealed,
+    MirrorDropped,
     Moved,
     ProgressStyle,
     Remarked,
+    Resumed,
+    SignerFound,
+    Skipped,
+    Step,
     SwarmSeen,
     TrackerAnswered,
 )
@@ -93,7 +101,7 @@ class PlainProgress:
     def __init__(self, write: Callable[[str], None], now: Callable[[], float] = time.monotonic) -> None:
         self._write = write
         self._now = now
-        self._meters: dict[str, Meter] = {}
+        self._meters: dict[Step, Meter] = {}
         self._files: dict[str, float] = {}
         self._swarm = ""
         self._lock = threading.Lock()
@@ -104,6 +112,9 @@ class PlainProgress:
 
     def _take(self, event: Event) -> None:
         now = self._now()
+        if isinstance(event, Fact):
+            self._write(describe(event))
+            return
         match event:
             case Began(step, total, unit):
                 self._meters[step] = Meter(total, unit, began=now, told=now)
@@ -120,19 +131,17 @@ class PlainProgress:
                     self._tell(step, meter, now)
             case FileSeen(path, done, total):
                 self._see_file(path, total, now, whole=done == total)
-            case TrackerAnswered() | FoundWrong() | Remarked():
-                self._write(describe(event))
             case _:
                 assert_never(event)
 
-    def _move(self, step: str, moved: int, now: float) -> None:
+    def _move(self, step: Step, moved: int, now: float) -> None:
         meter = self._meters.get(step)
         if meter is None:
             return
         meter.done += moved
         self._tell(step, meter, now)
 
-    def _tell(self, step: str, meter: Meter, now: float) -> None:
+    def _tell(self, step: Step, meter: Meter, now: float) -> None:
         if now - meter.told < PLAIN_INTERVAL:
             return
         meter.told = now
@@ -165,7 +174,7 @@ class LiveProgress:
 
     def __init__(self, console: Console) -> None:
         self._progress = _Bars(console)
-        self._tasks: dict[str, TaskID] = {}
+        self._tasks: dict[Step, TaskID] = {}
         self._files: dict[str, TaskID] = {}
 
     def __enter__(self) -> "LiveProgress":
@@ -186,6 +195,9 @@ class LiveProgress:
         self._progress.refresh()
 
     def __call__(self, event: Event) -> None:
+        if isinstance(event, Fact):
+            self._progress.console.print(Text(describe(event)))
+            return
         match event:
             case Began(step, total, unit):
                 self._tasks[step] = self._progress.add_task(step, total=total, unit=unit)
@@ -198,8 +210,6 @@ class LiveProgress:
                 self._progress.swarm = describe(event) if self._tasks else ""
             case FileSeen(path, done, total):
                 self._see_file(path, done, total)
-            case TrackerAnswered() | FoundWrong() | Remarked():
-                self._progress.console.print(Text(describe(event)))
             case _:
                 assert_never(event)
 
@@ -217,7 +227,7 @@ class LiveProgress:
         while self._files:
             self._progress.remove_task(self._files.popitem()[1])
 
-    def _finish(self, step: str) -> None:
+    def _finish(self, step: Step) -> None:
         """Fill the bar, whatever its total was thought to be; a step that moved nothing leaves none."""
         self._drop_files()
         self._progress.swarm = ""
@@ -256,7 +266,7 @@ class _Speed(ProgressColumn):
         return Text(words, style="cyan")
 
 
-def describe(event: SwarmSeen | TrackerAnswered | FoundWrong | Remarked) -> str:
+def describe(event: SwarmSeen | Fact) -> str:
     """One line that says what happened."""
     match event:
         case SwarmSeen(peers, seeds, nodes, uploaded, downloaded, mirrored):
@@ -265,8 +275,20 @@ def describe(event: SwarmSeen | TrackerAnswered | FoundWrong | Remarked) -> str:
             return f"{share}{several(peers, 'peer')} ({several(seeds, 'seed')}){dht}, {decimal(uploaded)} sent"
         case TrackerAnswered(url, peers, error):
             return f"tracker {clean(url)}: {clean(error) if error else several(peers, 'peer')}"
-        case FoundWrong(kind, subject, detail):
-            return f"{kind}: {clean(subject)}: {clean(detail)}"
+        case FoundWrong(finding):
+            return f"{finding.kind}: {clean(finding.describe())}"
+        case LinkHealed(repair):
+            return clean(repair)
+        case Resumed(step, done, total, unit):
+            return f"{step}: {amount(done, unit)} of {amount(total, unit)} are here and good"
+        case Adopted(path, source):
+            return f"{clean(path)}: taken from {clean(source)}"
+        case MirrorDropped(host, reason):
+            return f"mirror {clean(host)}: {clean(reason)}; it is not asked any more"
+        case SignerFound(manifest, signer):
+            return f"{clean(manifest)}: signed by {clean(signer)}"
+        case Skipped(what, reason, hint):
+            return clean(f"{what}: {reason}" + (f"; {hint}" if hint else ""))
         case Remarked(text):
             return clean(text)
         case _:

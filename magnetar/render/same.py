@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from magnetar.errors import ExitCode
+from magnetar.findings import Outcome
 from magnetar.render.shapes import BAD, GOOD, UNSURE, new_table, note, verdict
 from magnetar.render.text import clean
 
@@ -32,10 +32,10 @@ def draw_proof(proven: "Proven") -> RenderableType:
     parts += [note(f"and {len(odd) - MOST_ROWS} more")] if len(odd) > MOST_ROWS else []
     against = f"{proof.path}, {proof.layout}: held against the tensors of {proven.release}"
     same = f"{len(proof.tensors) - len(odd)} of {len(proof.tensors)} tensors are the publisher's bit for bit"
-    match proof.exit_code:
-        case ExitCode.GOOD:
+    match proof.outcome:
+        case Outcome.GOOD:
             return Group(*parts, note(same), verdict(f"good: {proven.trust}", GOOD, against))
-        case ExitCode.NOT_ALL_CHECKED:
+        case Outcome.UNKNOWN:
             return Group(*parts, note(same), verdict("not all could be compared", UNSURE, against))
         case _:
             return Group(*parts, note(same), verdict("not the same weights", BAD, against))
@@ -56,7 +56,7 @@ def draw_sameness(found: "Sameness") -> RenderableType:
         parts.append(note(f"layer {order.layer}: experts {list(order.order)}; {follows}"))
     words = f"{found.identical} of {found.tensors} tensors are the same bit for bit, seen as {found.layout}"
     style, word = {
-        ExitCode.GOOD: (GOOD, "the same weights"),
-        ExitCode.NOT_ALL_CHECKED: (UNSURE, "rounded or quantised"),
-    }.get(found.exit_code, (BAD, "not the same weights"))
+        Outcome.GOOD: (GOOD, "the same weights"),
+        Outcome.UNKNOWN: (UNSURE, "rounded or quantised"),
+    }.get(found.outcome, (BAD, "not the same weights"))
     return Group(*parts, verdict(word, style, words))

@@ -30,9 +30,18 @@ class Terminated(KeyboardInterrupt):
 
 
 class Screen:
-    """Where one command writes."""
+    """Where one command writes. ``exit_code_of`` tells which code a result stands for."""
 
-    def __init__(self, command: str, *, as_json: bool, quiet: bool, progress: ProgressStyle) -> None:
+    def __init__(
+        self,
+        command: str,
+        *,
+        as_json: bool,
+        quiet: bool,
+        progress: ProgressStyle,
+        exit_code_of: Callable[[object], ExitCode],
+    ) -> None:
+        self._exit_code_of = exit_code_of
         self.command = command
         self.as_json = as_json
         self.progress = ProgressStyle.NONE if quiet else progress
@@ -40,15 +49,12 @@ class Screen:
         self.err = _console(sys.stderr)
 
     def run(self, work: Callable[[Emit], Result], draw: Callable[[Result], RenderableType]) -> ExitCode:
-        """Do the work with its progress shown, then show what came of it. Returns the exit code.
-
-        A result that can be other than good says so by an attribute ``exit_code``.
-        """
+        """Do the work with its progress shown, then show what came of it. Returns the exit code."""
         results: list[Result] = []
         failed = self._attempt(lambda emit: results.append(work(emit)))
         if failed is not None:
             return self.fail(*failed)
-        code: ExitCode = getattr(results[0], "exit_code", ExitCode.GOOD)
+        code: ExitCode = self._exit_code_of(results[0])
         self.show(results[0], draw, code)
         return code
 

@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.filesize import decimal
 from rich.text import Text
 
-from magnetar.errors import ExitCode
+from magnetar.findings import Outcome
 from magnetar.render.shapes import BAD, GOOD, UNSURE, new_table, note, verdict
 from magnetar.render.text import binary, clean, count
 
@@ -43,10 +43,12 @@ def draw_report(report: "Report") -> RenderableType:
     styles = {"good": "green", "bad": "red", "unchanged": "green", "not checked": "yellow"}
     for file in report.files:
         size = decimal(file.size) if file.size is not None else "unknown"
-        verdict = Text(file.verdict.value, style=styles[file.verdict])
+        verdict = Text(file.state.value, style=styles[file.state])
         checked_by = "; ".join(filter(None, (", ".join(file.checked_by), file.detail)))
         table.add_row(Text(clean(file.path)), size, verdict, checked_by)
-    findings = [Text.assemble(("  " + f.kind, "red"), f": {clean(f.path)}: {clean(f.detail)}") for f in report.findings]
+    findings = [
+        Text.assemble(("  " + f.kind, "red"), f": {clean(f.subject)}: {clean(f.detail)}") for f in report.findings
+    ]
     unexpected = [note(f"not part of the release: {path}") for path in report.unexpected]
     parts: list[RenderableType] = [table, *findings, draw_damage(report.damage), *unexpected]
     mendable = {damage.path for damage in report.damage}
@@ -74,14 +76,14 @@ def draw_damage(damage: Sequence["FileDamage"]) -> RenderableType:
 
 def _conclude(report: "Report") -> Text:
     against = f"held against {report.release}: {report.reason}"
-    unchanged = sum(file.verdict == "unchanged" for file in report.files)
-    match report.exit_code:
-        case ExitCode.GOOD if unchanged:
+    unchanged = sum(file.state == "unchanged" for file in report.files)
+    match report.outcome:
+        case Outcome.GOOD if unchanged:
             words = f"unchanged since it was good: {report.trust}"
             return verdict(words, UNSURE, f"{unchanged} of {len(report.files)} files were not read; {against}")
-        case ExitCode.GOOD:
+        case Outcome.GOOD:
             return verdict(f"good: {report.trust}", UNSURE if report.trust == "weak" else GOOD, against)
-        case ExitCode.NOT_ALL_CHECKED:
+        case Outcome.UNKNOWN:
             return verdict("not all could be checked; nothing wrong was found", UNSURE, against)
         case _:
             return verdict("not the release", BAD, against)

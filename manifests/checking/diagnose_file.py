@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from magnetar.errors import DiskError
-from magnetar.manifests.checking.report import Finding, Kind
+from magnetar.findings import Finding
+from magnetar.manifests.checking.report import Kind
 from magnetar.manifests.hashing.digests import Digest, digest_file, read_chunks
 from magnetar.manifests.schema import ReleaseFile
 
@@ -31,11 +32,11 @@ def name_precisely(
     owners = {digest: file.path for file in files for digest in file.digests}
     named = []
     for finding in findings:
-        file = by_path[finding.path]
+        file = by_path[finding.subject]
         if finding.kind is Kind.MISSING:
             finding = _look_elsewhere(folder, finding, file, unexpected)
         elif finding.kind in (Kind.WRONG_DIGEST, Kind.TRUNCATED, Kind.GROWN):
-            finding = _look_inside(folder, finding, owners, found.get(finding.path, ()))
+            finding = _look_inside(folder, finding, owners, found.get(finding.subject, ()))
         named.append(finding)
     return named
 
@@ -64,10 +65,10 @@ def _is_the_file(path: Path, file: ReleaseFile) -> bool:
 def _look_inside(folder: Path, finding: Finding, owners: Mapping[Digest, str], digests: tuple[Digest, ...]) -> Finding:
     """A wrong file may hold the bytes of another one, or zeros where its own should be."""
     for digest in digests:
-        if owners.get(digest, finding.path) != finding.path:
+        if owners.get(digest, finding.subject) != finding.subject:
             return replace(finding, kind=Kind.SWAPPED, detail=f"holds the bytes of {owners[digest]}")
     try:
-        zeros, size = _count_zeros(folder / finding.path)
+        zeros, size = _count_zeros(folder / finding.subject)
     except OSError:
         return finding
     if not zeros or zeros * 100 < size:  # weights have runs of zeros; a percent of them is no accident

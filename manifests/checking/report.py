@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from magnetar.errors import ExitCode
+from magnetar.findings import Finding, Outcome, Question
 from magnetar.manifests.checking.choose_manifest import Trust
 
 PIECES = "pieces"
 """What stands in for a digest's name where every piece was checked against a pinned infohash."""
 
 
-class Verdict(StrEnum):
+class FileState(StrEnum):
     """What is known of one file. What was not read in this run is never called good."""
 
     GOOD = "good"
@@ -21,7 +21,7 @@ class Verdict(StrEnum):
 
 
 class Kind(StrEnum):
-    """Everything that can be wrong with one file, named as what it is."""
+    """Everything that can be wrong with one file, named as what it is: the kinds of the findings in a report."""
 
     MISSING = "missing"
     CASE_CHANGED = "case-changed"
@@ -38,24 +38,15 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing wrong with one file, in words that name the numbers."""
-
-    kind: Kind
-    path: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
 class FileResult:
-    """One file of the release: the verdict, and the algorithms (or ``pieces``) that it rests on.
+    """One file of the release: its state, and the algorithms (or ``pieces``) that it rests on.
 
     ``detail`` says in words what else is to know: that it lies in parts, when it was read, how much of it has arrived.
     """
 
     path: str
     size: int | None
-    verdict: Verdict
+    state: FileState
     checked_by: tuple[str, ...] = ()
     detail: str = ""
 
@@ -111,10 +102,12 @@ class Report:
     unexpected: tuple[str, ...]
     damage: tuple[FileDamage, ...] = ()
 
+    question = Question.BYTES
+
     @property
-    def exit_code(self) -> ExitCode:
-        """0 where all is good or unchanged, 5 where something is wrong, 8 where not all could be checked."""
+    def outcome(self) -> Outcome:
+        """Good where all is good or unchanged, bad where something is wrong, unknown where not all could be checked."""
         if self.findings:
-            return ExitCode.WRONG_BYTES
-        complete = self.files and all(file.verdict in (Verdict.GOOD, Verdict.UNCHANGED) for file in self.files)
-        return ExitCode.GOOD if complete else ExitCode.NOT_ALL_CHECKED
+            return Outcome.BAD
+        complete = self.files and all(file.state in (FileState.GOOD, FileState.UNCHANGED) for file in self.files)
+        return Outcome.GOOD if complete else Outcome.UNKNOWN

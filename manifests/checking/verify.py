@@ -9,17 +9,16 @@ from threading import Event
 from typing import NamedTuple
 
 from magnetar.errors import DiskError, UsageError
-from magnetar.events import Began, Emit, Ended, FoundWrong, Moved, ignore
+from magnetar.events import Began, Emit, Ended, FoundWrong, Moved, Step, ignore
+from magnetar.findings import Finding
 from magnetar.manifests.checking.choose_manifest import Choice, Trust
 from magnetar.manifests.checking.diagnose_file import name_precisely
-from magnetar.manifests.checking.report import PIECES, FileResult, Finding, Kind, PieceCheck, Report, Verdict
+from magnetar.manifests.checking.report import PIECES, FileResult, FileState, Kind, PieceCheck, Report
 from magnetar.manifests.checking.verified_index import Index
 from magnetar.manifests.folder.layout import payload_paths
 from magnetar.manifests.hashing.digests import HEX_LENGTHS, WEAK, Digest, digest_parts, fills_cores, size_on_disk
 from magnetar.manifests.schema import Manifest, ReleaseFile
 from magnetar.parallel import work_in_parallel
-
-STEP = "verify"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,7 @@ def verify(folder: Path, choice: Choice, terms: Terms = DEFAULT_TERMS, *, emit: 
     refused: list[str] = []
     present = payload_paths(folder, refused=refused.append)
     unexpected = tuple(path for path in present if path not in listed) if expected else ()
-    found = {one.finding.path: one.digests for one in checked if one.finding}
+    found = {one.finding.subject: one.digests for one in checked if one.finding}
     findings = name_precisely(folder, [one.finding for one in checked if one.finding], found, expected, unexpected)
     if terms.strict:
         findings += [Finding(Kind.UNEXPECTED, path, "the release has no such file") for path in unexpected]
@@ -112,9 +111,9 @@ class _Verification:
     def run(self, files: Sequence[ReleaseFile]) -> list[_Checked]:
         sizes = [sum(map(size_on_disk, self._paths(file))) for file in files if file.digests]
         self._full = fills_cores(sizes)
-        self._emit(Began(STEP, sum(sizes)))
+        self._emit(Began(Step.VERIFY, sum(sizes)))
         checked = work_in_parallel(self._check, files, stopped=self._stop)
-        self._emit(Ended(STEP))
+        self._emit(Ended(Step.VERIFY))
         return checked
 
     def _paths(self, file: ReleaseFile) -> Sequence[Path]:
@@ -128,7 +127,7 @@ class _Verification:
         except _Stopped:
             return _not_checked(file)
         if checked.finding and checked.digests:  # what took reading to find is told at once
-            self._emit(FoundWrong(checked.finding.kind, checked.finding.path, checked.finding.detail))
+            self._emit(FoundWrong(checked.finding))
         if checked.finding and self._terms.fail_fast:
             self._stop.set()
         return checked
@@ -146,7 +145,7 @@ class _Verification:
         except DiskError as error:
             finding = Finding(Kind.UNREADABLE, file.path, error.message)
         judged = self._judge(file, digests, finding)
-        if index is not None and judged.result.verdict is Verdict.GOOD and len(statuses) == 1:
+        if index is not None and judged.result.state is FileState.GOOD and len(statuses) == 1:
             index.note(file.path, statuses[0], proofs_of(file, self._manifest))
         elif index is not None:
             index.forget(file.path)
@@ -173,12 +172,12 @@ class _Verification:
         if finding is None and not checked_by and pieces is not None:
             finding = Finding(Kind.WRONG_DIGEST, file.path, "has pieces that are not those of the torrent")
         if finding is not None:
-            return _Checked(FileResult(file.path, file.size, Verdict.BAD), finding, digests)
+            return _Checked(FileResult(file.path, file.size, FileState.BAD), finding, digests)
         paths = self._paths(file)
         result = FileResult(
             file.path,
             sum(map(size_on_disk, paths)),
-            Verdict.GOOD if checked_by else Verdict.NOT_CHECKED,
+            FileState.GOOD if checked_by else FileState.NOT_CHECKED,
             checked_by,
             f"in {len(paths)} parts" if len(paths) > 1 else "",
         )
@@ -192,16 +191,16 @@ class _Verification:
         if day is None:
             return None
         checked_by = tuple(digest.algorithm for digest in file.digests) or (PIECES,)
-        return FileResult(file.path, statuses[0].st_size, Verdict.UNCHANGED, checked_by, f"read on {day}")
+        return FileResult(file.path, statuses[0].st_size, FileState.UNCHANGED, checked_by, f"read on {day}")
 
     def _moved(self, count: int) -> None:
         if self._stop.is_set():
             raise _Stopped
-        self._emit(Moved(STEP, count))
+        self._emit(Moved(Step.VERIFY, count))
 
 
 def _not_checked(file: ReleaseFile) -> _Checked:
-    return _Checked(FileResult(file.path, file.size, Verdict.NOT_CHECKED))
+    return _Checked(FileResult(file.path, file.size, FileState.NOT_CHECKED))
 
 
 def _look_at(paths: Sequence[Path], file: ReleaseFile) -> tuple[list[os.stat_result], Finding | None]:
@@ -241,5 +240,5 @@ def _stamp_of(path: Path) -> tuple[int, ...]:
 def _trust(choice: Choice, results: tuple[FileResult, ...]) -> Trust:
     """Weak where a file rests on nothing but MD5 or SHA-1, the pieces of a v1 torrent included."""
     strong = (HEX_LENGTHS.keys() - WEAK) | ({PIECES} if choice.manifest.infohash_v2 else set())
-    rests = [set(result.checked_by) for result in results if result.verdict in (Verdict.GOOD, Verdict.UNCHANGED)]
+    rests = [set(result.checked_by) for result in results if result.state in (FileState.GOOD, FileState.UNCHANGED)]
     return Trust.WEAK if any(not algorithms & strong for algorithms in rests) else choice.trust

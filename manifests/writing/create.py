@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from magnetar.errors import ManifestError, UsageError
-from magnetar.events import Began, Emit, Ended, Moved, ignore
-from magnetar.manifests.checking.report import Report, Verdict
+from magnetar.events import Began, Emit, Ended, Moved, Step, ignore
+from magnetar.manifests.checking.report import FileState, Report
 from magnetar.manifests.folder.layout import payload_paths
 from magnetar.manifests.hashing.digests import HEX_LENGTHS, Digest, Feed, digest_files
 from magnetar.manifests.schema import FORMAT, Manifest, ReleaseFile, parse_manifest
 
-STEP = "digest"
 ALGORITHMS = ("sha256", "blake3")
 """What a new manifest holds: the digest that everybody can check, and the one that is checked fastest."""
 
@@ -39,13 +38,13 @@ def list_files(
     for path in paths:
         if (folder / path).is_symlink() or not (folder / path).is_file():
             raise UsageError(f"{folder / path}: is no regular file, and a manifest lists nothing else")
-    emit(Began(STEP, sum((folder / path).stat().st_size for path in paths)))
-    digests = digest_files(folder, paths, algorithms, lambda count: emit(Moved(STEP, count)), fed)
+    emit(Began(Step.DIGEST, sum((folder / path).stat().st_size for path in paths)))
+    digests = digest_files(folder, paths, algorithms, lambda count: emit(Moved(Step.DIGEST, count)), fed)
     files = tuple(
         ReleaseFile(path=path, size=(folder / path).stat().st_size, digests=found)
         for path, found in zip(paths, digests, strict=True)
     )
-    emit(Ended(STEP))
+    emit(Ended(Step.DIGEST))
     return files
 
 
@@ -73,7 +72,7 @@ def pin(manifest: Manifest, folder: Path, report: Report, algorithms: Sequence[s
     That is how a file that was published with nothing but an MD5, or only by its pieces, gets a SHA-256: the one that
     it had when the weaker proof held. Raises ``ManifestError`` unless every file was good.
     """
-    doubtful = [file.path for file in report.files if file.verdict is not Verdict.GOOD]
+    doubtful = [file.path for file in report.files if file.state is not FileState.GOOD]
     if doubtful or not report.files:
         raise ManifestError(
             f"{folder}: only what was proven can be pinned, and {', '.join(doubtful[:3]) or 'no file'} was not",

@@ -10,9 +10,9 @@ from magnetar.convert.formats.checkpoint import TensorSpec
 from magnetar.convert.layout.architecture import Architecture
 from magnetar.errors import UsageError
 from magnetar.events import Emit
+from magnetar.findings import Finding
 from magnetar.model.checks.content import Survey, TensorFacts, survey
 from magnetar.model.checks.forward import estimate_memory
-from magnetar.model.checks.levels import Finding
 from magnetar.model.cluster.shares import divide
 from magnetar.model.machine.machine import Machine
 from magnetar.model.run.weights import Buffer, Weights

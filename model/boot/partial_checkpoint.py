@@ -14,9 +14,10 @@ from magnetar.convert.read.find_weights import GGUF_SUFFIX, PUBLISHED_SUFFIXES
 from magnetar.convert.read.source import AS_IS, Source, open_as_it_is
 from magnetar.errors import CheckpointError, ConversionError
 from magnetar.events import Emit, ignore
+from magnetar.findings import Finding
 from magnetar.model.boot.report import BootReport
 from magnetar.model.checks.content import Survey, check_content, survey
-from magnetar.model.checks.levels import Finding, Level, LevelResult, judge, skip
+from magnetar.model.checks.levels import Level, LevelResult, judge, skip
 from magnetar.model.run.weights import view_to_run
 
 SHARDS = "pytorch_model*.bin"
@@ -39,7 +40,7 @@ def report_remains(path: Path, error: ConversionError, levels: Iterable[Level], 
         kinds = ", ".join(sorted({source.checkpoint.container for source in sources}))
         names = tuple(file.name for source in sources for file in source.files)
     assumptions = (f"only numbers were looked at, of {', '.join(names)}",) if Level.CONTENT in wanted else ()
-    reasons = tuple(str(finding) for result in results for finding in result.findings)
+    reasons = tuple(finding.describe() for result in results for finding in result.findings)
     return replace(
         EMPTY,
         total_parameters=numbers,

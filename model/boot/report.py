@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from magnetar.errors import ExitCode
-from magnetar.model.checks.diagnosis import Diagnosis
+from magnetar.findings import Outcome, Question
+from magnetar.model.checks.cures import Diagnosis
 from magnetar.model.checks.golden import Comparison
 from magnetar.model.checks.levels import LevelResult
 from magnetar.model.compare.comparison import Agreement
@@ -68,7 +68,9 @@ class BootReport:
     kind: str = ""
     weights: str = ""
 
+    question = Question.FUNCTION
+
     @property
-    def exit_code(self) -> ExitCode:
-        """Healthy or not, as a process says it."""
-        return ExitCode.GOOD if self.healthy else ExitCode.UNHEALTHY
+    def outcome(self) -> Outcome:
+        """Good where the weights are healthy, else bad."""
+        return Outcome.GOOD if self.healthy else Outcome.BAD

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from magnetar.convert.read.source import Source
 from magnetar.errors import BootError, UsageError
 from magnetar.events import Emit
+from magnetar.findings import Finding, Outcome
 from magnetar.model.architecture.tokenizer import Tokenizer, open_tokenizer
 from magnetar.model.boot.distributed_run import Together
 from magnetar.model.boot.report import BootReport
@@ -22,7 +23,7 @@ from magnetar.model.checks.forward import (
     room_ahead,
 )
 from magnetar.model.checks.golden import ROUNDED, Example, allowance_for, find_strays, looser, measure, score_tolerance
-from magnetar.model.checks.levels import Finding, Level, LevelResult, Verdict, judge, skip
+from magnetar.model.checks.levels import Level, LevelResult, judge, skip
 from magnetar.model.checks.structure import check_structure
 from magnetar.model.compare.comparison import Answers, Other, agree, ask, judge_agreement, skip_against
 from magnetar.model.machine.machine import LARGEST_HELD, Machine
@@ -111,7 +112,7 @@ class Session:
             self._results[Level.CONTENT] = check_content(self._survey, self._architecture, name_stored(self._source))
         results = tuple(self._results[level] for level in Level if level in self._results)
         results += (self._against,) if self._against else ()
-        reasons = tuple(str(finding) for result in results for finding in result.findings)
+        reasons = tuple(finding.describe() for result in results for finding in result.findings)
         assumptions = tuple(self._state_assumptions())
         weights = digest_weights(self._survey, self._weights.specs)
         return replace(
@@ -127,7 +128,7 @@ class Session:
         """The levels that run the model, in one pass over its tensors."""
         obstacle = self._together.agree(self._find_obstacle(), self._ids)
         if obstacle is not None:
-            self._results[Level.FORWARD] = skip(Level.FORWARD, str(obstacle), [obstacle])
+            self._results[Level.FORWARD] = skip(Level.FORWARD, obstacle.describe(), [obstacle])
             self._results[Level.GOLDEN] = skip(Level.GOLDEN, "the model was not run")
             self._against = None if self._request.other is None else skip_against("the model was not run")
             self._forget_unwanted()
@@ -261,7 +262,7 @@ class Session:
         bits, exact = found.cost_of_first(len(ids)), self._request.machine.exact
         agreement = agree(answers, found.fingerprint, found.at_other, kind, bits, size, exact=exact)
         self._report = replace(self._report, agreement=agreement)
-        proven = self._results[Level.GOLDEN].verdict is Verdict.GOOD
+        proven = self._results[Level.GOLDEN].outcome is Outcome.GOOD
         self._against = judge_agreement(agreement, proven=proven)
 
     def _diagnose(self, answers: Answers | None) -> None:
@@ -292,7 +293,7 @@ class Session:
     @property
     def _astray(self) -> bool:
         """Whether the other was compared with, and says something else."""
-        return self._against is not None and self._against.verdict is Verdict.BAD
+        return self._against is not None and self._against.outcome is Outcome.BAD
 
     def _find_example(self, answers: Answers | None) -> Example | None:
         """What these weights should say: as the release has it; else as another says from which they stray."""

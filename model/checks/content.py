@@ -16,8 +16,9 @@ import numpy as np
 from magnetar.convert.formats.checkpoint import TensorSpec
 from magnetar.convert.layout.architecture import Architecture
 from magnetar.convert.numbers.recode import decode
-from magnetar.events import Began, Emit, Ended, Moved, ignore
-from magnetar.model.checks.levels import Finding, Level, LevelResult, judge
+from magnetar.events import Began, Emit, Ended, Moved, Step, ignore
+from magnetar.findings import Finding
+from magnetar.model.checks.levels import Level, LevelResult, judge
 from magnetar.model.run.weights import RUNNABLE, Buffer, Weights, describe_role
 
 CHUNK = 1 << 18
@@ -147,11 +148,11 @@ def survey(weights: Weights, found: Survey, emit: Emit = ignore) -> None:
     todo = [spec for spec in weights.specs.values() if spec.dtype in RUNNABLE and spec.name not in found.facts]
     if not todo:
         return
-    emit(Began("content", sum(spec.nbytes for spec in todo)))
+    emit(Began(Step.CONTENT, sum(spec.nbytes for spec in todo)))
     for spec in todo:
         found.look(spec, weights.read(spec.name))
-        emit(Moved("content", spec.nbytes))
-    emit(Ended("content"))
+        emit(Moved(Step.CONTENT, spec.nbytes))
+    emit(Ended(Step.CONTENT))
 
 
 def digest_weights(found: Survey, names: Iterable[str]) -> str:
@@ -170,8 +171,8 @@ def check_content(found: Survey, architecture: Architecture | None, stored: Mapp
     faults = [fault for fact in facts for fault in _judge_alone(fact, architecture)]
     faults += [*_find_copies(facts), *_find_outliers(facts, architecture)]
     order = {fact.name: index for index, fact in enumerate(facts)}
-    faults.sort(key=lambda fault: order[fault.tensor])
-    named = [Finding(f.kind, f.tensor, f.detail, _other_name(f.tensor, stored)) for f in faults]
+    faults.sort(key=lambda fault: order[fault.subject])
+    named = [Finding(f.kind, f.subject, f.detail, _other_name(f.subject, stored)) for f in faults]
     size = sum(fact.size for fact in facts)
     return judge(Level.CONTENT, named, f"{len(facts)} tensors, {size:,} numbers, each digested")
 

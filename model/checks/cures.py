@@ -188,3 +188,29 @@ def _rearrange_layer(a: Architecture, names: list[str], layer: int) -> Iterator[
 def _undo_text_sort(count: int) -> list[int]:
     """Where each expert went when their numbers were sorted as text: 0, 1, 10, 11, 2, …"""
     return [sorted(range(count), key=str).index(expert) for expert in range(count)]
+
+
+@dataclass(frozen=True, slots=True)
+class Cure:
+    """A change after which the model scores as it should: what was wrong, and what to do about it.
+
+    ``bits_per_byte`` is the score with it on the part of the text that cures are tried on, ``before`` without; None if
+    that was no number.
+    """
+
+    name: str
+    advice: str
+    bits_per_byte: float
+    before: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """The cures that were tried on a model that is not healthy. ``cure`` is the one that helps, None if none does.
+
+    ``nearest`` is then the one that brings the score furthest down, None if none brings it far.
+    """
+
+    cure: Cure | None
+    tried: tuple[str, ...]
+    nearest: Cure | None = None

@@ -9,42 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from magnetar.convert.layout.architecture import Architecture
-from magnetar.events import Began, Emit, Ended, Moved, ignore
+from magnetar.events import Began, Emit, Ended, Moved, Step, ignore
 from magnetar.model.architecture.routing import Strategy
 from magnetar.model.architecture.tokenizer import Tokenizer
-from magnetar.model.checks.cures import Remedy, list_remedies
+from magnetar.model.checks.cures import Cure, Diagnosis, Remedy, list_remedies
 from magnetar.model.checks.forward import Expectation
 from magnetar.model.checks.golden import Example, find_strays, measure_shared
 from magnetar.model.run.altered_weights import Altered, Held
 from magnetar.model.run.measure_run import Task, choose_tokens, examine
 from magnetar.model.run.weights import Weights
-
-
-@dataclass(frozen=True, slots=True)
-class Cure:
-    """A change after which the model scores as it should: what was wrong, and what to do about it.
-
-    ``bits_per_byte`` is the score with it on the part of the text that cures are tried on, ``before`` without; None if
-    that was no number.
-    """
-
-    name: str
-    advice: str
-    bits_per_byte: float
-    before: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """The cures that were tried on a model that is not healthy. ``cure`` is the one that helps, None if none does.
-
-    ``nearest`` is then the one that brings the score furthest down, None if none brings it far.
-    """
-
-    cure: Cure | None
-    tried: tuple[str, ...]
-    nearest: Cure | None = None
-
 
 TRIED_ON = 512
 """Tokens of the text that each cure is tried on."""
@@ -81,19 +54,19 @@ def diagnose(patient: Patient, emit: Emit = ignore) -> Diagnosis:
     before = _try(held, patient, Remedy("", "", a, routing=patient.routing))
     tried: list[str] = []
     best: tuple[float, Remedy] | None = None
-    emit(Began("diagnosis", len(remedies), "layers"))
+    emit(Began(Step.DIAGNOSIS, len(remedies), "layers"))
     for remedy in remedies:
         tried.append(remedy.name)
         trial = _try(held, patient, remedy)
-        emit(Moved("diagnosis", 1))
+        emit(Moved(Step.DIAGNOSIS, 1))
         if trial is None:
             continue
         if trial.restored:
-            emit(Ended("diagnosis"))
+            emit(Ended(Step.DIAGNOSIS))
             return _conclude(remedy, trial.bits_per_byte, before, tried)
         if best is None or trial.bits_per_byte < best[0]:
             best = trial.bits_per_byte, remedy
-    emit(Ended("diagnosis"))
+    emit(Ended(Step.DIAGNOSIS))
     if best is not None and patient.example is None and _helps(best[0], before, held, patient, best[1]):
         return _conclude(best[1], best[0], before, tried)
     if best is None or (before is not None and best[0] >= TELLING * before.bits_per_byte):

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from magnetar.convert.layout.architecture import Architecture
-from magnetar.model.checks.levels import Finding
+from magnetar.findings import Finding
 from magnetar.model.machine.machine import NEXT_ONE, Machine
 from magnetar.model.run.weights import Weights
 

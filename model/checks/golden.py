@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from magnetar.model.checks.levels import Finding
+from magnetar.findings import Finding
 from magnetar.model.run.fingerprint import Array, Fingerprint
 
 

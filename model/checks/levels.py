@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from magnetar.findings import Finding, Outcome
+
 
 class Level(StrEnum):
     """What can be asked of a checkpoint, in the order in which it is asked."""
@@ -18,36 +20,15 @@ class Level(StrEnum):
     """The run held against the fingerprint of the release."""
 
 
-class Verdict(StrEnum):
-    """What a level came to. Skipped is not good."""
-
-    GOOD = "good"
-    BAD = "bad"
-    SKIPPED = "skipped"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that is wrong: its ``kind`` in a word, the tensor (or layer) that it is about, and the numbers.
-
-    ``tensor`` is spelled as the publisher spells it, whatever layout the file is in; ``stored_as`` is its name there.
-    """
-
-    kind: str
-    tensor: str
-    detail: str
-    stored_as: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.tensor}: {self.detail}" if self.tensor else self.detail
-
-
 @dataclass(frozen=True, slots=True)
 class LevelResult:
-    """One level's verdict. ``remark`` says what was looked at, or why it was skipped."""
+    """What one level came to. ``remark`` says what was looked at, or why the level was skipped: its outcome is unknown.
+
+    A finding's subject is a tensor, spelled as the publisher spells it, or a layer.
+    """
 
     name: str
-    verdict: Verdict
+    outcome: Outcome
     findings: tuple[Finding, ...] = ()
     remark: str = ""
 
@@ -55,9 +36,9 @@ class LevelResult:
 def judge(level: Level, findings: Iterable[Finding], remark: str) -> LevelResult:
     """Bad with any finding, good without."""
     found = tuple(findings)
-    return LevelResult(level.value, Verdict.BAD if found else Verdict.GOOD, found, remark)
+    return LevelResult(level.value, Outcome.BAD if found else Outcome.GOOD, found, remark)
 
 
 def skip(level: Level, reason: str, findings: Iterable[Finding] = ()) -> LevelResult:
     """A level that was not tried. ``findings`` say what is missing, where that is itself a fault."""
-    return LevelResult(level.value, Verdict.SKIPPED, tuple(findings), reason)
+    return LevelResult(level.value, Outcome.UNKNOWN, tuple(findings), reason)

@@ -8,7 +8,8 @@ from itertools import pairwise
 
 from magnetar.convert.formats.checkpoint import Checkpoint, TensorSpec
 from magnetar.convert.read.source import Source
-from magnetar.model.checks.levels import Finding, Level, LevelResult, judge
+from magnetar.findings import Finding
+from magnetar.model.checks.levels import Level, LevelResult, judge
 from magnetar.model.run.weights import RUNNABLE, Weights, name_stored, say_unrunnable
 
 LARGEST_GAP = 1 << 20

@@ -14,6 +14,7 @@ import numpy as np
 from magnetar.convert.read.source import open_source
 from magnetar.errors import BootError, OutsideError
 from magnetar.events import Emit, ignore
+from magnetar.findings import Finding, Outcome
 from magnetar.model.checks.golden import (
     ALLOWANCES,
     EXACT,
@@ -25,7 +26,7 @@ from magnetar.model.checks.golden import (
     looser,
     measure_shared,
 )
-from magnetar.model.checks.levels import Finding, LevelResult, Verdict
+from magnetar.model.checks.levels import LevelResult
 from magnetar.model.run.fingerprint import Array, Fingerprint
 from magnetar.model.run.weights import RUNNABLE, open_for_a_pass, say_unrunnable, stored_kind, view_to_run
 
@@ -128,7 +129,7 @@ def ask(other: Other, ids: Sequence[int], vocab_size: int, emit: Emit = ignore) 
 def skip_against(reason: str, hint: str = "") -> LevelResult:
     """The row of a comparison that was asked for and could not be made: that itself is a finding."""
     finding = Finding(AGAINST, "", f"{reason}; {hint}" if hint else reason)
-    return LevelResult(AGAINST, Verdict.SKIPPED, (finding,), reason)
+    return LevelResult(AGAINST, Outcome.UNKNOWN, (finding,), reason)
 
 
 def agree(
@@ -170,7 +171,7 @@ def judge_agreement(agreement: Agreement, *, proven: bool = False) -> LevelResul
     if proven:
         findings = tuple(replace(finding, detail=f"{finding.detail}; {PROVEN}") for finding in findings)
     remark = f"{agreement.other}: KL {found.divergence:.2g}, {found.agreement:.1%} of the likeliest pieces are the same"
-    return LevelResult(AGAINST, Verdict.BAD if findings else Verdict.GOOD, findings, remark)
+    return LevelResult(AGAINST, Outcome.BAD if findings else Outcome.GOOD, findings, remark)
 
 
 def _allow(one: str, other: str) -> Allowance:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from magnetar.errors import OutsideError
-from magnetar.events import Began, Emit, Ended, Moved, ignore
+from magnetar.events import Began, Emit, Ended, Moved, Step, ignore
 from magnetar.model.architecture.tokenizer import BEGIN
 from magnetar.model.compare.comparison import Answers
 from magnetar.model.compare.http_json import Talk
@@ -46,9 +46,9 @@ class Server:
         ids = ids[:MOST_ASKED]
         with self._talk:
             model = self._find_model()
-            emit(Began("against", len(ids), "tokens"))
+            emit(Began(Step.AGAINST, len(ids), "tokens"))
             positions = self._echo(model, ids) or list(self._ask_each(model, ids, emit))
-            emit(Ended("against"))
+            emit(Ended(Step.AGAINST))
         told = [logprob for logprob, _ in positions if logprob is not None]
         bits = -sum(told) / math.log(2) if len(told) == len(ids) else None
         return Answers(f"{model} at {self.name}", _gather(ids, positions), bits)
@@ -80,7 +80,7 @@ class Server:
             chosen, ranked = self._ask(model, [BEGIN, *ids[:index]], wanted)
             known = {piece: logprob for logprob, piece in [*ranked, chosen]}
             yield known.get(wanted), ranked
-            emit(Moved("against", 1))
+            emit(Moved(Step.AGAINST, 1))
 
     def _check_bias(self, model: str, wanted: int) -> None:
         """Some servers tell the log probabilities of after the bias, which are of no use."""

@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from magnetar import __version__
+from magnetar.findings import Outcome
 from magnetar.model.boot.report import BootReport
-from magnetar.model.checks.diagnosis import Cure, Diagnosis
-from magnetar.model.checks.levels import LevelResult, Verdict
+from magnetar.model.checks.cures import Cure, Diagnosis
+from magnetar.model.checks.levels import LevelResult
 from magnetar.model.compare.comparison import Agreement
 from magnetar.model.html_report.figures import draw_curve, draw_load, draw_text, show
 from magnetar.model.html_report.style import HEAD
@@ -86,8 +87,8 @@ def _draw_facts(facts: Mapping[str, str]) -> Iterator[str]:
 def _draw_levels(levels: Sequence[LevelResult]) -> Iterator[str]:
     yield "<h2>Levels</h2><table>"
     for level in levels:
-        mark = {Verdict.GOOD: "good", Verdict.BAD: "bad", Verdict.SKIPPED: "skipped"}[level.verdict]
-        found = [str(finding) for finding in level.findings]
+        mark = {Outcome.GOOD: "good", Outcome.BAD: "bad", Outcome.UNKNOWN: "skipped"}[level.outcome]
+        found = [finding.describe() for finding in level.findings]
         findings = _list(found[:MOST_FINDINGS])
         if len(found) > MOST_FINDINGS:
             findings += f"<p>and {len(found) - MOST_FINDINGS:,} more</p>"

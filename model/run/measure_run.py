@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from magnetar.convert.layout.architecture import Architecture
-from magnetar.events import Began, Emit, Ended, ignore
+from magnetar.events import Began, Emit, Ended, Step, ignore
 from magnetar.model.architecture.routing import Router, Strategy
 from magnetar.model.cluster.shares import ALONE, Crew, Share, divide
 from magnetar.model.machine.device import EXACT, Arithmetic
@@ -120,7 +120,7 @@ def examine(
     trace = Trace(architecture.n_layers, inputs[0].shape[1], CONDUCTED)
     found = Examination(trace)
     share = share or divide(architecture, 0, 1, by_experts=False)
-    emit(Began("boot", len(share.layers), "layers"))
+    emit(Began(Step.BOOT, len(share.layers), "layers"))
     router = Router(task.strategy, architecture.n_experts, architecture.experts_per_token)
     order = [name for name in reading_order(architecture) if share.reads(name)]
     with TensorStream(weights, order, look, task.ahead) as stream, torch.inference_mode():
@@ -129,7 +129,7 @@ def examine(
         trace.join(crew.gather(trace.tell()), share)
         if state is not None and share.first:
             _read_out(model, state, targets, found, task, kind)
-    emit(Ended("boot"))
+    emit(Ended(Step.BOOT))
     if found.not_finite is None and share.first:
         _add_up(found, found.losses[extra:])
     found.seconds = time.monotonic() - began

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from magnetar.convert.layout.architecture import Architecture
 from magnetar.errors import BootError
-from magnetar.events import Emit, Moved, ignore
+from magnetar.events import Emit, Moved, Step, ignore
 from magnetar.model.architecture.mixtral import Attention, KeyValues, Rotation, Routing
 from magnetar.model.architecture.routing import Router, Strategy
 from magnetar.model.cluster.shares import ALONE, Crew, Share, divide
@@ -139,7 +139,7 @@ class StreamedModel:
             if not self._is_finite(state):
                 raise NotFinite(f"layer {layer}: its activations are not finite")
             observer.see_residual(layer, state.batches)
-            emit(Moved("boot", 1))
+            emit(Moved(Step.BOOT, 1))
         return state
 
     def _is_finite(self, state: Activations) -> bool:

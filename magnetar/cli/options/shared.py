@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from magnetar.cli.exit_codes import exit_code_of
 from magnetar.events import ProgressStyle
 
 if TYPE_CHECKING:
@@ -96,7 +97,13 @@ def open_screen(command: str, showing: Showing) -> "Screen":
     if not gc.isenabled():  # what the work needs is imported by now, and stays
         gc.freeze()
         gc.enable()
-    return Screen(command, as_json=showing.as_json, quiet=showing.quiet, progress=showing.progress)
+    return Screen(
+        command,
+        as_json=showing.as_json,
+        quiet=showing.quiet,
+        progress=showing.progress,
+        exit_code_of=exit_code_of,
+    )
 
 
 def finish(command: str, showing: Showing, work: Callable[["Emit"], Any], draw: Callable[[Any], Any]) -> NoReturn:

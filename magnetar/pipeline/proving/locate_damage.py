@@ -8,7 +8,7 @@ from magnetar.convert.compare.damaged_tensors import Damage, locate_damage
 from magnetar.events import Emit, ignore
 from magnetar.fetch.torrent.metadata import Metadata
 from magnetar.fetch.torrent.pieces_on_disk import Pieces, find_bad_pieces
-from magnetar.manifests.checking.report import FileDamage, FileResult, Kind, Report, TensorDamage, Verdict
+from magnetar.manifests.checking.report import FileDamage, FileResult, FileState, Kind, Report, TensorDamage
 
 ABSENT = frozenset({Kind.MISSING, Kind.RENAMED, Kind.CASE_CHANGED, Kind.NOT_A_FILE, Kind.UNREADABLE, Kind.UNEXPECTED})
 """Findings on a file of which there are no bytes to look at."""
@@ -26,7 +26,7 @@ def locate(report: Report, torrent: bytes, metadata: Metadata, *, unfinished: bo
     """
     folder, pieces = Path(report.folder), Pieces(torrent)
     sizes = {str(file.path): file.size for file in metadata.files}
-    kinds = {finding.path: finding.kind for finding in report.findings if finding.path in sizes}
+    kinds = {finding.subject: finding.kind for finding in report.findings if finding.subject in sizes}
     touched = pieces.touching(path for path, kind in kinds.items() if kind not in ABSENT)
     suspects = pieces.provable(touched)
     bad = find_bad_pieces(pieces, suspects, folder, emit) if suspects else []
@@ -83,9 +83,9 @@ def _is_arriving(pieces: Pieces, bad: Collection[int], path: str, folder: Path) 
     return bool(mine) and all(pieces.is_blank(piece, folder) for piece in mine)
 
 
-def _lacking(pieces: Pieces, bad: Sequence[int], path: str, kind: Kind, size: int) -> int:
+def _lacking(pieces: Pieces, bad: Sequence[int], path: str, kind: str, size: int) -> int:
     """Bytes of a file that lie in bad pieces."""
-    if kind is Kind.MISSING:
+    if kind == Kind.MISSING:
         return size
     return sum(length for _, length in pieces.ranges(bad).get(path, ()))
 
@@ -97,7 +97,7 @@ def _excuse(report: Report, came: dict[str, int]) -> Report:
         if file.path not in came:
             return file
         detail = f"{came[file.path]:,} of {file.size:,} bytes have arrived" if came[file.path] else "has not arrived"
-        return FileResult(file.path, file.size, Verdict.NOT_CHECKED, (), detail)
+        return FileResult(file.path, file.size, FileState.NOT_CHECKED, (), detail)
 
-    findings = tuple(finding for finding in report.findings if finding.path not in came)
+    findings = tuple(finding for finding in report.findings if finding.subject not in came)
     return replace(report, files=tuple(map(judge, report.files)), findings=findings)

@@ -7,8 +7,9 @@ from pathlib import Path
 from magnetar.convert.compare.proof import Proof, prove
 from magnetar.convert.read.source import open_source
 from magnetar.convert.write.journal import read_conversion
-from magnetar.errors import ExitCode, UsageError
+from magnetar.errors import UsageError
 from magnetar.events import Emit, ignore
+from magnetar.findings import Outcome, Question
 from magnetar.manifests.catalog import catalog, find_release, folder_of
 from magnetar.manifests.checking.choose_manifest import Trust
 from magnetar.manifests.schema import Manifest, load_manifest
@@ -23,10 +24,12 @@ class Proven:
     trust: Trust
     proof: Proof
 
+    question = Question.BYTES
+
     @property
-    def exit_code(self) -> ExitCode:
+    def outcome(self) -> Outcome:
         """That of the proof."""
-        return self.proof.exit_code
+        return self.proof.outcome
 
 
 def prove_copy(path: Path, named: str | None, *, reference: Path | None = None, emit: Emit = ignore) -> Proven:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from magnetar.errors import UsageError, WrongBytesError
-from magnetar.events import Emit, Remarked, ignore
+from magnetar.events import Emit, SignerFound, ignore
 from magnetar.manifests.catalog import bundled
 from magnetar.manifests.checking.choose_manifest import Trust, choose_manifest
 from magnetar.manifests.checking.report import Report
@@ -46,7 +46,7 @@ def verify_signed(
     manifest = _find_manifest(path, named)
     content = _read(manifest)
     signer = _check(manifest, content, demand)
-    emit(Remarked(f"{manifest}: signed by {signer}"))
+    emit(SignerFound(str(manifest), str(signer)))
     found = verify_any(path, str(manifest), replace(asked, strict=True), emit=emit)
     if _read(manifest) != content:
         raise WrongBytesError(f"{manifest}: changed while it was used", hint="see who else writes there")

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from magnetar.errors import UsageError
-from magnetar.events import Began, Emit, Ended, Moved, Remarked, ignore
+from magnetar.events import Began, Emit, Ended, Moved, Remarked, Step, ignore
 from magnetar.fetch.torrent.create import Draft, FileHashes
 from magnetar.manifests.checking.unfinished_hashes import Note, Notes
 from magnetar.manifests.folder.layout import OWN_MANIFEST, payload_paths
 from magnetar.manifests.hashing.digests import Digest, digest_files
 from magnetar.manifests.schema import ReleaseFile
 from magnetar.manifests.writing.create import ALGORITHMS
-
-STEP = "digest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +42,16 @@ def hash_files(draft: Draft, notes: Notes, emit: Emit = ignore) -> Hashed:
         emit(Remarked(say_recalled(len(known), len(paths), sum(sizes[path] for path in known))))
 
     def moved(count: int) -> None:
-        emit(Moved(STEP, count))
+        emit(Moved(Step.DIGEST, count))
 
     def note(path: str, found: tuple[Digest, ...]) -> None:
         opened[path].keep(_as_json(found, draft.hashed(path)))
 
     unread = [path for path in paths if path not in known]
-    emit(Began(STEP, sum(sizes[path] for path in unread)))
+    emit(Began(Step.DIGEST, sum(sizes[path] for path in unread)))
     read = digest_files(draft.folder, unread, ALGORITHMS, moved, draft.hashers, note)
     digests = known | dict(zip(unread, read, strict=True))
-    emit(Ended(STEP))
+    emit(Ended(Step.DIGEST))
     listed = [path for path in paths if path != OWN_MANIFEST]
     files = (ReleaseFile(path=path, size=sizes[path], digests=digests[path]) for path in listed)
     return Hashed(tuple(files), tuple(path for path in listed if path in known))

@@ -14,8 +14,9 @@ from magnetar.convert.compare.comparison_report import ExpertOrder, How, Samenes
 from magnetar.convert.layout.architecture import Architecture
 from magnetar.convert.read.source import open_source
 from magnetar.convert.write.convert import convert
-from magnetar.errors import ExitCode, LayoutError
+from magnetar.errors import LayoutError
 from magnetar.events import Began, Ended, Event, Moved
+from magnetar.findings import Outcome
 from tests.convert.forge import DENSE, MOE, Tensors, random_tensors, write_release
 
 BUNDLED = Path(__file__).parents[3] / "model/release/austen-moe"
@@ -44,7 +45,7 @@ def altered(tmp_path: Path) -> Callable[[Change], Sameness]:
 
 def only(sameness: Sameness) -> TensorDifference:
     (difference,) = sameness.differences
-    assert sameness.exit_code is ExitCode.WRONG_BYTES
+    assert sameness.outcome is Outcome.BAD
     return difference
 
 
@@ -78,7 +79,7 @@ def test_the_bundled_release_is_the_same_in_every_format(target: str, tmp_path: 
     if target == "safetensors":
         (tmp_path / "out/params.json").write_bytes((BUNDLED / "params.json").read_bytes())
     sameness = same(BUNDLED, tmp_path / "out")
-    assert (sameness.exit_code, sameness.tensors) == (ExitCode.GOOD, 127)
+    assert (sameness.outcome, sameness.tensors) == (Outcome.GOOD, 127)
     assert {difference.how for difference in sameness.differences} == ({How.CAST} if target == "gguf" else set())
     assert sameness.identical == 127 - len(sameness.differences)
     assert sameness.configuration == ()
@@ -88,7 +89,7 @@ def test_configurations_that_disagree_are_told_though_the_weights_are_the_same(r
     other = write_release(tmp_path / "other", MOE)
     (other / "params.json").write_text(json.dumps(replace(MOE, rope_theta=1e4, norm_eps=1e-6).to_params()))
     sameness = same(release, other)
-    assert (sameness.exit_code, sameness.differences) == (ExitCode.GOOD, ())
+    assert (sameness.outcome, sameness.differences) == (Outcome.GOOD, ())
     assert sameness.configuration == ("norm_eps is 1e-06, not 1e-05", "rope_theta is 10000.0, not 1000000.0")
 
 
@@ -249,16 +250,16 @@ def test_other_numbers_are_different_by_as_much_as_they_are(altered: Callable[[C
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "how", "exit_code"),
+    ("before", "after", "how", "outcome"),
     [
-        (torch.bfloat16, torch.float32, How.CAST, ExitCode.GOOD),
-        (torch.float32, torch.bfloat16, How.ROUNDED, ExitCode.NOT_ALL_CHECKED),
-        (torch.bfloat16, torch.float16, How.CAST, ExitCode.GOOD),  # of randn, F16 has every bit
-        (torch.float16, torch.bfloat16, How.ROUNDED, ExitCode.NOT_ALL_CHECKED),
+        (torch.bfloat16, torch.float32, How.CAST, Outcome.GOOD),
+        (torch.float32, torch.bfloat16, How.ROUNDED, Outcome.UNKNOWN),
+        (torch.bfloat16, torch.float16, How.CAST, Outcome.GOOD),  # of randn, F16 has every bit
+        (torch.float16, torch.bfloat16, How.ROUNDED, Outcome.UNKNOWN),
     ],
 )
 def test_a_cast_is_named_and_whether_it_lost_anything(
-    before: torch.dtype, after: torch.dtype, how: How, exit_code: ExitCode, tmp_path: Path
+    before: torch.dtype, after: torch.dtype, how: How, outcome: Outcome, tmp_path: Path
 ) -> None:
     tensors = random_tensors(MOE)
     tensors[WQ] = torch.randn(tensors[WQ].shape, generator=torch.Generator().manual_seed(3)).to(before)
@@ -266,7 +267,7 @@ def test_a_cast_is_named_and_whether_it_lost_anything(
     tensors[WQ] = tensors[WQ].to(after)
     sameness = same(first, write_release(tmp_path / "second", MOE, tensors))
     (difference,) = sameness.differences
-    assert (difference.name, difference.how, sameness.exit_code) == (WQ, how, exit_code)
+    assert (difference.name, difference.how, sameness.outcome) == (WQ, how, outcome)
     names = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
     assert difference.dtypes == (names[before], names[after])
 
@@ -282,7 +283,7 @@ def test_quantised_tensors_are_measured(tmp_path: Path) -> None:
     rounded, apart = same(BUNDLED, tmp_path / "q8"), same(tmp_path / "q8", tmp_path / "q4")
     assert {one.how for one in rounded.differences} == {How.CAST, How.ROUNDED}
     assert {one.how for one in apart.differences} == {How.NOT_COMPARABLE}
-    assert rounded.exit_code is apart.exit_code is ExitCode.NOT_ALL_CHECKED
+    assert rounded.outcome is apart.outcome is Outcome.UNKNOWN
     assert all(one.error is not None and 1e-4 < one.error < 0.1 for one in apart.differences)
     assert same(tmp_path / "q8", tmp_path / "q8").differences == ()
 

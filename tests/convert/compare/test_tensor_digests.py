@@ -18,8 +18,9 @@ from magnetar.convert.layout.tables import LAYOUTS
 from magnetar.convert.read.source import AS_IS, open_as_it_is, open_source
 from magnetar.convert.write.convert import convert
 from magnetar.convert.write.plan import spec_of
-from magnetar.errors import CheckpointError, ExitCode, WrongBytesError
+from magnetar.errors import CheckpointError, WrongBytesError
 from magnetar.events import Began, Ended, Event, FoundWrong, Moved
+from magnetar.findings import Outcome
 from magnetar.manifests.tensor_digests import TensorDigest, TensorDigests, load_tensor_digests
 from tests.convert.forge import DENSE, MOE, Tensors, random_tensors, raw, write_release
 
@@ -67,7 +68,7 @@ def test_digests_of_weights_of_any_model_are_of_the_tensors_as_they_are(tmp_path
     save_file(tensors, tmp_path / "model.safetensors")
     with open_as_it_is(tmp_path) as source:
         digests = tensor_digests(source, layout=AS_IS)
-        assert prove(source, digests).exit_code is ExitCode.GOOD
+        assert prove(source, digests).outcome is Outcome.GOOD
     expected = TensorDigest("I32", (2, 3), hashlib.sha256(raw(tensors["anything"])).hexdigest())
     assert digests.tensors == {"anything": expected}
 
@@ -83,7 +84,7 @@ def test_the_bundled_release_in_every_format_is_proven_the_same(target: str, tmp
         (tmp_path / "out/params.json").write_bytes((BUNDLED / "params.json").read_bytes())
     proof = hold(tmp_path / "out", load_tensor_digests(SHIPPED))
     assert {tensor.standing for tensor in proof.tensors} == {Standing.SAME}
-    assert (len(proof.tensors), proof.exit_code) == (127, ExitCode.GOOD)
+    assert (len(proof.tensors), proof.outcome) == (127, Outcome.GOOD)
     cast = {tensor.name: (tensor.cast_from, tensor.dtype) for tensor in proof.tensors if tensor.cast_from}
     assert set(cast.values()) == ({("BF16", "F32")} if target == "gguf" else set())
     assert ("norm.weight" in cast) == (target == "gguf")
@@ -93,7 +94,7 @@ def test_numbers_of_a_kind_that_is_not_compared_are_not_called_good(tmp_path: Pa
     save_file({"a": torch.ones(2, dtype=torch.int32)}, tmp_path / "model.safetensors")
     with open_as_it_is(tmp_path) as source:
         proof = prove(source, TensorDigests(AS_IS, {"a": TensorDigest("BF16", (2,), "0" * 64)}))
-    assert proof.exit_code is ExitCode.NOT_ALL_CHECKED
+    assert proof.outcome is Outcome.UNKNOWN
     assert proof.tensors[0].detail == "is I32, which cannot be compared with BF16"
 
 
@@ -106,19 +107,19 @@ def test_layouts_that_are_only_read_are_proven_too(layout: str, tmp_path: Path) 
     (folder / "params.json").write_bytes((write_release(tmp_path / "r", MOE) / "params.json").read_bytes())
     digests = digest(folder)
     convert(folder, tmp_path / "out", target="mistral")
-    assert hold(folder, digests).exit_code is hold(tmp_path / "out", digests).exit_code is ExitCode.GOOD
+    assert hold(folder, digests).outcome is hold(tmp_path / "out", digests).outcome is Outcome.GOOD
     assert digest(tmp_path / "out") == digests
 
 
-@pytest.mark.parametrize(("dtype", "exit_code"), [("f32", ExitCode.GOOD), ("f16", ExitCode.NOT_ALL_CHECKED)])
+@pytest.mark.parametrize(("dtype", "expected"), [("f32", Outcome.GOOD), ("f16", Outcome.UNKNOWN)])
 def test_numbers_in_a_wider_format_are_the_same_and_rounded_ones_are_not_comparable(
-    dtype: str, exit_code: ExitCode, release: Path, tmp_path: Path
+    dtype: str, expected: Outcome, release: Path, tmp_path: Path
 ) -> None:
     tensors = {name: tensor * 1e-4 for name, tensor in random_tensors(MOE).items()}  # small ones lose bits in F16
     write_release(tmp_path / "small", MOE, tensors)
     convert(tmp_path / "small", tmp_path / "out", target="gguf", dtype=dtype)
     proof = hold(tmp_path / "out", digest(tmp_path / "small"))
-    assert proof.exit_code is exit_code
+    assert proof.outcome is expected
     for tensor in proof.tensors:
         assert tensor.cast_from == "BF16"
         assert (tensor.standing is Standing.SAME) == (tensor.dtype == "F32")
@@ -128,7 +129,7 @@ def test_quantised_tensors_are_measured_against_a_reference(tmp_path: Path) -> N
     convert(BUNDLED, tmp_path / "out", target="gguf", dtype="q8_0")
     digests = load_tensor_digests(SHIPPED)
     alone, measured = hold(tmp_path / "out", digests), hold(tmp_path / "out", digests, BUNDLED)
-    assert alone.exit_code is measured.exit_code is ExitCode.NOT_ALL_CHECKED
+    assert alone.outcome is measured.outcome is Outcome.UNKNOWN
     assert {tensor.error for tensor in alone.tensors} == {None}
     for tensor in measured.of(Standing.NOT_COMPARABLE):
         assert tensor.dtype == "Q8_0"
@@ -179,7 +180,7 @@ def test_one_flipped_bit_in_any_format_is_found_with_its_tensor(tmp_path: Path) 
         flip_bit(tmp_path / target, name, 2 * 2 * MOE.dim * MOE.hidden_dim if target != "hf" else 0)
         proof = hold(tmp_path / target, digests)
         assert [tensor.name for tensor in proof.of(Standing.DIFFERENT)] == [W2], target
-        assert proof.exit_code is ExitCode.WRONG_BYTES
+        assert proof.outcome is Outcome.BAD
     convert(release, tmp_path / "f32", target="gguf", dtype="f32")
     flip_bit(tmp_path / "f32", "output_norm.weight", 0)  # the lowest bit of a number, which bfloat16 cannot hold
     (found,) = hold(tmp_path / "f32", digests).of(Standing.DIFFERENT)
@@ -202,7 +203,7 @@ def test_a_tensor_that_fails_its_containers_checksum_is_different_and_the_others
     (found,) = proof.of(Standing.DIFFERENT)
     assert "CRC-32" in found.detail
     assert len(proof.of(Standing.SAME)) == 34
-    assert [event.subject for event in events if isinstance(event, FoundWrong)] == [W2]
+    assert [event.finding.subject for event in events if isinstance(event, FoundWrong)] == [W2]
     (total,) = (event.total for event in events if isinstance(event, Began))
     assert sum(event.amount for event in events if isinstance(event, Moved)) == total == 2 * MOE.total_parameters
     assert Ended("prove") in events
@@ -222,7 +223,7 @@ def test_missing_extra_and_misshapen_tensors_are_named(
         "output.weight": Standing.EXTRA,
         "norm.weight": Standing.DIFFERENT,
     }
-    assert proof.exit_code is ExitCode.WRONG_BYTES
+    assert proof.outcome is Outcome.BAD
 
 
 MEASURE = """
@@ -234,7 +235,7 @@ from magnetar.convert.compare.tensor_digests import tensor_digests
 with open_source(Path(sys.argv[1])) as source:
     proof = prove(source, tensor_digests(source))
 status = Path("/proc/self/status").read_text()  # getrusage would tell the peak of the parent too
-print(proof.exit_code.value, int(status.split("VmHWM:")[1].split()[0]) * 1024)
+print(proof.outcome, int(status.split("VmHWM:")[1].split()[0]) * 1024)
 """
 
 
@@ -262,6 +263,6 @@ def test_memory_stays_where_it_is_however_large_the_model(tmp_path: Path) -> Non
     (tmp_path / "config.json").write_text(json.dumps(large.to_config("bfloat16")))
     assert (tmp_path / "model.safetensors").stat().st_size > 700 << 20
     ran = subprocess.run([sys.executable, "-c", MEASURE, tmp_path], capture_output=True, text=True, check=True)
-    exit_code, peak = map(int, ran.stdout.split())
-    assert exit_code == 0
-    assert peak < 150 << 20
+    outcome, peak = ran.stdout.split()
+    assert outcome == "good"
+    assert int(peak) < 150 << 20

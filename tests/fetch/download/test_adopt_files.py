@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from magnetar.byte_source import LocalFile
 from magnetar.errors import UsageError
-from magnetar.events import Event, Moved, Remarked
+from magnetar.events import Adopted, Event, Moved
 from magnetar.fetch.download.adoptable_files import Shelf
 from magnetar.fetch.download.fetch import fetch
 from magnetar.fetch.seed.seed import Seeding
@@ -50,7 +50,7 @@ def test_a_copy_from_elsewhere_is_taken_and_nothing_is_downloaded(tmp_path: Path
     assert contents(fetched.folder) == contents(mine)
     assert fetched.downloaded == 0
     assert sum(event.amount for event in events if isinstance(event, Moved) and event.step == "adopt") == TOTAL
-    assert any(isinstance(event, Remarked) and "big.bin: adopted from" in event.text for event in events)
+    assert any(isinstance(event, Adopted) and event.path == "big.bin" for event in events)
     assert all(path.stat().st_nlink == 1 for path in fetched.folder.glob("*.bin"))
 
 
@@ -141,7 +141,7 @@ def test_a_stranger_of_the_same_size_is_not_taken(tmp_path: Path, offered: Seedi
     options = replace(NEARBY, adopt=(stranger,))
     fetched = fetch(offered.magnet, tmp_path / "new", options=options, emit=events.append)
     assert fetched.downloaded >= TOTAL
-    assert not any(isinstance(event, Remarked) and "adopted" in event.text for event in events)
+    assert not any(isinstance(event, Adopted) for event in events)
 
 
 def test_the_folder_itself_and_what_is_no_plain_file_are_not_candidates(tmp_path: Path, mine: Path) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from magnetar.errors import DiskError, NoSpace, UsageError
-from magnetar.fetch.download.fetch import disk_checks, fetch
+from magnetar.fetch.download import disk_checks
+from magnetar.fetch.download.fetch import fetch
 from magnetar.fetch.seed.seed import Seeding
 from magnetar.fetch.torrent.create import create_torrent
 from magnetar.fetch.torrent.metadata import Metadata, TorrentFile

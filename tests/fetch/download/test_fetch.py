@@ -7,7 +7,7 @@ import libtorrent as lt
 import pytest
 
 from magnetar.errors import FolderLocked, MetadataTimeout, Stalled, TorrentError, UsageError
-from magnetar.events import Began, Ended, Event, FileSeen, Moved, Remarked, SwarmSeen, TrackerAnswered
+from magnetar.events import Began, Ended, Event, FileSeen, LinkHealed, Moved, SwarmSeen, TrackerAnswered
 from magnetar.fetch.download.fetch import fetch
 from magnetar.fetch.link.magnet import Magnet, parse_magnet
 from magnetar.fetch.seed.seed import Seeding
@@ -82,7 +82,7 @@ def test_what_was_healed_in_the_link_is_told(tmp_path: Path, published: Seeding)
     events: list[Event] = []
     fetched = fetch(magnet, tmp_path, options=NEARBY, emit=events.append)
     assert len(fetched.healed) == 2
-    assert [event.text for event in events if isinstance(event, Remarked)] == list(fetched.healed)
+    assert [event.repair for event in events if isinstance(event, LinkHealed)] == list(fetched.healed)
 
 
 @pytest.mark.parametrize("version", [V1, V2, HYBRID], ids=["v1", "v2", "hybrid"])

@@ -6,7 +6,8 @@ import pytest
 
 from magnetar.errors import MetadataTimeout
 from magnetar.events import Event
-from magnetar.fetch.download.fetch import disk_checks, fetch, plan
+from magnetar.fetch.download import disk_checks, plan
+from magnetar.fetch.download.fetch import fetch
 from magnetar.fetch.download.plan import plan_fetch
 from magnetar.fetch.link.magnet import Magnet
 from magnetar.fetch.seed.seed import Seeding

@@ -133,7 +133,7 @@ def test_a_hard_link_in_the_place_of_a_file_that_was_left_out_is_not_written_thr
 def test_only_what_is_wanted_needs_space(tmp_path: Path, parts: Seeding, monkeypatch: pytest.MonkeyPatch) -> None:
     from collections import namedtuple
 
-    from magnetar.fetch.download.fetch import disk_checks
+    from magnetar.fetch.download import disk_checks
 
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(disk_checks.shutil, "disk_usage", lambda _folder: usage(10**6, 0, 80_000))

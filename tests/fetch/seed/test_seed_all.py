@@ -80,7 +80,7 @@ def test_a_folder_that_is_damaged_does_not_keep_the_others_from_being_served(tmp
     )
     assert [seeded.metadata.name for seeded in ended] == ["good"]
     wrong = [event for event in events if isinstance(event, FoundWrong)]
-    assert [event.subject for event in wrong] == [str(bad), str(tmp_path / "absent")]
+    assert [event.finding.subject for event in wrong] == [str(bad), str(tmp_path / "absent")]
     assert max(event.uploaded for event in events if isinstance(event, SwarmSeen)) == ended[0].uploaded
 
 

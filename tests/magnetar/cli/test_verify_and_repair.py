@@ -9,8 +9,9 @@ import pytest
 
 from magnetar.events import Event, Moved
 from magnetar.fetch.torrent.create import TorrentWish, create_torrent
+from magnetar.findings import Outcome
 from magnetar.manifests.catalog import find_release
-from magnetar.manifests.checking.report import Verdict
+from magnetar.manifests.checking.report import FileState
 from magnetar.manifests.folder.origin import Origin, record_origin
 from magnetar.model.bundled import bundled_release
 from magnetar.pipeline.verify import Asked, verify_folder
@@ -130,10 +131,10 @@ def test_a_quick_look_goes_on_where_ctrl_c_ended_the_last(release: Path, monkeyp
     with pytest.raises(KeyboardInterrupt):
         verify_folder(release, "austen-moe", emit=interrupt)
     report = verify_folder(release, "austen-moe", Asked(quick=True))
-    unchanged = {file.path for file in report.files if file.verdict is Verdict.UNCHANGED}
+    unchanged = {file.path for file in report.files if file.state is FileState.UNCHANGED}
     assert "RELEASE" in unchanged
     assert WEIGHTS not in unchanged
-    assert report.exit_code == 0
+    assert report.outcome is Outcome.GOOD
 
 
 def test_a_quick_look_believes_an_earlier_run_and_says_so(magnetar: Run, release: Path) -> None:
@@ -143,7 +144,7 @@ def test_a_quick_look_believes_an_earlier_run_and_says_so(magnetar: Run, release
     assert "good: the release" in first.out  # nobody had read it before
     second = magnetar("verify", release, "--quick", "--json")
     assert second.code == 0
-    assert {file["verdict"] for file in second.document["result"]["files"]} == {"unchanged"}
+    assert {file["state"] for file in second.document["result"]["files"]} == {"unchanged"}
     assert "unchanged since it was good" in magnetar("verify", release, "--quick").out
     overwrite(release / WEIGHTS, 3_000_000, b"x")
     third = magnetar("verify", release, "--quick")
@@ -157,7 +158,7 @@ def test_a_disk_that_rots_is_what_a_quick_look_does_not_see(magnetar: Run, relea
     overwrite(release / WEIGHTS, 3_000_000, b"x")
     os.utime(release / WEIGHTS, (1_700_000_000, 1_700_000_000))
     quick = magnetar("verify", release, "--quick", "--json").document["result"]
-    assert {file["path"]: file["verdict"] for file in quick["files"]}[WEIGHTS] == "unchanged"
+    assert {file["path"]: file["state"] for file in quick["files"]}[WEIGHTS] == "unchanged"
     assert magnetar("verify", release).code == 5
     assert magnetar("verify", release, "--quick").code == 5  # and what was bad is not believed any more
 
@@ -172,13 +173,13 @@ def test_an_unfinished_download_is_verified_as_far_as_it_has_come(
     assert report.code == 8
     files = {file["path"]: file for file in report.document["result"]["files"]}
     assert files["tokenizer.model"]["detail"] == "has not arrived"
-    assert files[WEIGHTS]["verdict"] == "not checked"
+    assert files[WEIGHTS]["state"] == "not checked"
     assert "6,212,393 of 7,260,969 bytes" in files[WEIGHTS]["detail"]
-    assert files["params.json"]["verdict"] == "good"
+    assert files["params.json"]["state"] == "good"
     overwrite(release / WEIGHTS, 5_000_000, b"x")  # not a hole: this is damage
     report = magnetar("verify", release, "--json")
     assert report.code == 5
-    assert [finding["path"] for finding in report.document["result"]["findings"]] == [WEIGHTS]
+    assert [finding["subject"] for finding in report.document["result"]["findings"]] == [WEIGHTS]
     assert [damage["pieces"] for damage in report.document["result"]["damage"]] == [[153]]
 
 
@@ -212,7 +213,7 @@ def test_the_notes_of_a_quick_look_are_not_believed_if_they_are_odd(
         notes.write_bytes(content)
         shown = magnetar("verify", release, "--quick", "--json")
         assert shown.code == 0
-        assert {file["verdict"] for file in shown.document["result"]["files"]} == {"good"}
+        assert {file["state"] for file in shown.document["result"]["files"]} == {"good"}
     shutil.rmtree(tmp_path / "cache")
     (tmp_path / "cache").write_bytes(b"in the way")
     assert magnetar("verify", release, "--quick").code == 0

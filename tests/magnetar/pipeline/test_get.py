@@ -70,7 +70,7 @@ def test_one_command_takes_a_link_to_weights_that_are_proven_converted_and_healt
     assert result["fetched"]["complete"] is True
     assert result["fetched"]["downloaded"] >= AUSTEN.known_size
     assert (result["report"]["release"], result["report"]["trust"]) == ("austen-moe", "the release")
-    assert {file["verdict"] for file in result["report"]["files"]} == {"good"}
+    assert {file["state"] for file in result["report"]["files"]} == {"good"}
     assert (result["converted"]["verified"], result["converted"]["already"]) == (True, False)
     assert result["boot"]["healthy"] is True
     assert result["boot"]["bits_per_byte"] <= 1.50
@@ -130,7 +130,7 @@ def test_everything_that_is_wrong_is_found_at_once(magnetar: Run, release: Path)
     (release / "params.json").unlink()
     (release / "tokenizer.model").write_bytes((release / "tokenizer.model").read_bytes()[:-100])
     shown = magnetar("verify", release, "--json")
-    findings = {(finding["kind"], finding["path"]) for finding in shown.document["result"]["findings"]}
+    findings = {(finding["kind"], finding["subject"]) for finding in shown.document["result"]["findings"]}
     assert shown.code == 5
     assert findings == {
         ("wrong-digest", "consolidated.00.pth"), ("missing", "params.json"), ("truncated", "tokenizer.model"),
@@ -310,8 +310,8 @@ def test_only_what_was_chosen_is_fetched_and_the_rest_is_not_called_good(
     report = magnetar("verify", tmp_path / "austen-moe", "--json")
     assert report.code == 8
     files = report.document["result"]["files"]
-    assert {file["path"] for file in files if file["verdict"] == "good"} == {"params.json"}
-    assert {file["detail"] for file in files if file["verdict"] == "not checked"} == {"has not arrived"}
+    assert {file["path"] for file in files if file["state"] == "good"} == {"params.json"}
+    assert {file["detail"] for file in files if file["state"] == "not checked"} == {"has not arrived"}
 
 
 def test_a_release_that_is_here_already_is_adopted_and_not_fetched(
@@ -393,7 +393,7 @@ def test_a_single_level_can_be_asked_for_and_a_fingerprint_made(magnetar: Run, g
     page = tmp_path / "report.html"
     report = magnetar("boot", got / "austen-moe", "--level", "structure", "--report", page, "--json").document["result"]
     assert page.read_text().startswith("<!doctype html>")
-    asked = {level["name"]: level["verdict"] for level in report["levels"]}
+    asked = {level["name"]: level["outcome"] for level in report["levels"]}
     assert asked["structure"] == "good"
     assert "good" not in {verdict for name, verdict in asked.items() if name != "structure"}
     assert magnetar("boot", got / "austen-moe", "--make-golden", tmp_path / "golden").code == 0

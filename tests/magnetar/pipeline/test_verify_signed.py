@@ -142,7 +142,7 @@ def test_a_folders_own_manifest_counts_once_the_right_signer_signed_it(
     shutil.rmtree(manifest.parent)
     assert "good: undamaged" in magnetar("verify", folder).out
     shown = magnetar("verify", folder, "--public-key", public, "--json").document
-    unexpected = [finding["path"] for finding in shown["result"]["findings"]]
+    unexpected = [finding["subject"] for finding in shown["result"]["findings"]]
     assert unexpected == ["magnetar.toml.sig"]
 
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
 
-from magnetar.errors import ExitCode, NoSpace
+from magnetar.cli.exit_codes import exit_code_of
+from magnetar.errors import NoSpace
 from magnetar.events import (
     Began,
     Emit,
@@ -24,6 +25,7 @@ from magnetar.events import (
     SwarmSeen,
     TrackerAnswered,
 )
+from magnetar.findings import Finding, Outcome
 from magnetar.manifests.hashing.digests import Digest
 from magnetar.render.progress import MOST_FILES, LiveProgress, PlainProgress, watch
 from magnetar.render.screen import Screen, Terminated, plain
@@ -33,11 +35,11 @@ from magnetar.render.text import amount, clean, clock, count
 @dataclass(frozen=True)
 class Result:
     path: Path
-    exit_code: ExitCode = ExitCode.GOOD
+    outcome: Outcome = Outcome.GOOD
 
 
 def screen(*, as_json: bool = False) -> Screen:
-    return Screen("test", as_json=as_json, quiet=True, progress=ProgressStyle.AUTO)
+    return Screen("test", as_json=as_json, quiet=True, progress=ProgressStyle.AUTO, exit_code_of=exit_code_of)
 
 
 @given(st.text())
@@ -53,10 +55,10 @@ def test_escape_codes_and_markup_in_foreign_text_are_only_text() -> None:
 
 
 def test_a_result_is_one_json_object_with_its_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
-    code = screen(as_json=True).run(lambda _emit: Result(Path("/a"), ExitCode.WRONG_BYTES), lambda _: "drawn")
+    code = screen(as_json=True).run(lambda _emit: Result(Path("/a"), Outcome.BAD), lambda _: "drawn")
     out, err = capsys.readouterr()
     assert code == 5
-    assert json.loads(out) == {"command": "test", "ok": False, "exit": 5, "result": {"path": "/a", "exit_code": 5}}
+    assert json.loads(out) == {"command": "test", "ok": False, "exit": 5, "result": {"path": "/a", "outcome": "bad"}}
     assert err == ""
 
 
@@ -113,7 +115,7 @@ def test_plain_progress_tells_bad_news_at_once_and_the_rest_at_intervals() -> No
     emit = PlainProgress(lines.append, lambda: next(times))
     emit(Began("payload", 1000))
     emit(Moved("payload", 100))
-    emit(FoundWrong("missing", "a\x1b", "gone"))
+    emit(FoundWrong(Finding("missing", "a\x1b", "gone")))
     emit(Moved("payload", 400))
     emit(Moved("payload", 100))
     emit(SwarmSeen(1, 1, 0, 0))

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from magnetar.errors import DiskError, ExitCode, UsageError
+from magnetar.errors import DiskError, UsageError
 from magnetar.events import Began, Event, FoundWrong, Moved
+from magnetar.findings import Outcome
 from magnetar.manifests.checking.choose_manifest import Choice, Trust
 from magnetar.manifests.checking.diagnose_file import BLOCK
-from magnetar.manifests.checking.report import Kind, PieceCheck, Verdict
+from magnetar.manifests.checking.report import FileState, Kind, PieceCheck
 from magnetar.manifests.checking.verify import Terms, verify
 from magnetar.manifests.hashing.digests import CHUNK
 from magnetar.manifests.writing.create import list_files
@@ -20,14 +21,14 @@ from tests.manifests.conftest import CONTENT, dig_too_deep, manifest_of, write
 
 
 def kinds(report: object) -> list[tuple[str, str]]:
-    return [(finding.kind.value, finding.path) for finding in report.findings]  # type: ignore[attr-defined]
+    return [(finding.kind.value, finding.subject) for finding in report.findings]  # type: ignore[attr-defined]
 
 
 def test_a_whole_release_is_good_and_trusted(release: Path, choice: Choice) -> None:
     report = verify(release, choice)
-    assert report.exit_code is ExitCode.GOOD
+    assert report.outcome is Outcome.GOOD
     assert report.trust is Trust.RELEASE
-    assert [file.verdict for file in report.files] == [Verdict.GOOD] * 3
+    assert [file.state for file in report.files] == [FileState.GOOD] * 3
     assert {file.checked_by for file in report.files} == {("sha256",)}
 
 
@@ -35,7 +36,7 @@ def test_one_flipped_byte_is_a_wrong_digest(release: Path, choice: Choice) -> No
     (release / "weights.bin").write_bytes(b"w" * 1500 + b"W" + b"w" * 1499)
     report = verify(release, choice)
     assert kinds(report) == [("wrong-digest", "weights.bin")]
-    assert report.exit_code is ExitCode.WRONG_BYTES
+    assert report.outcome is Outcome.BAD
 
 
 @settings(max_examples=25, deadline=None)
@@ -89,7 +90,7 @@ def test_a_link_to_nowhere_is_not_a_file_and_one_to_the_bytes_is_good(release: P
     blob = release.parent / "blob"
     (release / "weights.bin").rename(blob)
     (release / "weights.bin").symlink_to(blob)
-    assert verify(release, choice).exit_code is ExitCode.GOOD
+    assert verify(release, choice).outcome is Outcome.GOOD
     blob.unlink()
     assert kinds(verify(release, choice)) == [("not-a-file", "weights.bin")]
 
@@ -98,13 +99,13 @@ def test_an_unexpected_file_is_told_and_held_against_the_folder_only_when_strict
     write(release, {"consolidated.01.pth": b"x", ".magnetar/resume": b"x", "magnetar.toml": b"x"})
     report = verify(release, choice)
     assert report.unexpected == ("consolidated.01.pth",)
-    assert report.exit_code is ExitCode.GOOD
+    assert report.outcome is Outcome.GOOD
     assert kinds(verify(release, choice, Terms(strict=True))) == [("unexpected", "consolidated.01.pth")]
 
 
 def test_md5_alone_is_good_but_weak(release: Path) -> None:
     report = verify(release, Choice(manifest_of(CONTENT, "md5"), "", Trust.RELEASE))
-    assert (report.exit_code, report.trust) == (ExitCode.GOOD, Trust.WEAK)
+    assert (report.outcome, report.trust) == (Outcome.GOOD, Trust.WEAK)
 
 
 def without_digests(choice: Choice) -> Choice:
@@ -114,14 +115,14 @@ def without_digests(choice: Choice) -> Choice:
 
 def test_a_file_without_digests_is_not_checked_and_the_whole_is_not_called_good(release: Path, choice: Choice) -> None:
     report = verify(release, without_digests(choice))
-    assert {file.verdict for file in report.files} == {Verdict.NOT_CHECKED}
-    assert report.exit_code is ExitCode.NOT_ALL_CHECKED
+    assert {file.state for file in report.files} == {FileState.NOT_CHECKED}
+    assert report.outcome is Outcome.UNKNOWN
 
 
 def test_pieces_that_were_checked_decide_on_the_files_without_digests(release: Path, choice: Choice) -> None:
     bare = without_digests(choice)
     whole = verify(release, bare, Terms(pieces=PieceCheck(frozenset())))
-    assert (whole.exit_code, whole.trust) == (ExitCode.GOOD, Trust.WEAK)
+    assert (whole.outcome, whole.trust) == (Outcome.GOOD, Trust.WEAK)
     damaged = verify(release, bare, Terms(pieces=PieceCheck(frozenset({"params.json"}))))
     assert kinds(damaged) == [("wrong-digest", "params.json")]
 
@@ -130,12 +131,12 @@ def test_a_bad_piece_of_a_neighbour_does_not_condemn_a_file_whose_digest_is_righ
     release: Path, choice: Choice
 ) -> None:
     report = verify(release, choice, Terms(pieces=PieceCheck(frozenset({"params.json"}))))
-    assert report.exit_code is ExitCode.GOOD
+    assert report.outcome is Outcome.GOOD
 
 
 def test_a_release_whose_files_are_not_known_cannot_be_called_good(release: Path) -> None:
     unknown = manifest_of(CONTENT).model_copy(update={"files": None})
-    assert verify(release, Choice(unknown, "", Trust.RELEASE)).exit_code is ExitCode.NOT_ALL_CHECKED
+    assert verify(release, Choice(unknown, "", Trust.RELEASE)).outcome is Outcome.UNKNOWN
 
 
 def test_progress_adds_up_to_the_bytes_that_were_read_and_bad_news_is_told(release: Path, choice: Choice) -> None:
@@ -144,7 +145,7 @@ def test_progress_adds_up_to_the_bytes_that_were_read_and_bad_news_is_told(relea
     verify(release, choice, emit=events.append)
     assert [event.total for event in events if isinstance(event, Began)] == [3008]
     assert sum(event.amount for event in events if isinstance(event, Moved)) == 3008
-    assert [event.kind for event in events if isinstance(event, FoundWrong)] == [Kind.WRONG_DIGEST]
+    assert [event.finding.kind for event in events if isinstance(event, FoundWrong)] == [Kind.WRONG_DIGEST]
 
 
 def test_verify_changes_nothing(release: Path, choice: Choice) -> None:
@@ -213,14 +214,14 @@ def test_fail_fast_stops_at_the_first_finding_and_calls_the_rest_not_checked(tmp
     folder = write(tmp_path / "r", {**content, "000": b"?" * 2000})
     report = verify(folder, Choice(manifest_of(content), "", Trust.RELEASE), Terms(fail_fast=True))
     assert kinds(report) == [("wrong-digest", "000")]
-    assert Verdict.NOT_CHECKED in {file.verdict for file in report.files}
+    assert FileState.NOT_CHECKED in {file.state for file in report.files}
 
 
 def test_a_file_that_was_left_out_on_purpose_is_neither_missing_nor_good(release: Path, choice: Choice) -> None:
     (release / "weights.bin").unlink()
     report = verify(release, choice, Terms(left_out={"weights.bin"}))
     assert report.findings == ()
-    assert report.exit_code is ExitCode.NOT_ALL_CHECKED
+    assert report.outcome is Outcome.UNKNOWN
 
 
 def test_an_interrupted_verification_ends_at_once(release: Path, choice: Choice) -> None:
@@ -240,7 +241,7 @@ def test_every_damage_is_named_as_what_it_is_at_every_size_around_the_chunk(tmp_
     whole = {"weights.bin": Random(1).randbytes(size), "other.bin": Random(2).randbytes(size)}
     folder = write(tmp_path / "r", whole)
     choice = Choice(manifest_of(whole, "blake3"), "", Trust.RELEASE)
-    assert verify(folder, choice).exit_code is ExitCode.GOOD
+    assert verify(folder, choice).outcome is Outcome.GOOD
     content = whole["weights.bin"]
     damaged = {"grown": content + b"x"}
     if size:
@@ -268,12 +269,12 @@ def test_a_file_that_cannot_be_read_is_a_finding_and_the_others_are_checked(rele
     report = verify(release, dataclasses.replace(choice, manifest=manifest))
     assert kinds(report) == [("unreadable", "params.json")]
     assert "Input/output error" in report.findings[0].detail
-    assert [file.verdict for file in report.files] == [Verdict.GOOD, Verdict.BAD, Verdict.GOOD]
+    assert [file.state for file in report.files] == [FileState.GOOD, FileState.BAD, FileState.GOOD]
 
 
 def test_a_folder_that_cannot_be_read_may_hold_what_the_release_does_not_have(release: Path, choice: Choice) -> None:
     dig_too_deep(release)
-    assert verify(release, choice).exit_code is ExitCode.GOOD
+    assert verify(release, choice).outcome is Outcome.GOOD
     strict = verify(release, choice, Terms(strict=True))
     assert [kind for kind, _ in kinds(strict)] == ["unreadable"]
     assert strict.findings[0].detail == "is a folder that cannot be read"

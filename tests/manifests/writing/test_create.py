@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from magnetar.errors import ManifestError, UsageError
+from magnetar.findings import Outcome
 from magnetar.manifests.catalog import catalog
 from magnetar.manifests.checking.choose_manifest import Choice, Trust
 from magnetar.manifests.checking.report import PieceCheck
@@ -25,9 +26,9 @@ def test_a_manifest_of_a_folder_proves_that_folder_and_no_other(release: Path) -
     write(release, {".magnetar/state": b"", ".git/HEAD": b"", "magnetar.toml": b"old"})
     manifest = create_manifest(release, FACTS, ["sha256", "blake3"])
     assert [file.path for file in manifest.files or ()] == ["params.json", "weights.bin", "sub/tokenizer.model"]
-    assert verify(release, Choice(manifest, "", Trust.RELEASE)).exit_code == 0
+    assert verify(release, Choice(manifest, "", Trust.RELEASE)).outcome is Outcome.GOOD
     (release / "params.json").write_bytes(b"[]")
-    assert verify(release, Choice(manifest, "", Trust.RELEASE)).exit_code == 5
+    assert verify(release, Choice(manifest, "", Trust.RELEASE)).outcome is Outcome.BAD
 
 
 def test_the_same_folder_gives_the_same_text(release: Path, tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from magnetar.convert.write.convert import convert
-from magnetar.errors import ExitCode, UsageError
+from magnetar.errors import UsageError
 from magnetar.events import Began, Ended, Event, Moved
+from magnetar.findings import Outcome
 from magnetar.model.architecture.mixtral import Mixtral
 from magnetar.model.boot.boot import boot
 from magnetar.model.boot.report import BootReport
@@ -34,7 +35,7 @@ def healthy() -> BootReport:
 
 def test_the_bundled_release_boots(healthy: BootReport) -> None:
     assert healthy.healthy, healthy.reasons
-    assert healthy.exit_code is ExitCode.GOOD
+    assert healthy.outcome is Outcome.GOOD
     assert healthy.text_bytes == len(TEXT.encode())
     assert healthy.bits_per_byte is not None
     assert 1 < healthy.bits_per_byte < 1.7
@@ -136,7 +137,7 @@ def test_damage_is_found_and_named(
 ) -> None:
     report = boot(release(damaged(bundled, damage)), text=TEXT, expected=healthy.bits_per_byte, diagnose=False)
     assert not report.healthy
-    assert report.exit_code is ExitCode.UNHEALTHY
+    assert report.outcome is Outcome.BAD
     assert any(re.search(reason, line) for line in report.reasons), report.reasons
     json.dumps(asdict(report), allow_nan=False)
 
@@ -189,13 +190,13 @@ def test_a_missing_tensor_is_named(bundled: Mixtral, pieces: bytes, tmp_path: Pa
     del weights["layers.2.feed_forward.experts.7.w3.weight"]
     write_release(tmp_path, weights, bundled.architecture, pieces, "notes")
     report = boot(tmp_path)
-    assert report.exit_code is ExitCode.UNHEALTHY
+    assert report.outcome is Outcome.BAD
     assert "layers.2.feed_forward.experts.7.w3.weight is missing" in report.reasons[0]
-    assert [(level.name, level.verdict) for level in report.levels] == [
+    assert [(level.name, level.outcome) for level in report.levels] == [
         ("structure", "bad"),
         ("content", "good"),
-        ("forward", "skipped"),
-        ("golden", "skipped"),
+        ("forward", "unknown"),
+        ("golden", "unknown"),
     ]
 
 
@@ -205,13 +206,13 @@ def test_a_missing_tokenizer_is_said_with_what_to_do_and_the_rest_is_looked_at(
     folder = release(bundled)
     (folder / "tokenizer.model").unlink()
     report = boot(folder)
-    assert report.exit_code is ExitCode.UNHEALTHY
+    assert report.outcome is Outcome.BAD
     assert re.search(r"no tokenizer\.model.*put the release's", report.reasons[0])
-    assert [(level.name, level.verdict) for level in report.levels] == [
+    assert [(level.name, level.outcome) for level in report.levels] == [
         ("structure", "good"),
         ("content", "good"),
-        ("forward", "skipped"),
-        ("golden", "skipped"),
+        ("forward", "unknown"),
+        ("golden", "unknown"),
     ]
 
 
@@ -260,9 +261,9 @@ def test_a_machine_with_too_little_memory_is_told_before_it_is_taken(
     monkeypatch.setattr("magnetar.model.machine.free_memory.MEMINFO", tmp_path / "meminfo")
     monkeypatch.setattr("magnetar.model.machine.free_memory.GROUP_LIMIT", tmp_path / "none")
     report = boot(bundled_release(), text=TEXT[:2000])
-    assert report.exit_code is ExitCode.UNHEALTHY
+    assert report.outcome is Outcome.BAD
     assert re.search(r"running takes about [\d,]+ bytes, and 102,400,000 are left", report.reasons[0])
-    assert [level.verdict for level in report.levels] == ["good", "good", "skipped", "skipped"]
+    assert [level.outcome for level in report.levels] == ["good", "good", "unknown", "unknown"]
 
 
 def test_the_limit_of_a_container_counts_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from magnetar.convert.write.convert import convert
-from magnetar.errors import CheckpointError, ExitCode, UnsafePickle
+from magnetar.errors import CheckpointError, UnsafePickle
+from magnetar.findings import Outcome
 from magnetar.model.boot.boot import boot
 from magnetar.model.boot.report import BootReport
 from magnetar.model.bundled import bundled_release, smoke_text
@@ -19,7 +20,7 @@ from magnetar.model.compare.comparison import OtherCheckpoint
 
 
 def verdicts(report: BootReport) -> dict[str, str]:
-    return {level.name: level.verdict.value for level in report.levels}
+    return {level.name: level.outcome.value for level in report.levels}
 
 
 @pytest.fixture
@@ -41,10 +42,10 @@ def stranger(tmp_path: Path) -> Path:
 
 def test_a_model_of_another_family_is_named_and_its_numbers_are_looked_at(stranger: Path) -> None:
     report = boot(stranger)
-    assert report.exit_code is ExitCode.UNHEALTHY
-    assert verdicts(report) == {"structure": "bad", "content": "bad", "forward": "skipped", "golden": "skipped"}
+    assert report.outcome is Outcome.BAD
+    assert verdicts(report) == {"structure": "bad", "content": "bad", "forward": "unknown", "golden": "unknown"}
     assert "model_type is 'qwen2'" in report.reasons[0]
-    assert [(f.kind, f.tensor) for f in report.levels[1].findings] == [
+    assert [(f.kind, f.subject) for f in report.levels[1].findings] == [
         ("all-zero", "model.layers.1.mlp.down_proj.weight"),
         ("outlier", "model.layers.7.self_attn.q_proj.weight"),
     ]
@@ -64,7 +65,7 @@ def test_why_it_is_not_run_is_said_whichever_level_is_asked(stranger: Path) -> N
 def test_weights_without_a_configuration_are_looked_at(tmp_path: Path) -> None:
     shutil.copy(bundled_release() / "consolidated.00.pth", tmp_path)
     report = boot(tmp_path)
-    assert verdicts(report) == {"structure": "bad", "content": "good", "forward": "skipped", "golden": "skipped"}
+    assert verdicts(report) == {"structure": "bad", "content": "good", "forward": "unknown", "golden": "unknown"}
     assert "put the release's params.json beside them" in report.reasons[0]
 
 
@@ -74,8 +75,8 @@ def test_a_download_that_did_not_end_is_looked_at_as_far_as_it_came(tmp_path: Pa
     second.unlink()
     third.write_bytes(third.read_bytes()[:-1000])
     report = boot(tmp_path / "hf")
-    assert report.exit_code is ExitCode.UNHEALTHY
-    assert verdicts(report) == {"structure": "bad", "content": "good", "forward": "skipped", "golden": "skipped"}
+    assert report.outcome is Outcome.BAD
+    assert verdicts(report) == {"structure": "bad", "content": "good", "forward": "unknown", "golden": "unknown"}
     assert "shard model-00002-of-00004.safetensors is missing; fetch the release again" in report.reasons[0]
     assert "model-00003-of-00004.safetensors: 1000 bytes are missing" in report.reasons[1]
     assert "model-00001-of-00004.safetensors, model-00004-of-00004.safetensors" in report.assumptions[0]
@@ -118,7 +119,7 @@ def test_a_quantised_file_of_a_kind_that_cannot_be_run_is_told_by_its_dtype(tmp_
     narrow = {name: torch.ones_like(w, dtype=torch.int8) if ".w2." in name else w for name, w in weights.items()}
     save_file(narrow, path)
     report = boot(tmp_path / "hf")
-    assert verdicts(report) == {"structure": "bad", "content": "good", "forward": "skipped", "golden": "skipped"}
+    assert verdicts(report) == {"structure": "bad", "content": "good", "forward": "unknown", "golden": "unknown"}
     assert "is stored as I8, like 31 others" in report.reasons[0]
 
 
@@ -128,8 +129,8 @@ def test_quantised_blocks_that_nobody_here_can_read_leave_the_levels_that_can_ru
     convert(bundled_release(), tmp_path / "q8", target="gguf", dtype="q8_0")
     monkeypatch.setitem(sys.modules, "gguf", None)
     report = boot(tmp_path / "q8")
-    assert report.exit_code is ExitCode.UNHEALTHY
-    assert verdicts(report) == {"structure": "bad", "content": "good", "forward": "skipped", "golden": "skipped"}
+    assert report.outcome is Outcome.BAD
+    assert verdicts(report) == {"structure": "bad", "content": "good", "forward": "unknown", "golden": "unknown"}
     assert all("is stored as Q8_0" in reason and "magnetar[gguf]" in reason for reason in report.reasons)
     assert report.levels[1].remark.startswith("13 tensors")
     other = boot(bundled_release(), text=smoke_text().text[:2000], against=OtherCheckpoint(tmp_path / "q8"))
@@ -145,7 +146,7 @@ def test_numbers_of_a_strange_model_are_looked_at_as_far_as_they_can_be_read(
     path.write_bytes(path.read_bytes().replace(b"llama", b"lhama"))
     monkeypatch.setitem(sys.modules, "gguf", None)
     report = boot(path)
-    assert report.exit_code is ExitCode.UNHEALTHY
+    assert report.outcome is Outcome.BAD
     assert "of other formats were not looked at" in report.levels[1].remark
 
 

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from magnetar.convert.formats.checkpoint import TensorSpec
 from magnetar.convert.write.convert import convert
+from magnetar.findings import Outcome
 from magnetar.model.architecture.mixtral import Mixtral
 from magnetar.model.boot.boot import boot
 from magnetar.model.bundled import bundled_release
 from magnetar.model.checks.content import Survey, check_content, measure
-from magnetar.model.checks.levels import Level, LevelResult, Verdict
+from magnetar.model.checks.levels import Level, LevelResult
 from tests.model.conftest import WriteRelease
 from tests.model.forge import TINY, make_model
 
@@ -96,9 +97,9 @@ def test_damage_is_named_by_its_kind_and_tensor(
     damage: Damage, kind: str, tensor: str, bundled: Mixtral, release: WriteRelease
 ) -> None:
     content = check_levels(bundled, damage, release)["content"]
-    assert content.verdict is Verdict.BAD
-    assert (kind, tensor) in [(finding.kind, finding.tensor) for finding in content.findings]
-    assert {finding.tensor for finding in content.findings} == {tensor}
+    assert content.outcome is Outcome.BAD
+    assert (kind, tensor) in [(finding.kind, finding.subject) for finding in content.findings]
+    assert {finding.subject for finding in content.findings} == {tensor}
 
 
 def test_pieces_that_no_text_had_may_have_rows_of_zeros(bundled: Mixtral, release: WriteRelease) -> None:
@@ -106,7 +107,7 @@ def test_pieces_that_no_text_had_may_have_rows_of_zeros(bundled: Mixtral, releas
         weights["tok_embeddings.weight"][-20:] = 0
         weights["tok_embeddings.weight"][7] = 0
 
-    assert check_levels(bundled, empty_rows, release)["content"].verdict is Verdict.GOOD
+    assert check_levels(bundled, empty_rows, release)["content"].outcome is Outcome.GOOD
 
 
 def test_a_finding_in_another_layout_also_says_what_the_tensor_is_called_there(
@@ -117,7 +118,7 @@ def test_a_finding_in_another_layout_also_says_what_the_tensor_is_called_there(
     convert(release(bundled), folder, target="hf")
     report = boot(folder, levels=[Level.CONTENT])
     (finding,) = report.levels[0].findings
-    assert finding.tensor == W1
+    assert finding.subject == W1
     assert finding.stored_as == "model.layers.1.block_sparse_moe.experts.3.w1.weight"
 
 
@@ -144,4 +145,4 @@ def test_two_tensors_in_the_same_bytes_are_tied(bundled: Mixtral, release: Write
     report = boot(folder, levels=[Level.STRUCTURE])
     (finding,) = report.levels[0].findings
     assert finding.kind == "tied"
-    assert "layers.0.attention.wk.weight" in str(finding)
+    assert "layers.0.attention.wk.weight" in finding.describe()

@@ -8,13 +8,13 @@ import torch
 
 from magnetar.convert.write.convert import convert
 from magnetar.errors import BootError, CheckpointError
+from magnetar.findings import Outcome
 from magnetar.manifests.hashing.digests import Digest
 from magnetar.model.architecture.mixtral import Mixtral
 from magnetar.model.boot.boot import boot, make_golden
 from magnetar.model.boot.report import BootReport
 from magnetar.model.bundled import bundled_golden, bundled_release, find_golden, smoke_text
 from magnetar.model.checks.golden import allowance_for, compare
-from magnetar.model.checks.levels import Verdict
 from magnetar.model.run.fingerprint import Fingerprint, is_like, read_fingerprint
 from tests.model.conftest import WriteRelease
 from tests.model.forge import TINY, make_model
@@ -83,7 +83,7 @@ def test_two_experts_exchanged_in_one_layer_are_found_there_and_the_cure_is_name
 ) -> None:
     exchange_experts(bundled)
     report = boot_against_golden(release(bundled))
-    assert report.levels[-1].verdict is Verdict.BAD
+    assert report.levels[-1].outcome is Outcome.BAD
     assert report.golden is not None
     assert report.golden.first_diverging == 2
     assert report.diagnosis is not None
@@ -127,7 +127,7 @@ def test_without_a_tokenizer_the_fingerprints_own_text_is_run(bundled: Mixtral, 
     (folder / "tokenizer.model").unlink()
     report = boot_against_golden(folder)
     assert report.healthy, report.reasons
-    assert report.levels[-1].verdict is Verdict.GOOD
+    assert report.levels[-1].outcome is Outcome.GOOD
     assert report.bits_per_byte is None
 
 
@@ -180,7 +180,7 @@ def test_a_fingerprint_with_pieces_that_the_model_does_not_know_is_not_run(tmp_p
     path.write_bytes(replace(shipped, ids=shipped.ids + 31000).encode())
     report = boot(bundled_release(), text=TEXT[:1000], golden=path, greedy_tokens=1)
     assert report.healthy, report.reasons
-    assert report.levels[-1].verdict is Verdict.SKIPPED
+    assert report.levels[-1].outcome is Outcome.UNKNOWN
     assert "another shape of model" in report.levels[-1].remark
 
 

@@ -7,9 +7,10 @@ import torch
 
 from magnetar.convert.read.source import open_source
 from magnetar.convert.transform.view import view_as
+from magnetar.findings import Outcome
 from magnetar.model.architecture.mixtral import Mixtral
 from magnetar.model.bundled import bundled_release
-from magnetar.model.checks.levels import LevelResult, Verdict
+from magnetar.model.checks.levels import LevelResult
 from magnetar.model.checks.structure import check_structure
 from tests.model.conftest import WriteRelease
 
@@ -23,7 +24,7 @@ def check(folder: Path) -> LevelResult:
 
 
 def test_every_byte_of_the_bundled_release_is_a_tensors() -> None:
-    assert check(bundled_release()).verdict is Verdict.GOOD
+    assert check(bundled_release()).outcome is Outcome.GOOD
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,7 @@ def test_bytes_that_no_tensor_shows_are_told(name: str, words: str, bundled: Mix
     torch.save(weights, path)
     result = check(folder)
     (finding,) = result.findings
-    assert result.verdict is Verdict.BAD
+    assert result.outcome is Outcome.BAD
     assert finding.kind == "unclaimed"
     assert words in finding.detail
     assert "1,2" in finding.detail, "the bytes are counted"

@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from magnetar.convert.write.convert import convert
-from magnetar.errors import CheckpointError, ExitCode, UsageError
+from magnetar.errors import CheckpointError, UsageError
+from magnetar.findings import Outcome
 from magnetar.model.architecture.mixtral import Mixtral
 from magnetar.model.boot.boot import boot
 from magnetar.model.boot.report import BootReport
 from magnetar.model.bundled import bundled_golden, bundled_release, smoke_text
-from magnetar.model.checks.levels import Level, Verdict
+from magnetar.model.checks.levels import Level
 from magnetar.model.compare import http_json
 from magnetar.model.compare.comparison import OtherCheckpoint
 from magnetar.model.compare.server import MOST_ASKED, Server
@@ -78,7 +79,7 @@ def test_a_narrower_copy_may_differ_by_what_its_format_costs(tmp_path: Path) -> 
 
 def test_our_own_rounding_is_allowed_for() -> None:
     report = hold_against(OtherCheckpoint(BUNDLED), machine=Machine(dtype="bf16"))
-    assert report.levels[-1].verdict is Verdict.GOOD
+    assert report.levels[-1].outcome is Outcome.GOOD
     assert report.agreement is not None
     assert 1e-5 < report.agreement.comparison.divergence < report.agreement.comparison.allowance.divergence
 
@@ -86,10 +87,10 @@ def test_our_own_rounding_is_allowed_for() -> None:
 def test_a_copy_with_one_layer_changed_is_told_and_where(bundled: Mixtral, release: WriteRelease) -> None:
     bundled.layers[2].attention.wo.weight.mul_(1.5)
     report = hold_against(OtherCheckpoint(release(bundled)))
-    assert report.exit_code is ExitCode.UNHEALTHY
+    assert report.outcome is Outcome.BAD
     assert report.agreement is not None
     assert report.agreement.comparison.first_diverging == 2
-    assert report.levels[-1].verdict is Verdict.BAD
+    assert report.levels[-1].outcome is Outcome.BAD
     assert "from layer 2 on" in report.reasons[0]
     assert report.agreement.excess is not None
     assert report.agreement.excess < 0
@@ -102,7 +103,7 @@ def test_the_cure_is_named_that_makes_both_agree_where_nothing_else_is_known(
     params = json.loads((folder / "params.json").read_text())
     (folder / "params.json").write_text(json.dumps({**params, "rope_theta": 5e5}))
     report = hold_against(OtherCheckpoint(BUNDLED), folder, diagnose=True)
-    assert [level.verdict for level in report.levels] == ["good", "good", "good", "skipped", "bad"]
+    assert [level.outcome for level in report.levels] == ["good", "good", "good", "unknown", "bad"]
     assert report.diagnosis is not None
     assert report.diagnosis.cure is not None
     assert report.diagnosis.cure.name == "rope theta 1e+06"
@@ -115,7 +116,7 @@ def test_weights_as_their_release_has_them_are_not_mended_to_be_like_another(
     experts[3], experts[6] = experts[6], experts[3]
     other = OtherCheckpoint(release(bundled))
     report = hold_against(other, golden=bundled_golden(), diagnose=True)
-    assert [level.verdict for level in report.levels] == ["good"] * 4 + ["bad"]
+    assert [level.outcome for level in report.levels] == ["good"] * 4 + ["bad"]
     assert report.diagnosis is None
     assert report.reasons[0].endswith("boot the other to see what is wrong with it")
 
@@ -133,8 +134,8 @@ def test_another_that_comes_to_no_numbers_leaves_the_other_levels_as_they_are(
 ) -> None:
     bundled.output.weight[0, 0] = math.nan
     report = hold_against(OtherCheckpoint(release(bundled)))
-    assert [level.verdict for level in report.levels[:3]] == ["good"] * 3
-    assert report.levels[-1].verdict is Verdict.SKIPPED
+    assert [level.outcome for level in report.levels[:3]] == ["good"] * 3
+    assert report.levels[-1].outcome is Outcome.UNKNOWN
     assert "not finite" in report.reasons[0]
 
 
@@ -158,7 +159,7 @@ def test_llama_cpps_server_shows_what_is_wrong_with_other_weights(
         weight = layer.attention.wk.weight
         weight.copy_(weight.view(2, -1, 2, 128).transpose(1, 2).reshape(weight.shape))
     report = hold_against(Server(f"{address}/v1/"), release(bundled), diagnose=True)
-    assert report.levels[-1].verdict is Verdict.BAD
+    assert report.levels[-1].outcome is Outcome.BAD
     assert report.agreement is not None
     assert report.agreement.comparison.divergence > 1
     assert report.agreement.excess is not None
@@ -208,8 +209,8 @@ def test_a_server_that_misbehaves_is_told_and_every_level_runs(
     monkeypatch.setattr(http_json, "LARGEST", 40_000)
     with serve(answer) as url:
         report = hold_against(Server(url, patience=0.3), levels=[Level.STRUCTURE])
-    assert report.exit_code is ExitCode.UNHEALTHY
-    assert [level.verdict for level in report.levels] == ["good", "skipped"]
+    assert report.outcome is Outcome.BAD
+    assert [level.outcome for level in report.levels] == ["good", "unknown"]
     assert len(report.reasons) == 1
     assert re.search(reason, report.reasons[0]), report.reasons
 

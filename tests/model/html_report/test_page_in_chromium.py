@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from magnetar.findings import Finding
 from magnetar.model.boot.boot import boot
 from magnetar.model.boot.report import BootReport
 from magnetar.model.bundled import bundled_golden, bundled_release, smoke_text
-from magnetar.model.checks.levels import Finding, Level, judge
+from magnetar.model.checks.levels import Level, judge
 from magnetar.model.compare.comparison import OtherCheckpoint
 from magnetar.model.html_report.page import draw_page
 

@@ -12,7 +12,7 @@ from magnetar.convert.layout.architecture import Architecture
 from magnetar.convert.read import uncached_file
 from magnetar.convert.read.source import open_source
 from magnetar.convert.transform.view import view_as
-from magnetar.model.checks.levels import Verdict
+from magnetar.findings import Outcome
 from magnetar.model.run import buffer_pool, weights
 from magnetar.model.run.measure_run import Task, examine
 from magnetar.model.run.prefetch import TensorStream, reading_order
@@ -144,7 +144,7 @@ def test_a_layer_that_is_not_finite_ends_the_run_but_not_the_look_at_the_rest(re
     (folder / "tokenizer.model").write_bytes(_pieces_of_64())
     report = boot(folder, text="one two three four " * 20)
     content = report.levels[1]
-    assert content.verdict is Verdict.BAD
+    assert content.outcome is Outcome.BAD
     assert [finding.kind for finding in content.findings] == ["nan", "all-zero"]
     assert "layer 0: its activations are not finite" in report.reasons
 

@@ -1,0 +1,38 @@
+from dataclasses import dataclass
+
+import pytest
+
+from magnetar.cli.exit_codes import exit_code_of
+from magnetar.findings import Outcome, Question, worst
+
+
+@dataclass(frozen=True)
+class Judged:
+    question: Question
+    outcome: Outcome
+
+
+@pytest.mark.parametrize(
+    ("question", "outcome", "code"),
+    [
+        (Question.BYTES, Outcome.GOOD, 0),
+        (Question.BYTES, Outcome.BAD, 5),
+        (Question.BYTES, Outcome.UNKNOWN, 8),
+        (Question.FUNCTION, Outcome.GOOD, 0),
+        (Question.FUNCTION, Outcome.BAD, 7),
+        (Question.FUNCTION, Outcome.UNKNOWN, 8),
+    ],
+)
+def test_what_was_asked_and_what_came_of_it_give_the_exit_code(question: Question, outcome: Outcome, code: int) -> None:
+    assert exit_code_of(Judged(question, outcome)) == code
+
+
+def test_a_result_that_judges_nothing_is_good() -> None:
+    assert exit_code_of(object()) == 0
+
+
+def test_one_bad_outcome_makes_the_whole_bad_and_one_unknown_makes_it_unknown() -> None:
+    assert worst([Outcome.GOOD, Outcome.UNKNOWN, Outcome.BAD]) is Outcome.BAD
+    assert worst([Outcome.GOOD, Outcome.UNKNOWN]) is Outcome.UNKNOWN
+    assert worst([Outcome.GOOD, Outcome.GOOD]) is Outcome.GOOD
+    assert worst([]) is Outcome.UNKNOWN
