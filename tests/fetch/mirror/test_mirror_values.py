@@ -1,6 +1,7 @@
 import socket
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import libtorrent as lt
@@ -168,10 +169,8 @@ def test_a_server_that_is_not_there_is_passing_and_named(client: Client) -> None
 def test_an_answer_that_ends_too_early_or_drips_is_passing(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     with mirror_server({"w": bytes(100_000)}, stalls_after=16384) as mirror:
         monkeypatch.setattr("magnetar.fetch.http.client.READ_PATIENCE", 0.3)
-        answer = client.get(f"{mirror.url}/w")
-        with pytest.raises(HttpFailed) as caught:
+        with pytest.raises(HttpFailed) as caught, closing(client.get(f"{mirror.url}/w")) as answer:
             list(answer.chunks(100_000))
-        answer.close()
     assert caught.value.passing
 
 

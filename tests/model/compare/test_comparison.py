@@ -34,6 +34,7 @@ from tests.model.compare.servers import (
     trickle,
 )
 from tests.model.conftest import WriteRelease
+from tests.patience import PATIENCE
 
 BUNDLED = bundled_release()
 TEXT = smoke_text().text[:2000]
@@ -208,7 +209,8 @@ def test_a_server_that_misbehaves_is_told_and_every_level_runs(
 ) -> None:
     monkeypatch.setattr(http_json, "LARGEST", 40_000)
     with serve(answer) as url:
-        report = hold_against(Server(url, patience=0.3), levels=[Level.STRUCTURE])
+        patience = 0.3 if answer in (stall, trickle) else PATIENCE
+        report = hold_against(Server(url, patience=patience), levels=[Level.STRUCTURE])
     assert report.outcome is Outcome.BAD
     assert [level.outcome for level in report.levels] == ["good", "unknown"]
     assert len(report.reasons) == 1
