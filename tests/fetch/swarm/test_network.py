@@ -13,7 +13,7 @@ from magnetar.fetch.download import receive
 from magnetar.fetch.download.fetch import Fetched, fetch
 from magnetar.fetch.request.options import FetchOptions, Network, SeedOptions
 from magnetar.fetch.seed.seed import Seeding, seed
-from magnetar.fetch.swarm.libtorrent_session import discovery, libtorrent_session, libtorrent_settings
+from magnetar.fetch.swarm import discovery, libtorrent_session, libtorrent_settings
 from magnetar.fetch.swarm.libtorrent_settings import settings_of
 from magnetar.fetch.torrent.metadata import magnet_of
 from magnetar.fetch.torrent.metainfo import read_torrent
