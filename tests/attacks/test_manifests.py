@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import needs
+
 ROOT = Path(__file__).parents[2]
 
 HEAD = 'format = 1\nname = "tiny"\ntitle = "Tiny"\npublisher = "us"\nlicence = "MIT"\n'
@@ -100,7 +102,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int | str
     return {name: (code, taken) for name, code, taken in map(json.loads, done.stdout.splitlines())}
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the limit on memory is measured from /proc")
+@needs.linux
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_a_hostile_manifest_is_malformed_with_little_work_and_memory(
     name: str, found: dict[str, tuple[int | str, float]]

@@ -87,7 +87,7 @@ def needs_counted_reads(path: Path) -> None:
     """Skip the test where a direct read is not counted as one from a disk, as on a file system in memory."""
     needs_direct_reads(path)
     if not os.access("/proc/thread-self/io", os.R_OK):
-        pytest.skip("needs the kernel's count of bytes read, in /proc/thread-self/io")
+        pytest.skip("needs the kernel's count of bytes read, /proc/thread-self/io: run the tests outside of a sandbox")
     before = bytes_from_disk()
     with UncachedFile(path) as opened:
         opened.read(0, SIZE)
@@ -154,7 +154,7 @@ def test_a_file_that_is_in_the_cache_is_read_from_there(path: Path) -> None:
     with SparingFile(path) as opened:
         opened.read(0, SIZE)  # so that the code is in memory too
     if count_cached_pages(path) < SIZE // PAGE:
-        pytest.skip("needs memory enough to keep 300 KB in the page cache")
+        pytest.skip("needs free memory for the page cache: end other programs")
     before = bytes_from_disk()
     with SparingFile(path) as opened:
         opened.read(0, SIZE)
@@ -186,7 +186,7 @@ def test_a_platform_without_such_reads_uses_the_cache(
 
 def test_a_file_system_without_such_reads_is_read_all_the_same(path: Path, content: bytes) -> None:
     if not IN_MEMORY.is_dir():
-        pytest.skip("needs a file system in memory, at /dev/shm")
+        pytest.skip("needs a file system in memory: mount -t tmpfs tmpfs /dev/shm")
     there = IN_MEMORY / f"magnetar-test-{os.getpid()}"
     try:
         there.write_bytes(content)

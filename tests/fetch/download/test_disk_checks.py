@@ -192,7 +192,7 @@ def test_a_full_disk_ends_the_fetch_at_once_and_it_resumes_after_space_was_made(
 
 def test_a_folder_that_may_not_be_written_to_is_said_so(tmp_path: Path, published: Seeding) -> None:
     if os.geteuid() == 0:
-        pytest.skip("needs a user other than root, who may write everywhere")
+        pytest.skip("needs a user who is not root: run the tests as one")
     tmp_path.chmod(0o500)
     with pytest.raises(DiskError):
         fetch(published.magnet, tmp_path, options=NEARBY)
@@ -217,7 +217,7 @@ def small_disk(path: Path, size: str) -> Iterator[Path]:
     path.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)], capture_output=True)
     if mounted.returncode:
-        pytest.skip("needs root, who may mount a small disk")
+        pytest.skip("needs root, to mount a small disk: run the tests as root in a container")
     try:
         yield path
     finally:

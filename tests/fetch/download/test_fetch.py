@@ -128,7 +128,7 @@ def test_a_release_of_one_file_lands_in_a_folder_of_its_own(tmp_path: Path) -> N
 def test_names_that_differ_only_in_case_both_arrive(tmp_path: Path) -> None:
     release = write_release(tmp_path / "published" / "r", {"Weights": 20_000, "weights": 30_000})
     if len(list(release.iterdir())) < 2:
-        pytest.skip("needs a file system on which case counts")
+        pytest.skip("needs a file system on which case counts: put the temporary folder on one (TMPDIR)")
     with serve(release) as seeding:
         assert contents(fetch(seeding.magnet, tmp_path / "new", options=NEARBY).folder) == contents(release)
 

@@ -1,5 +1,4 @@
 import socket
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -21,6 +20,7 @@ from magnetar.fetch.torrent.create import create_torrent
 from magnetar.fetch.torrent.metainfo import read_torrent
 from magnetar.fetch.torrent.piece_digests import read_digests
 from magnetar.fetch.torrent.piece_layout import Extent, Layout, read_layout
+from tests import needs
 from tests.fetch.mirror_world import mirror_server
 from tests.fetch.world import contents, write_release
 
@@ -149,7 +149,7 @@ def test_a_proxy_that_we_do_not_speak_to_is_no_reason_to_go_without() -> None:
         assert not mirror.asked
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only there the loopback network has more than one address")
+@needs.linux  # where the loopback network has more than one address
 def test_connections_leave_by_the_interface_that_was_named() -> None:
     with mirror_server({"w": b"w"}) as mirror:
         for interface in ("127.0.0.2", "lo"):

@@ -21,6 +21,7 @@ from magnetar.fetch.request.options import FetchOptions
 from magnetar.fetch.seed.seed import Seeding
 from magnetar.fetch.torrent.pieces_on_disk import Pieces, find_bad_pieces
 from magnetar.files import STATE_FOLDER
+from tests import needs
 from tests.fetch.mirror_world import mirror_server
 from tests.fetch.world import HYBRID, NEARBY, V1, V2, contents, flip_byte, publish, serve, write_release
 
@@ -210,7 +211,7 @@ except MagnetarError as error:
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="RLIMIT_FSIZE stands for a full disk")
+@needs.linux
 @pytest.mark.parametrize("source", ["copy", "peer"])
 def test_a_disk_that_is_full_costs_no_good_byte_and_the_next_repair_goes_on(
     mine: Path, other: Path, offered: Offer, source: str

@@ -21,6 +21,7 @@ from magnetar.model.compare import http_json
 from magnetar.model.compare.comparison import OtherCheckpoint
 from magnetar.model.compare.server import MOST_ASKED, Server
 from magnetar.model.machine.machine import Machine
+from tests import needs
 from tests.model.compare.servers import (
     Answer,
     like_vllm,
@@ -47,7 +48,7 @@ def hold_against(other: OtherCheckpoint | Server, path: Path = BUNDLED, **wish: 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """llama.cpp's server with the bundled release in 32-bit floats."""
-    pytest.importorskip("xllamacpp")
+    needs.package("xllamacpp", "xllamacpp")
     folder = tmp_path_factory.mktemp("llama") / "gguf"
     convert(bundled_release(), folder, target="gguf", dtype="f32")
     with llama_cpp(folder / "model.gguf") as running:
