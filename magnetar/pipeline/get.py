@@ -19,7 +19,7 @@ from magnetar.events import Emit, Skipped, ignore
 from magnetar.fetch.download.fetch import Fetched
 from magnetar.fetch.request.options import FetchOptions
 from magnetar.findings import Outcome, Question, worst
-from magnetar.manifests.checking.report import Report
+from magnetar.manifests.checking.report import VerifyReport
 from magnetar.model.boot.report import BootReport
 from magnetar.pipeline.boot import boot_release
 from magnetar.pipeline.convert import convert_release
@@ -45,7 +45,7 @@ class Got:
 
     folder: Path
     fetched: Fetched
-    report: Report | None
+    report: VerifyReport | None
     converted: Converted | None
     boot: BootReport | None
     steps: tuple[Step, ...]
@@ -141,7 +141,7 @@ def _say_fetched(fetched: Fetched) -> str:
     return f"{fetched.downloaded / 1e6:,.1f} MB; every piece checked"
 
 
-def _say_verified(report: Report) -> str:
+def _say_verified(report: VerifyReport) -> str:
     if report.findings:
         return f"{len(report.findings)} findings: not the release"
     good = sum(file.state == "good" for file in report.files)

@@ -9,11 +9,11 @@ from typing import Any
 from magnetar.events import Emit, ignore
 from magnetar.files import replace_file
 from magnetar.manifests.catalog import catalog, find_release
-from magnetar.manifests.checking.choose_manifest import choose_manifest
 from magnetar.manifests.schema import Manifest, load_manifest
 from magnetar.manifests.tensor_digests import format_tensor_digests
 from magnetar.manifests.writing.create import checked, create_manifest, pin, to_toml
 from magnetar.manifests.writing.lfs_pointers import import_manifest
+from magnetar.pipeline.folder.release_folder import choose_for
 from magnetar.pipeline.verify import verify_folder
 
 
@@ -45,7 +45,7 @@ def pin_release(
 ) -> WrittenManifest:
     """Verify ``folder`` with all that is known, and add what it was found to be to its manifest."""
     report = verify_folder(folder, named, emit=emit)
-    manifest = choose_manifest(folder, named).manifest
+    manifest = choose_for(folder, named).manifest
     return _write(pin(manifest, folder, report, algorithms, emit), path)
 
 

@@ -13,7 +13,7 @@ from magnetar.fetch.torrent.create import Draft, TorrentWish
 from magnetar.fetch.torrent.metadata import Metadata, magnet_of
 from magnetar.fetch.torrent.metainfo import info_digest, read_torrent
 from magnetar.files import disk_failure, hold_folder, replace_file
-from magnetar.manifests.checking.unfinished_hashes import Notes
+from magnetar.manifests.checking.unfinished_hashes import UnfinishedHashes
 from magnetar.manifests.checksum_lists import write_checksums
 from magnetar.manifests.folder.layout import SIGNATURE, SIGNERS_KEY, publication_folder
 from magnetar.manifests.schema import Manifest, Mirror
@@ -93,7 +93,7 @@ def publish(folder: Path, wish: PublishWish, page: Page, emit: Emit = ignore) ->
     out = _choose_place(draft.folder, name, wish.out)
     with hold_folder(draft.folder) as writable:
         asked: Any = {"tensors": wish.tensors, "boot": wish.boot, "golden": wish.golden}
-        notes = Notes(draft.folder)
+        notes = UnfinishedHashes(draft.folder)
         weights = describe_weights(draft.folder, name, notes, **asked, emit=emit)
         hashed = hash_files(draft, notes, emit)
         torrent = draft.finish()

@@ -16,12 +16,11 @@ from magnetar.fetch.torrent.metadata import Metadata
 from magnetar.fetch.torrent.metainfo import load_torrent, read_torrent
 from magnetar.findings import Outcome, Question
 from magnetar.manifests.catalog import find_by_infohash
-from magnetar.manifests.checking.choose_manifest import choose_manifest
 from magnetar.manifests.checking.report import FileDamage, FileState
 from magnetar.manifests.folder.layout import publication_folder
 from magnetar.manifests.schema import Manifest
 from magnetar.pipeline.fetch import mirrors_of
-from magnetar.pipeline.folder.release_folder import names_torrent
+from magnetar.pipeline.folder.release_folder import choose_for, names_torrent
 from magnetar.pipeline.proving.locate_damage import name_tensors
 from magnetar.pipeline.verify import verify_folder
 
@@ -132,7 +131,7 @@ def _find_target(folder: Path, named: str | None, torrent: Path | None) -> tuple
         return torrent, _release_of(load_torrent(torrent))
     if named is None and (kept := read_kept_torrent(folder)):
         return kept, _release_of(read_torrent(kept))
-    manifest = choose_manifest(folder, named).manifest
+    manifest = choose_for(folder, named).manifest
     if beside := _torrent_beside(folder, named, manifest):
         return beside, manifest
     return parse_magnet(manifest.magnet) if manifest.magnet else None, manifest

@@ -8,8 +8,9 @@ from magnetar.events import Emit, ignore
 from magnetar.fetch.link.magnet import Magnet, parse_magnet
 from magnetar.fetch.request.options import SeedOptions
 from magnetar.fetch.seed.seed import Seeded, Seeding, Watch, seed_all
-from magnetar.manifests.checking.choose_manifest import Trust, choose_manifest
+from magnetar.manifests.checking.choose_manifest import Trust
 from magnetar.manifests.schema import ReleaseFile
+from magnetar.pipeline.folder.release_folder import choose_for
 
 
 def seed_releases(
@@ -26,7 +27,7 @@ def seed_releases(
 def known_link(folder: Path) -> Magnet | None:
     """The link of the release of the catalog whose files, all of them, lie in the folder in their sizes; else None."""
     try:
-        choice = choose_manifest(folder)
+        choice = choose_for(folder)
     except UsageError:
         return None
     manifest = choice.manifest

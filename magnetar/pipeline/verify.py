@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from magnetar.errors import UsageError
 from magnetar.events import Emit, Remarked, ignore
 from magnetar.manifests.catalog import find_by_infohash
-from magnetar.manifests.checking.choose_manifest import Choice, Trust
-from magnetar.manifests.checking.report import PieceCheck, Report
-from magnetar.manifests.checking.verified_index import Index
-from magnetar.manifests.checking.verify import Terms, proofs_of, verify
+from magnetar.manifests.checking.choose_manifest import ChosenManifest, Trust
+from magnetar.manifests.checking.report import PieceCheck, VerifyReport
+from magnetar.manifests.checking.verified_index import VerifiedIndex
+from magnetar.manifests.checking.verify import VerifyOptions, proofs_of, verify
 from magnetar.manifests.folder.layout import SIGNATURE, published_manifest
 from magnetar.manifests.folder.origin import read_origin
 from magnetar.manifests.schema import Manifest
@@ -34,7 +34,7 @@ class Asked:
     """How the user wants something verified.
 
     ``quick`` believes what an earlier run noted of files that are unchanged; ``strict`` and ``fail_fast`` are those of
-    ``Terms``. ``reference`` is the release, for the error of a quantised copy.
+    ``VerifyOptions``. ``reference`` is the release, for the error of a quantised copy.
     """
 
     quick: bool = False
@@ -46,23 +46,25 @@ class Asked:
 PLAINLY = Asked()
 
 
-def verify_fetched(fetched: "Fetched", emit: Emit = ignore) -> Report:
+def verify_fetched(fetched: "Fetched", emit: Emit = ignore) -> VerifyReport:
     """Hold a download that has just ended, every piece of it checked, against its manifest.
 
     Where no manifest is known, the files are still those that the link names, and nothing more is said.
     """
-    index = Index(fetched.folder)
+    index = VerifiedIndex(fetched.folder)
     pinned = find_by_infohash(fetched.metadata.infohash_v1, fetched.metadata.infohash_v2)
-    choice = Choice(pinned, "the release that the link names", Trust.RELEASE) if pinned else None
+    choice = ChosenManifest(pinned, "the release that the link names", Trust.RELEASE) if pinned else None
     choice = _complete(choice, fetched.metadata)
     pieces = PieceCheck(frozenset()) if fetched.complete else None
-    terms = Terms(pieces=pieces, left_out=fetched.left_out, index=index)
-    report = verify(fetched.folder, choice, terms, emit=emit)
+    options = VerifyOptions(pieces=pieces, left_out=fetched.left_out, index=index)
+    report = verify(fetched.folder, choice, options, emit=emit)
     index.save()
     return report
 
 
-def verify_unsigned(path: Path, named: str | None, asked: Asked = PLAINLY, *, emit: Emit = ignore) -> "Report | Proven":
+def verify_unsigned(
+    path: Path, named: str | None, asked: Asked = PLAINLY, *, emit: Emit = ignore
+) -> "VerifyReport | Proven":
     """As ``verify_any``; a signature that nobody asked about is not shown as trust, and not passed over either."""
     manifest = Path(named) if named else published_manifest(path)
     if manifest is not None and manifest.with_name(manifest.name + SIGNATURE).is_file():
@@ -70,7 +72,9 @@ def verify_unsigned(path: Path, named: str | None, asked: Asked = PLAINLY, *, em
     return verify_any(path, named, asked, emit=emit)
 
 
-def verify_any(path: Path, named: str | None, asked: Asked = PLAINLY, *, emit: Emit = ignore) -> "Report | Proven":
+def verify_any(
+    path: Path, named: str | None, asked: Asked = PLAINLY, *, emit: Emit = ignore
+) -> "VerifyReport | Proven":
     """Verify a release's folder file by file, and a converted copy of it tensor by tensor.
 
     A converted copy is a single checkpoint file, or a folder that notes what it was converted from, or one whose
@@ -85,7 +89,7 @@ def verify_any(path: Path, named: str | None, asked: Asked = PLAINLY, *, emit: E
     return prove_copy(path, named, reference=asked.reference, emit=emit)
 
 
-def verify_folder(folder: Path, named: str | None, asked: Asked = PLAINLY, *, emit: Emit = ignore) -> Report:
+def verify_folder(folder: Path, named: str | None, asked: Asked = PLAINLY, *, emit: Emit = ignore) -> VerifyReport:
     """Hold a folder against the manifest that was named, or the one that fits.
 
     A folder that was fetched remembers its torrent: its pieces decide on the files that the manifest has no digest
@@ -93,15 +97,21 @@ def verify_folder(folder: Path, named: str | None, asked: Asked = PLAINLY, *, em
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: there is no such folder", hint="name the folder that holds the release's files")
-    index = Index(folder)
+    index = VerifiedIndex(folder)
     torrent = _kept_torrent(folder)
     choice, pieces = _choose(folder, named, torrent), None
     if choice is None or (torrent and _leaves_gaps(choice.manifest)):
         choice, pieces = _decide_by_pieces(folder, torrent, choice, index if asked.quick else None, emit)
-    parts = find_parts(folder, choice.manifest)
-    terms = Terms(pieces, (), parts, index, asked.quick, asked.strict, asked.fail_fast)
+    options = VerifyOptions(
+        pieces=pieces,
+        parts=find_parts(folder, choice.manifest),
+        index=index,
+        quick=asked.quick,
+        strict=asked.strict,
+        fail_fast=asked.fail_fast,
+    )
     try:
-        report = verify(folder, choice, terms, emit=emit)
+        report = verify(folder, choice, options, emit=emit)
     finally:
         index.save()  # after Ctrl-C too: --quick then goes on with the files that were not read
     return _locate(report, choice.manifest, torrent, emit) if torrent and report.findings else report
@@ -113,8 +123,8 @@ def _leaves_gaps(manifest: Manifest) -> bool:
 
 
 def _decide_by_pieces(
-    folder: Path, torrent: bytes, choice: Choice | None, index: Index | None, emit: Emit
-) -> tuple[Choice, PieceCheck | None]:
+    folder: Path, torrent: bytes, choice: ChosenManifest | None, index: VerifiedIndex | None, emit: Emit
+) -> tuple[ChosenManifest, PieceCheck | None]:
     """The choice with every file that the torrent has, and what hashing the pieces found.
 
     No piece is hashed if the torrent is not the one that the manifest pins, or if the ``index`` knows all the files
@@ -132,7 +142,7 @@ def _decide_by_pieces(
     return choice, PieceCheck(frozenset(check_pieces(folder, torrent, emit=emit).damaged))
 
 
-def _all_known(folder: Path, manifest: Manifest, index: Index) -> bool:
+def _all_known(folder: Path, manifest: Manifest, index: VerifiedIndex) -> bool:
     """Whether an earlier run checked the pieces of every file without a digest, and none has changed since."""
     for file in manifest.files or ():
         try:
@@ -144,7 +154,7 @@ def _all_known(folder: Path, manifest: Manifest, index: Index) -> bool:
     return True
 
 
-def _locate(report: Report, manifest: Manifest, torrent: bytes, emit: Emit) -> Report:
+def _locate(report: VerifyReport, manifest: Manifest, torrent: bytes, emit: Emit) -> VerifyReport:
     """The report with the damage located, if the torrent is of the release that the folder was held against."""
     from magnetar.fetch.torrent.metainfo import read_torrent
     from magnetar.pipeline.proving.locate_damage import locate

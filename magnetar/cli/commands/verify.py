@@ -10,7 +10,7 @@ from magnetar.cli.options.signer import Demanding
 
 if TYPE_CHECKING:
     from magnetar.events import Emit
-    from magnetar.manifests.checking.report import Report
+    from magnetar.manifests.checking.report import VerifyReport
     from magnetar.pipeline.proving.verify_converted import Proven
 
 EXAMPLES = "Examples: magnetar verify mixtral-8x7b-32kseqlen; magnetar verify model.gguf -m austen-moe"
@@ -36,7 +36,7 @@ def verify(
 
     asked = Asked(quick, strict, fail_fast, reference)
 
-    def work(emit: "Emit") -> "Report | Proven":
+    def work(emit: "Emit") -> "VerifyReport | Proven":
         demand = demanding.demand()
         if demand is None:
             return verify_unsigned(path, manifest, asked, emit=emit)

@@ -6,12 +6,12 @@ from pathlib import Path
 from magnetar.convert.write.journal import read_conversion
 from magnetar.errors import UsageError
 from magnetar.manifests.catalog import catalog
-from magnetar.manifests.checking.choose_manifest import choose_manifest
 from magnetar.manifests.folder.layout import publication_folder
 from magnetar.manifests.hashing.digests import Digest
 from magnetar.manifests.schema import Manifest
 from magnetar.manifests.user_catalog import user_folder
 from magnetar.model.bundled import find_golden, find_text, neutral_text
+from magnetar.pipeline.folder.release_folder import choose_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ def look_up(path: Path, named: str | None = None) -> Known:
     Raises ``UsageError`` for a name that is not known, ``ManifestError`` for a file that is no manifest.
     """
     folder = path if path.is_dir() else path.parent
-    manifest = choose_manifest(folder, named).manifest if named else release_of(path)
+    manifest = choose_for(folder, named).manifest if named else release_of(path)
     name, smoke = (manifest.name, manifest.smoke) if manifest else ("", None)
     if smoke is None:
         return Known(name, neutral_text().text, own=False)
@@ -54,7 +54,7 @@ def release_of(path: Path) -> Manifest | None:
     if noted is not None:
         return catalog().get(noted.release)
     try:
-        return choose_manifest(folder).manifest
+        return choose_for(folder).manifest
     except UsageError:
         return None
 

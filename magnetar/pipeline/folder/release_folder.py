@@ -9,7 +9,9 @@ from magnetar.convert.write.journal import read_conversion
 from magnetar.errors import CheckpointError, UsageError
 from magnetar.files import STATE_FOLDER
 from magnetar.manifests.catalog import catalog, find_release
-from magnetar.manifests.checking.choose_manifest import Choice, Trust, choose_manifest
+from magnetar.manifests.checking.choose_manifest import ChosenManifest, Trust, choose_manifest
+from magnetar.manifests.folder.layout import published_manifest
+from magnetar.manifests.folder.origin import read_origin
 from magnetar.manifests.schema import Manifest, ReleaseFile, load_manifest
 
 if TYPE_CHECKING:  # verifying a folder that no torrent is involved in needs no libtorrent
@@ -49,10 +51,15 @@ def find_parts(folder: Path, manifest: Manifest) -> dict[str, tuple[Path, ...]]:
     return parts
 
 
-def _choose(folder: Path, named: str | None, torrent: bytes) -> Choice | None:
+def choose_for(folder: Path, named: str | None = None) -> ChosenManifest:
+    """The manifest to hold ``folder`` against, by the notes that the folder holds. Raises as ``choose_manifest``."""
+    return choose_manifest(folder, named, origin=read_origin(folder), published=published_manifest(folder))
+
+
+def _choose(folder: Path, named: str | None, torrent: bytes) -> ChosenManifest | None:
     """The manifest; None where there is none, but a torrent."""
     try:
-        return choose_manifest(folder, named)
+        return choose_for(folder, named)
     except UsageError:
         if named is not None or not torrent:
             raise
@@ -76,7 +83,7 @@ def _lists_the_same(manifest: Manifest, metadata: "Metadata") -> bool:
     return all(file.size is not None and sizes.get(file.path) == file.size for file in manifest.files or ())
 
 
-def _complete(choice: Choice | None, metadata: "Metadata") -> Choice:
+def _complete(choice: ChosenManifest | None, metadata: "Metadata") -> ChosenManifest:
     """The choice, with the torrent's own list of files where no manifest has one."""
     files = tuple(ReleaseFile(path=str(file.path), size=file.size) for file in metadata.files)
     if choice is None:
@@ -90,7 +97,9 @@ def _complete(choice: Choice | None, metadata: "Metadata") -> Choice:
             infohash_v2=metadata.infohash_v2 or None,
             files=files,
         )
-        return Choice(manifest, "the torrent that the link names; no manifest says whose it is", Trust.UNDAMAGED)
+        return ChosenManifest(
+            manifest, "the torrent that the link names; no manifest says whose it is", Trust.UNDAMAGED
+        )
     if choice.manifest.files is None:
         return replace(choice, manifest=choice.manifest.model_copy(update={"files": files}))
     return choice

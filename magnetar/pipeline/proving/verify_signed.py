@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from magnetar.errors import UsageError, WrongBytesError
 from magnetar.events import Emit, SignerFound, ignore
 from magnetar.manifests.catalog import bundled
-from magnetar.manifests.checking.choose_manifest import Trust, choose_manifest
-from magnetar.manifests.checking.report import Report
+from magnetar.manifests.checking.choose_manifest import Trust
+from magnetar.manifests.checking.report import VerifyReport
 from magnetar.manifests.folder.layout import OWN_MANIFEST, SIGNATURE, SIGNERS_KEY, published_manifest
 from magnetar.manifests.schema import LARGEST_MANIFEST, parse_manifest
 from magnetar.manifests.signing.check import ByKey, Expected, Signer, check_signature, hint_of, key_hint
 from magnetar.manifests.signing.keys import read_key
 from magnetar.manifests.user_catalog import read_pins, user_folder, user_releases
+from magnetar.pipeline.folder.release_folder import choose_for
 from magnetar.pipeline.verify import PLAINLY, Asked, verify_any
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Demand:
 
 def verify_signed(
     path: Path, named: str | None, demand: Demand, asked: Asked = PLAINLY, *, emit: Emit = ignore
-) -> "Report | Proven":
+) -> "VerifyReport | Proven":
     """Verify as ``verify_any`` does, and beforehand that the manifest is signed as was demanded.
 
     Then no file may be there that the manifest does not have: a signature covers the whole folder. A folder's own
@@ -53,9 +54,9 @@ def verify_signed(
     return _credit(found, f"the manifest {manifest}, signed by {signer}")
 
 
-def _credit(found: "Report | Proven", reason: str) -> "Report | Proven":
+def _credit(found: "VerifyReport | Proven", reason: str) -> "VerifyReport | Proven":
     trust = Trust.RELEASE if found.trust is Trust.UNDAMAGED else found.trust
-    if isinstance(found, Report):
+    if isinstance(found, VerifyReport):
         return replace(found, trust=trust, reason=reason)
     return replace(found, trust=trust)
 
@@ -72,7 +73,7 @@ def _find_manifest(path: Path, named: str | None) -> Path:
     for manifest in (published_manifest(folder), folder / OWN_MANIFEST):
         if manifest is not None and manifest.is_file():
             return manifest
-    return _find_manifest(path, choose_manifest(folder).manifest.name)
+    return _find_manifest(path, choose_for(folder).manifest.name)
 
 
 def _check(manifest: Path, content: bytes, demand: Demand) -> Signer:

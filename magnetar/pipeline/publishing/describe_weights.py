@@ -12,7 +12,7 @@ from magnetar.convert.read.source import AS_IS, Source, open_as_it_is, open_sour
 from magnetar.errors import BootError, ConversionError, LayoutError, UsageError
 from magnetar.events import Emit, Remarked, ignore
 from magnetar.files import disk_failure
-from magnetar.manifests.checking.unfinished_hashes import Notes
+from magnetar.manifests.checking.unfinished_hashes import UnfinishedHashes
 from magnetar.manifests.hashing.digests import Digest
 from magnetar.manifests.schema import ArchitectureFacts, SideFile, Smoke
 from magnetar.manifests.tensor_digests import format_tensor_digests
@@ -38,7 +38,7 @@ class Described:
 def describe_weights(
     folder: Path,
     name: str,
-    notes: Notes,
+    notes: UnfinishedHashes,
     *,
     tensors: bool = True,
     boot: bool = False,
@@ -62,7 +62,7 @@ def describe_weights(
     )
 
 
-def _describe_tensors(folder: Path, name: str, notes: Notes, emit: Emit) -> Described:
+def _describe_tensors(folder: Path, name: str, notes: UnfinishedHashes, emit: Emit) -> Described:
     try:
         with _open_weights(folder) as source, _Recollection(source, notes) as before:
             if before.known:
@@ -92,7 +92,7 @@ class _Recollection:
     Written down every few seconds, and when the block ends, however it does.
     """
 
-    def __init__(self, source: Source, notes: Notes) -> None:
+    def __init__(self, source: Source, notes: UnfinishedHashes) -> None:
         self._note = notes.open(f"tensors as they lie in {source.layout}", source.files)
         self.known: dict[str, str] = dict(self._note.value or {})
         self._found = dict(self.known)
