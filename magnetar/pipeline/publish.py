@@ -1,7 +1,7 @@
 """``publish``: a folder of weights becomes a release that others can fetch, prove and trust."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from magnetar.fetch.torrent.create import Draft, TorrentWish
 from magnetar.fetch.torrent.metadata import Metadata, magnet_of
 from magnetar.fetch.torrent.metainfo import info_digest, read_torrent
 from magnetar.files import disk_failure, hold_folder, replace_file
-from magnetar.manifests.checking.unfinished_hashes import Notes
+from magnetar.manifests.checking.unfinished_hashes import UnfinishedHashes
 from magnetar.manifests.checksum_lists import write_checksums
 from magnetar.manifests.folder.layout import SIGNATURE, SIGNERS_KEY, publication_folder
 from magnetar.manifests.schema import Manifest, Mirror
@@ -51,8 +51,8 @@ class PublishRequest:
     """
 
     folder: Path
-    claims: Claims = Claims()
-    torrent: TorrentWish = TorrentWish()
+    claims: Claims = field(default_factory=Claims)
+    torrent: TorrentWish = field(default_factory=TorrentWish)
     out: Path | None = None
     signing: Signing | None = None
     tensors: bool = True
@@ -104,7 +104,7 @@ def publish(request: PublishRequest, page: Page, emit: Emit = ignore) -> Publish
     out = _choose_place(draft.folder, name, request.out)
     with hold_folder(draft.folder) as writable:
         before = ReleaseFolder.read(draft.folder)
-        notes = Notes(draft.folder)
+        notes = UnfinishedHashes(draft.folder)
         described = _describe(before, name, draft, request, notes, emit)
         manifest = state_manifest(draft.folder, described.hashed.files, facts | described.facts())
         published = _sum_up(request, described, manifest, out, tool.signer if tool else None, writable)
@@ -151,7 +151,7 @@ def _state_claims(folder: Path, claims: Claims) -> dict[str, Any]:
 
 
 def _describe(
-    folder: ReleaseFolder, name: str, draft: Draft, request: PublishRequest, notes: Notes, emit: Emit
+    folder: ReleaseFolder, name: str, draft: Draft, request: PublishRequest, notes: UnfinishedHashes, emit: Emit
 ) -> _Description:
     """Read the weights, then every file."""
     weights = describe_weights(

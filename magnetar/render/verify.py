@@ -12,7 +12,7 @@ from magnetar.render.shapes import BAD, GOOD, UNSURE, new_table, note, verdict
 from magnetar.render.text import binary, clean, count
 
 if TYPE_CHECKING:
-    from magnetar.manifests.checking.report import FileDamage, Report
+    from magnetar.manifests.checking.report import FileDamage, VerifyReport
     from magnetar.manifests.schema import Manifest
     from magnetar.pipeline.proving.verify_copy import ProvenCopy
 
@@ -37,7 +37,7 @@ def draw_catalog(releases: Sequence["Manifest"]) -> RenderableType:
     return Group(table, note("magnetar catalog show NAME tells the rest"))
 
 
-def draw_report(report: "Report") -> RenderableType:
+def draw_report(report: "VerifyReport") -> RenderableType:
     """Every file with its verdict, every finding, where the damage is, and what the whole is worth."""
     table = new_table("file", ">size", "verdict", "checked by")
     styles = {"good": "green", "bad": "red", "unchanged": "green", "not checked": "yellow"}
@@ -74,7 +74,7 @@ def draw_damage(damage: Sequence["FileDamage"]) -> RenderableType:
     return Group(*lines)
 
 
-def _conclude(report: "Report") -> Text:
+def _conclude(report: "VerifyReport") -> Text:
     against = f"held against {report.release}: {report.reason}"
     unchanged = sum(file.state == "unchanged" for file in report.files)
     match report.outcome:
@@ -89,11 +89,11 @@ def _conclude(report: "Report") -> Text:
             return verdict("not the release", BAD, against)
 
 
-def draw_verified(verified: "Report | ProvenCopy") -> RenderableType:
+def draw_verified(verified: "VerifyReport | ProvenCopy") -> RenderableType:
     """A report on files, or a proof of tensors."""
-    from magnetar.manifests.checking.report import Report
+    from magnetar.manifests.checking.report import VerifyReport
 
-    if isinstance(verified, Report):
+    if isinstance(verified, VerifyReport):
         return draw_report(verified)
     from magnetar.render.same import draw_proof
 

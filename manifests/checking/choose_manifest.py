@@ -6,8 +6,8 @@ from pathlib import Path
 
 from magnetar.errors import UsageError
 from magnetar.manifests.catalog import catalog, find_by_infohash, find_release
-from magnetar.manifests.folder.layout import OWN_MANIFEST, published_manifest
-from magnetar.manifests.folder.origin import read_origin
+from magnetar.manifests.folder.layout import OWN_MANIFEST
+from magnetar.manifests.folder.origin import Origin
 from magnetar.manifests.schema import Manifest, load_manifest
 
 
@@ -23,7 +23,7 @@ class Trust(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ChosenManifest:
     """A manifest, the words that say why it was taken, and the trust that follows if its digests are strong."""
 
     manifest: Manifest
@@ -31,19 +31,25 @@ class Choice:
     trust: Trust
 
 
-def choose_manifest(folder: Path, named: str | None = None) -> Choice:
-    """The manifest to hold ``folder`` against.
+def choose_manifest(
+    folder: Path, named: str | None, *, origin: Origin | None, published: Path | None
+) -> ChosenManifest:
+    """Choose the manifest to hold ``folder`` against. The first of these that exists is taken:
 
-    In this order: the one that was named (a release of the catalog, a manifest, a list of digests); the release that
-    the folder was fetched as; the one release of the catalog whose file names fit; what was published beside the
-    folder; the folder's own. Raises ``UsageError`` where none is left or several are.
+    1. the one that the user named: a release of the catalog, a manifest file, or a list of digests;
+    2. the release that the folder was fetched as, by the infohashes in its note ``origin``;
+    3. the one release of the catalog whose file names fit;
+    4. ``published``, the manifest that was published beside the folder;
+    5. the folder's own ``magnetar.toml``.
+
+    Raises ``UsageError`` where there is none, or where several releases fit; ``ManifestError`` for one that is broken.
     """
     if named is not None:
-        return _named(folder, named)
-    return _fetched_as(folder) or _fits_by_names(folder) or _beside(folder) or _own(folder)
+        return _choose_named(folder, named)
+    return _choose_fetched(origin) or _choose_fitting(folder) or _choose_published(published) or _choose_own(folder)
 
 
-def _named(folder: Path, named: str) -> Choice:
+def _choose_named(folder: Path, named: str) -> ChosenManifest:
     path = Path(named)
     if (path.suffix == ".toml" or named not in catalog()) and path.is_file():
         inside = path.resolve().is_relative_to(folder.resolve())
@@ -51,22 +57,21 @@ def _named(folder: Path, named: str) -> Choice:
         if path.suffix != ".toml":
             from magnetar.manifests.checksum_lists import load_list
 
-            return Choice(load_list(path), f"the list of digests that was named, {path}", trust)
-        return Choice(load_manifest(path), f"the manifest that was named, {path}", trust)
+            return ChosenManifest(load_list(path), f"the list of digests that was named, {path}", trust)
+        return ChosenManifest(load_manifest(path), f"the manifest that was named, {path}", trust)
     if path.is_dir() and named not in catalog():
         raise UsageError(f"{path}: is a folder, and no manifest", hint="name the manifest in it: a .toml file")
     if path.suffix == ".toml":
         raise UsageError(f"{path}: there is no such manifest", hint="check the path, or name a release of the catalog")
-    return Choice(find_release(named), "the release of the catalog that was named", Trust.RELEASE)
+    return ChosenManifest(find_release(named), "the release of the catalog that was named", Trust.RELEASE)
 
 
-def _fetched_as(folder: Path) -> Choice | None:
-    origin = read_origin(folder)
+def _choose_fetched(origin: Origin | None) -> ChosenManifest | None:
     found = find_by_infohash(origin.infohash_v1, origin.infohash_v2) if origin else None
-    return Choice(found, "the release that this folder was fetched as", Trust.RELEASE) if found else None
+    return ChosenManifest(found, "the release that this folder was fetched as", Trust.RELEASE) if found else None
 
 
-def _fits_by_names(folder: Path) -> Choice | None:
+def _choose_fitting(folder: Path) -> ChosenManifest | None:
     fitting = [manifest for manifest in catalog().values() if _share_of_files(folder, manifest) >= 0.5]
     for narrower in (_a_size_agrees, _is_named_alike):
         if len(fitting) > 1:
@@ -76,7 +81,7 @@ def _fits_by_names(folder: Path) -> Choice | None:
         raise UsageError(f"{folder}: by its file names this could be {names}", hint="say which with --manifest NAME")
     if len(fitting) != 1:
         return None
-    return Choice(fitting[0], "the release of the catalog whose file names fit", Trust.RELEASE)
+    return ChosenManifest(fitting[0], "the release of the catalog whose file names fit", Trust.RELEASE)
 
 
 def _share_of_files(folder: Path, manifest: Manifest) -> float:
@@ -94,17 +99,16 @@ def _is_named_alike(folder: Path, manifest: Manifest) -> bool:
     return folder.resolve().name.lower() in {manifest.name, (manifest.folder or manifest.name).lower()}
 
 
-def _beside(folder: Path) -> Choice | None:
-    path = published_manifest(folder)
+def _choose_published(path: Path | None) -> ChosenManifest | None:
     reason = f"the manifest that was published beside the folder, {path}"
-    return Choice(load_manifest(path), reason, Trust.UNDAMAGED) if path else None
+    return ChosenManifest(load_manifest(path), reason, Trust.UNDAMAGED) if path else None
 
 
-def _own(folder: Path) -> Choice:
+def _choose_own(folder: Path) -> ChosenManifest:
     path = folder / OWN_MANIFEST
     if not path.is_file():
         raise UsageError(
             f"{folder}: no release of the catalog fits, and the folder has no {OWN_MANIFEST}",
             hint="name what it should be: --manifest NAME or --manifest FILE",
         )
-    return Choice(load_manifest(path), f"the folder's own {OWN_MANIFEST}", Trust.UNDAMAGED)
+    return ChosenManifest(load_manifest(path), f"the folder's own {OWN_MANIFEST}", Trust.UNDAMAGED)

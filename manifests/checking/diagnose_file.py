@@ -6,7 +6,7 @@ from pathlib import Path
 
 from magnetar.errors import DiskError
 from magnetar.findings import Finding
-from magnetar.manifests.checking.report import Kind
+from magnetar.manifests.checking.report import FileFault
 from magnetar.manifests.hashing.digests import Digest, digest_file, read_chunks
 from magnetar.manifests.schema import ReleaseFile
 
@@ -17,7 +17,7 @@ BLOCK = 4096
 """Bytes: what a file system leaves as zeros where nothing was written."""
 
 
-def name_precisely(
+def diagnose(
     folder: Path,
     findings: Sequence[Finding],
     found: Mapping[str, tuple[Digest, ...]],
@@ -33,9 +33,9 @@ def name_precisely(
     named = []
     for finding in findings:
         file = by_path[finding.subject]
-        if finding.kind is Kind.MISSING:
+        if finding.kind is FileFault.MISSING:
             finding = _look_elsewhere(folder, finding, file, unexpected)
-        elif finding.kind in (Kind.WRONG_DIGEST, Kind.TRUNCATED, Kind.GROWN):
+        elif finding.kind in (FileFault.WRONG_DIGEST, FileFault.TRUNCATED, FileFault.GROWN):
             finding = _look_inside(folder, finding, owners, found.get(finding.subject, ()))
         named.append(finding)
     return named
@@ -45,10 +45,10 @@ def _look_elsewhere(folder: Path, finding: Finding, file: ReleaseFile, unexpecte
     """A missing file may be here in other letters, or under another name."""
     for path in unexpected:
         if path.casefold() == file.path.casefold():
-            return replace(finding, kind=Kind.CASE_CHANGED, detail=f"is here as {path}")
+            return replace(finding, kind=FileFault.CASE_CHANGED, detail=f"is here as {path}")
     for path in unexpected:
         if file.digests and _is_the_file(folder / path, file):
-            return replace(finding, kind=Kind.RENAMED, detail=f"is here as {path}")
+            return replace(finding, kind=FileFault.RENAMED, detail=f"is here as {path}")
     return finding
 
 
@@ -66,7 +66,7 @@ def _look_inside(folder: Path, finding: Finding, owners: Mapping[Digest, str], d
     """A wrong file may hold the bytes of another one, or zeros where its own should be."""
     for digest in digests:
         if owners.get(digest, finding.subject) != finding.subject:
-            return replace(finding, kind=Kind.SWAPPED, detail=f"holds the bytes of {owners[digest]}")
+            return replace(finding, kind=FileFault.SWAPPED, detail=f"holds the bytes of {owners[digest]}")
     try:
         zeros, size = _count_zeros(folder / finding.subject)
     except OSError:
@@ -74,7 +74,7 @@ def _look_inside(folder: Path, finding: Finding, owners: Mapping[Digest, str], d
     if not zeros or zeros * 100 < size:  # weights have runs of zeros; a percent of them is no accident
         return finding
     return replace(
-        finding, kind=Kind.ZERO_FILLED, detail=f"{finding.detail}; {zeros:,} of its {size:,} bytes are zeros"
+        finding, kind=FileFault.ZERO_FILLED, detail=f"{finding.detail}; {zeros:,} of its {size:,} bytes are zeros"
     )
 
 

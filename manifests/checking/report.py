@@ -20,7 +20,7 @@ class FileState(StrEnum):
     NOT_CHECKED = "not checked"
 
 
-class Kind(StrEnum):
+class FileFault(StrEnum):
     """Everything that can be wrong with one file, named as what it is: the kinds of the findings in a report."""
 
     MISSING = "missing"
@@ -87,7 +87,7 @@ class PieceCheck:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class VerifyReport:
     """What verification found. ``unexpected`` files are told, but not held against the folder.
 
     ``damage`` says where damaged files are damaged, as far as a torrent's pieces tell.

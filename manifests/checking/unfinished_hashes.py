@@ -27,24 +27,24 @@ Stamps = list[list[int]]
 """Size, time of change and inode of each file."""
 
 
-class Notes:
+class UnfinishedHashes:
     """The notes on one folder's files. To be opened before any of them is read."""
 
     def __init__(self, folder: Path) -> None:
         self._began = time.time_ns()
         self._place = cache_folder() / "unfinished" / sha256(os.fsencode(folder.resolve())).hexdigest()
 
-    def open(self, subject: str, files: Sequence[Path]) -> "Note":
+    def open(self, subject: str, files: Sequence[Path]) -> "UnfinishedHash":
         """What is known of a ``subject`` that is worked out of ``files``, and a place for what will be."""
         path = self._place / f"{sha256(os.fsencode(subject)).hexdigest()}.json"
-        return Note(path, subject, files, newest=self._began - TOO_FRESH)
+        return UnfinishedHash(path, subject, files, newest=self._began - TOO_FRESH)
 
     def clear(self) -> None:
         """Remember nothing more of this folder."""
         shutil.rmtree(self._place, ignore_errors=True)
 
 
-class Note:
+class UnfinishedHash:
     """One note. ``value``: what an earlier run kept, as JSON holds it; None if it kept nothing, or a file changed."""
 
     def __init__(self, path: Path, subject: str, files: Sequence[Path], *, newest: int) -> None:

@@ -36,7 +36,7 @@ def cache_folder() -> Path:
     return user_cache_path("magnetar", appauthor=False)
 
 
-class Index:
+class VerifiedIndex:
     """The notes on one folder's files. Safe to use from several threads, save for ``save``.
 
     To be opened before anything is read: what changed since then, or just before, is not noted.

@@ -8,7 +8,7 @@ from typing import Any
 
 from magnetar.errors import ManifestError, UsageError
 from magnetar.events import Began, Emit, Ended, Moved, Step, ignore
-from magnetar.manifests.checking.report import FileState, Report
+from magnetar.manifests.checking.report import FileState, VerifyReport
 from magnetar.manifests.folder.layout import payload_paths
 from magnetar.manifests.hashing.digests import HEX_LENGTHS, Digest, Feed, digest_files
 from magnetar.manifests.schema import FORMAT, Manifest, ReleaseFile, parse_manifest
@@ -66,7 +66,9 @@ def state_manifest(folder: Path, files: tuple[ReleaseFile, ...], facts: dict[str
     return checked(Manifest.model_construct(format=FORMAT, files=files, **facts), str(folder))
 
 
-def pin(manifest: Manifest, folder: Path, report: Report, algorithms: Sequence[str], emit: Emit = ignore) -> Manifest:
+def pin(
+    manifest: Manifest, folder: Path, report: VerifyReport, algorithms: Sequence[str], emit: Emit = ignore
+) -> Manifest:
     """The manifest with sizes and digests added for the files that ``report`` found good in ``folder``.
 
     That is how a file that was published with nothing but an MD5, or only by its pieces, gets a SHA-256: the one that

@@ -8,7 +8,7 @@ from magnetar.errors import UsageError, WrongBytesError
 from magnetar.events import Emit, SignerFound, ignore
 from magnetar.manifests.catalog import bundled
 from magnetar.manifests.checking.choose_manifest import Trust
-from magnetar.manifests.checking.report import Report
+from magnetar.manifests.checking.report import VerifyReport
 from magnetar.manifests.folder.layout import OWN_MANIFEST, SIGNATURE, SIGNERS_KEY
 from magnetar.manifests.schema import LARGEST_MANIFEST, parse_manifest
 from magnetar.manifests.signing.check import ByKey, Expected, Signer, check_signature, hint_of, key_hint
@@ -40,7 +40,7 @@ class SignedManifest:
     content: bytes
     signer: Signer
 
-    def credit(self, found: "Report | ProvenCopy") -> "Report | ProvenCopy":
+    def credit(self, found: "VerifyReport | ProvenCopy") -> "VerifyReport | ProvenCopy":
         """The result with the trust that the signature adds.
 
         A folder's own manifest counts for as much as one from elsewhere if the right signer signed it. Raises
@@ -49,7 +49,7 @@ class SignedManifest:
         if _read(self.path) != self.content:
             raise WrongBytesError(f"{self.path}: changed while it was used", hint="see who else writes there")
         trust = Trust.RELEASE if found.trust is Trust.UNDAMAGED else found.trust
-        if isinstance(found, Report):
+        if isinstance(found, VerifyReport):
             return replace(found, trust=trust, reason=f"the manifest {self.path}, signed by {self.signer}")
         return replace(found, trust=trust)
 
