@@ -12,7 +12,7 @@ from magnetar.manifests.signing.sign import KeySigning, SigningTool
 from tests.manifests.signing.keys import write_key
 
 HEAD = 'format = 1\nname = "x"\ntitle = "x"\npublisher = "x"\nlicence = "x"\n'
-MEGABYTES, SECONDS = 512, 20
+MEGABYTES, SECONDS = 512, 1200
 
 ADDER = """
 import io, json, resource, sys

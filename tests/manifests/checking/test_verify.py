@@ -1,6 +1,5 @@
 import dataclasses
 import os
-import sys
 from pathlib import Path
 from random import Random
 
@@ -17,6 +16,7 @@ from magnetar.manifests.checking.report import FileFault, FileState, PieceCheck
 from magnetar.manifests.checking.verify import VerifyOptions, verify
 from magnetar.manifests.hashing.digests import CHUNK
 from magnetar.manifests.writing.create import list_files
+from tests import needs
 from tests.manifests.conftest import CONTENT, dig_too_deep, manifest_of, write
 
 
@@ -265,10 +265,7 @@ def test_every_damage_is_named_as_what_it_is_at_every_size_around_the_chunk(tmp_
         assert kinds(verify(folder, choice)) == [(kind, "weights.bin")]
 
 
-@pytest.mark.skipif(
-    not sys.platform.startswith("linux"),
-    reason="/proc/self/mem is a file that not even root can read from its first byte",
-)
+@needs.linux  # whose /proc/self/mem is a file that not even root can read from its first byte
 def test_a_file_that_cannot_be_read_is_a_finding_and_the_others_are_checked(
     release: Path, choice: ChosenManifest
 ) -> None:
