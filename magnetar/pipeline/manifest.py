@@ -11,7 +11,7 @@ from magnetar.files import replace_file
 from magnetar.manifests.catalog import catalog, find_release
 from magnetar.manifests.schema import Manifest, load_manifest
 from magnetar.manifests.tensor_digests import format_tensor_digests
-from magnetar.manifests.writing.create import checked, create_manifest, pin, to_toml
+from magnetar.manifests.writing.create import create_manifest, pin_digests, round_trip, to_toml
 from magnetar.manifests.writing.lfs_pointers import import_manifest
 from magnetar.pipeline.folder.release_folder import choose_for
 from magnetar.pipeline.verify import verify_folder
@@ -46,12 +46,12 @@ def pin_release(
     """Verify ``folder`` with all that is known, and add what it was found to be to its manifest."""
     report = verify_folder(folder, named, emit=emit)
     manifest = choose_for(folder, named).manifest
-    return _write(pin(manifest, folder, report, algorithms, emit), path)
+    return _write(pin_digests(manifest, folder, report, algorithms, emit), path)
 
 
 def import_release(source: Path, path: Path | None, emit: Emit = ignore) -> WrittenManifest:
     """What others wrote of a release, as a manifest; written to ``path`` if there is one."""
-    return _write(checked(import_manifest(source, emit), str(source)), path)
+    return _write(round_trip(import_manifest(source, emit), str(source)), path)
 
 
 @dataclass(frozen=True, slots=True)

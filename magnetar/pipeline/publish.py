@@ -19,8 +19,8 @@ from magnetar.manifests.folder.layout import SIGNATURE, SIGNERS_KEY, publication
 from magnetar.manifests.schema import Manifest, Mirror
 from magnetar.manifests.signing.check import Signer
 from magnetar.manifests.signing.keys import read_key
-from magnetar.manifests.signing.sign import E_MAIL_IS_PUBLISHED, Signing, SigningTool, SigstoreSigning
-from magnetar.manifests.writing.create import plain_name, state_manifest, to_toml
+from magnetar.manifests.signing.sign import E_MAIL_IS_PUBLISHED, ManifestSigner, Signing, SigstoreSigning
+from magnetar.manifests.writing.create import assemble_manifest, plain_name, to_toml
 from magnetar.pipeline.publishing.describe_weights import describe_weights
 from magnetar.pipeline.publishing.hash_files import hash_files
 
@@ -89,7 +89,7 @@ def publish(folder: Path, wish: PublishWish, page: Page, emit: Emit = ignore) ->
             f"{draft.folder}: a release's name has letters of a to z or digits", hint="say one with --name"
         )
     claims = {"title": draft.folder.name, "publisher": "unknown", "licence": "unknown", **wish.claims, "name": name}
-    state_manifest(draft.folder, (), claims)  # what is wrong with them is said before a byte is read
+    assemble_manifest(draft.folder, (), claims)  # what is wrong with them is said before a byte is read
     out = _choose_place(draft.folder, name, wish.out)
     with hold_folder(draft.folder) as writable:
         asked: Any = {"tensors": wish.tensors, "boot": wish.boot, "golden": wish.golden}
@@ -98,7 +98,7 @@ def publish(folder: Path, wish: PublishWish, page: Page, emit: Emit = ignore) ->
         hashed = hash_files(draft, notes, emit)
         torrent = draft.finish()
         metadata = read_torrent(torrent)
-        manifest = state_manifest(draft.folder, hashed.files, claims | weights.facts | _facts_of(torrent, metadata))
+        manifest = assemble_manifest(draft.folder, hashed.files, claims | weights.facts | _facts_of(torrent, metadata))
         published = Published(
             draft.folder,
             out,
@@ -128,12 +128,12 @@ def publish(folder: Path, wish: PublishWish, page: Page, emit: Emit = ignore) ->
     return replace(published, written=tuple(written))
 
 
-def _open_tool(folder: Path, signing: Signing | None, emit: Emit) -> SigningTool | None:
+def _open_tool(folder: Path, signing: Signing | None, emit: Emit) -> ManifestSigner | None:
     if isinstance(signing, SigstoreSigning):
         emit(Remarked(E_MAIL_IS_PUBLISHED))
     elif signing and signing.key.resolve().is_relative_to(folder):
         raise UsageError(f"{signing.key}: a private key, in the folder that is published", hint="move it away first")
-    return SigningTool(signing) if signing else None
+    return ManifestSigner(signing) if signing else None
 
 
 def _choose_place(folder: Path, name: str, out: Path | None) -> Path:
@@ -167,7 +167,7 @@ def _write(path: Path, content: bytes) -> Path:
     return path
 
 
-def _write_manifest(path: Path, content: bytes, tool: SigningTool | None) -> list[Path]:
+def _write_manifest(path: Path, content: bytes, tool: ManifestSigner | None) -> list[Path]:
     """The manifest and its signature. One that is there and still holds is kept; one of other bytes goes first."""
     beside, key = path.with_name(path.name + SIGNATURE), path.with_name(path.name + SIGNERS_KEY)
     old = read_key(beside) if beside.is_file() and path.is_file() and path.read_bytes() == content else b""
@@ -176,7 +176,7 @@ def _write_manifest(path: Path, content: bytes, tool: SigningTool | None) -> lis
     written = [_write(path, content)]
     if tool is None:
         return written
-    if not (old and tool.made(content, old)):
+    if not (old and tool.is_own_signature(content, old)):
         written.append(_write(beside, tool.sign(path.name, content)))
     if not tool.public_key:
         _remove(key)

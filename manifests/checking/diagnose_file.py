@@ -10,7 +10,7 @@ from magnetar.manifests.checking.report import FileFault
 from magnetar.manifests.hashing.digests import Digest, digest_file, read_chunks
 from magnetar.manifests.schema import ReleaseFile
 
-LARGEST_RENAMED = 8 << 30
+MAX_RENAMED_BYTES = 8 << 30
 """Bytes. A stray file of the right size is read to see whether it is a missing one; not if that takes minutes."""
 
 BLOCK = 4096
@@ -55,7 +55,7 @@ def _look_elsewhere(folder: Path, finding: Finding, file: ReleaseFile, unexpecte
 def _is_the_file(path: Path, file: ReleaseFile) -> bool:
     try:
         size = path.stat().st_size
-        if not path.is_file() or size > LARGEST_RENAMED or (file.size is not None and size != file.size):
+        if not path.is_file() or size > MAX_RENAMED_BYTES or (file.size is not None and size != file.size):
             return False
         return digest_file(path, [file.digests[0].algorithm], lambda _count: None) == file.digests[:1]
     except (OSError, DiskError):

@@ -17,10 +17,10 @@ from typing import Any
 
 from magnetar.errors import OutsideError
 from magnetar.files import replace_file
-from magnetar.manifests.checking.verified_index import TOO_FRESH, cache_folder
+from magnetar.manifests.checking.verified_index import TOO_FRESH_NS, cache_folder
 
 FORMAT = 1
-LARGEST_NOTE = 64 << 20
+MAX_NOTE_BYTES = 64 << 20
 """Bytes. The hashes of two million pieces, the most that a torrent has, do not fit: such a file is hashed again."""
 
 Stamps = list[list[int]]
@@ -37,7 +37,7 @@ class UnfinishedHashes:
     def open(self, subject: str, files: Sequence[Path]) -> "UnfinishedHash":
         """What is known of a ``subject`` that is worked out of ``files``, and a place for what will be."""
         path = self._place / f"{sha256(os.fsencode(subject)).hexdigest()}.json"
-        return UnfinishedHash(path, subject, files, newest=self._began - TOO_FRESH)
+        return UnfinishedHash(path, subject, files, newest=self._began - TOO_FRESH_NS)
 
     def clear(self) -> None:
         """Remember nothing more of this folder."""
@@ -85,7 +85,7 @@ def _encode(subject: str, stamps: Stamps, value: Any) -> bytes:
 
 def _read(path: Path, subject: str, stamps: Stamps) -> Any:
     try:
-        if path.stat().st_size > LARGEST_NOTE:
+        if path.stat().st_size > MAX_NOTE_BYTES:
             return None
         digest, _, content = path.read_bytes().partition(b"\n")
     except OSError:

@@ -19,10 +19,10 @@ from magnetar.files import replace_file
 
 CACHE_VARIABLE = "MAGNETAR_CACHE"
 FORMAT = 1
-LARGEST_INDEX = 16 << 20
+MAX_INDEX_BYTES = 16 << 20
 """Bytes. A hundred thousand files."""
 
-TOO_FRESH = 2_000_000_000
+TOO_FRESH_NS = 2_000_000_000
 """Nanoseconds. Some file systems tell times apart no better, so that a later write could go unseen."""
 
 
@@ -58,7 +58,7 @@ class VerifiedIndex:
 
     def note(self, path: str, status: os.stat_result, proofs: Sequence[str]) -> None:
         """Note that a file whose status was ``status`` before it was read is good by ``proofs``."""
-        if not proofs or status.st_mtime_ns > self._began - TOO_FRESH:
+        if not proofs or status.st_mtime_ns > self._began - TOO_FRESH_NS:
             self._entries.pop(path, None)
         else:
             self._entries[path] = [*_stamp(status), date.today().isoformat(), list(proofs)]
@@ -81,7 +81,7 @@ def _stamp(status: os.stat_result) -> list[Any]:
 def _read(path: Path) -> dict[str, list[Any]]:
     """The entries of a file of notes: size, time, inode, day, proofs; none where it is not just as it should be."""
     try:
-        if path.stat().st_size > LARGEST_INDEX:
+        if path.stat().st_size > MAX_INDEX_BYTES:
             return {}
         document = json.loads(path.read_bytes())
         if document["format"] != FORMAT:

@@ -7,7 +7,7 @@ from pathlib import Path
 from magnetar.files import STATE_FOLDER, replace_file
 
 ORIGIN_FILE = "origin.json"
-LARGEST_ORIGIN = 1 << 20
+MAX_ORIGIN_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ def read_origin(folder: Path) -> Origin | None:
     """What the folder was fetched as; None if nothing readable says so."""
     path = folder / STATE_FOLDER / ORIGIN_FILE
     try:
-        if path.stat().st_size > LARGEST_ORIGIN:
+        if path.stat().st_size > MAX_ORIGIN_BYTES:
             return None
         noted = json.loads(path.read_bytes())
         texts = (noted["name"], noted["infohash_v1"], noted["infohash_v2"])

@@ -13,8 +13,8 @@ PART_NUMBER = re.compile(r"\{part(?::0(\d))?\}")
 """Where the number of a part stands in the URL of a file that was cut in parts: ``{part}``, or ``{part:02}`` for at
 least two digits."""
 
-LONGEST_PART = 255
-LONGEST_PATH = 4000
+MAX_PART_LENGTH = 255
+MAX_PATH_LENGTH = 4000
 _NOT_PLAIN = re.compile(r"[\x00-\x1f\x7f\\]|^[A-Za-z]:")
 
 
@@ -25,10 +25,10 @@ def safe_path(text: str) -> PurePosixPath:
     parts, and whatever lies in ``.magnetar`` or ``.git`` in any case.
     """
     parts = text.split("/")
-    if not text or len(text) > LONGEST_PATH or _NOT_PLAIN.search(text):
+    if not text or len(text) > MAX_PATH_LENGTH or _NOT_PLAIN.search(text):
         raise MalformedError(f"{text[:100]!r} is not a safe relative path")
     for part in parts:
-        if part in ("", ".", "..") or len(part.encode("utf-8", "surrogateescape")) > LONGEST_PART:
+        if part in ("", ".", "..") or len(part.encode("utf-8", "surrogateescape")) > MAX_PART_LENGTH:
             raise MalformedError(f"{text[:100]!r} is not a safe relative path")
         if part.rstrip(" .").lower() in FORBIDDEN_PARTS:
             raise MalformedError(f"{text[:100]!r} would be written into {part}, which is not for payload")

@@ -26,7 +26,7 @@ HEX_LENGTHS = {"md5": 32, "sha1": 40, "sha256": 64, "blake3": 64, "bep52": 64}
 WEAK = frozenset({"md5", "sha1"})
 """Collisions of these are cheap to make, so alone they prove little against an attacker."""
 
-CHUNK = 4 << 20
+CHUNK_BYTES = 4 << 20
 """Bytes read at once, or half of that. From 64 KiB upward the serial algorithms do not care; BLAKE3 on all cores wants
 some MiB, and on one core no more than a cache holds."""
 
@@ -58,13 +58,13 @@ class Digest:
         return self.algorithm in WEAK
 
 
-class Feed(Protocol):
+class ByteConsumer(Protocol):
     """What is told a file's bytes from its beginning to its end."""
 
     def update(self, data: memoryview, /) -> object: ...
 
 
-class Hasher(Feed, Protocol):
+class Hasher(ByteConsumer, Protocol):
     """What hashlib and blake3 have in common."""
 
     def hexdigest(self) -> str: ...
@@ -87,7 +87,7 @@ def digest_files(
     paths: Sequence[str],
     algorithms: Collection[str],
     moved: Callable[[int], None],
-    fed: Callable[[str], Collection[Feed]] = lambda _path: (),
+    fed: Callable[[str], Collection[ByteConsumer]] = lambda _path: (),
     found: Callable[[str, tuple[Digest, ...]], None] = lambda _path, _digests: None,
 ) -> list[tuple[Digest, ...]]:
     """Every digest of each file below ``folder``, in their order; files side by side on all cores.
@@ -133,7 +133,7 @@ def digest_file(
     path: Path,
     algorithms: Collection[str],
     moved: Callable[[int], None],
-    fed: Collection[Feed] = (),
+    fed: Collection[ByteConsumer] = (),
     *,
     full: bool = False,
 ) -> tuple[Digest, ...]:
@@ -150,7 +150,7 @@ def digest_parts(
     paths: Sequence[Path],
     algorithms: Collection[str],
     moved: Callable[[int], None],
-    fed: Collection[Feed] = (),
+    fed: Collection[ByteConsumer] = (),
     *,
     full: bool = False,
 ) -> tuple[Digest, ...]:
@@ -169,7 +169,7 @@ def digest_parts(
 
 def read_chunks(path: Path, *, ahead: bool = False) -> Iterator[memoryview]:
     """The file in pieces, each good until the next is asked for; ``ahead``, until the one after the next."""
-    buffers = (new_buffer(CHUNK), new_buffer(CHUNK)) if ahead else (new_buffer(CHUNK // 2),)
+    buffers = (new_buffer(CHUNK_BYTES), new_buffer(CHUNK_BYTES)) if ahead else (new_buffer(CHUNK_BYTES // 2),)
     with path.open("rb", buffering=0) as stream:
         for buffer in cycle(buffers):
             count = stream.readinto(buffer)
@@ -179,7 +179,7 @@ def read_chunks(path: Path, *, ahead: bool = False) -> Iterator[memoryview]:
 
 
 @contextmanager
-def _feeding(feeds: Collection[Feed], *, side_by_side: bool) -> Iterator[Callable[[memoryview], object]]:
+def _feeding(feeds: Collection[ByteConsumer], *, side_by_side: bool) -> Iterator[Callable[[memoryview], object]]:
     """A function that gives a chunk to every one of ``feeds``.
 
     ``side_by_side`` each has a thread of its own, and the function returns when they are done with the chunk before:
@@ -219,7 +219,9 @@ def _feeding(feeds: Collection[Feed], *, side_by_side: bool) -> Iterator[Callabl
             thread.join()
 
 
-def _serve(feed: Feed, inbox: SimpleQueue[memoryview | None], answers: SimpleQueue[BaseException | None]) -> None:
+def _serve(
+    feed: ByteConsumer, inbox: SimpleQueue[memoryview | None], answers: SimpleQueue[BaseException | None]
+) -> None:
     """Give ``feed`` what comes, until None does; every chunk is answered, by None where nothing was wrong."""
     while (chunk := inbox.get()) is not None:
         try:

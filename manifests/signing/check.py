@@ -16,15 +16,15 @@ from typing import Any
 
 from magnetar.errors import WrongBytesError
 from magnetar.manifests.signing.keys import (
-    LARGEST_KEY,
+    MAX_KEY_BYTES,
     encode_pem,
     fingerprint,
     load_library,
     parse_public_key,
-    reaching_sigstore,
     read_key,
     reason_of,
-    usable,
+    wrap_key_errors,
+    wrap_sigstore_errors,
 )
 
 
@@ -80,8 +80,8 @@ def check_signature(content: bytes, signature: bytes, expected: Expected, where:
     Raises ``WrongBytesError`` if not, ``UsageError`` for a key that cannot be read, ``OutsideError`` where Sigstore is
     out of reach.
     """
-    if len(signature) > LARGEST_KEY:
-        raise WrongBytesError(f"{where}: its signature has over {LARGEST_KEY} bytes, which none has")
+    if len(signature) > MAX_KEY_BYTES:
+        raise WrongBytesError(f"{where}: its signature has over {MAX_KEY_BYTES} bytes, which none has")
     with tempfile.TemporaryDirectory() as folder:
         manifest, beside = Path(folder) / "manifest.toml", Path(folder) / "signature"
         config, signer = _verifier(expected, Path(folder) / "key")
@@ -104,7 +104,7 @@ def key_hint(signature: bytes) -> str:
     That is a claim, of use only for finding the key to check it with.
     """
     try:
-        hint = json.loads(signature[:LARGEST_KEY])["verificationMaterial"]["publicKey"]["hint"]
+        hint = json.loads(signature[:MAX_KEY_BYTES])["verificationMaterial"]["publicKey"]["hint"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return ""
     return hint if isinstance(hint, str) else ""
@@ -129,11 +129,15 @@ def _verifier(expected: Expected, key: Path) -> tuple[Any, Signer | None]:
         case ByCertificate(roots):
             for root in roots:
                 read_key(root)
-            with usable(f"{', '.join(map(str, roots))}: cannot be used as roots"):
+            with wrap_key_errors(f"{', '.join(map(str, roots))}: cannot be used as roots"):
                 return config.use_certificate_verifier(certificate_chain=roots), None
         case ByIdentity(identity, issuer, trust):
             wanted = {"identity": identity, "oidc_issuer": issuer}
-            with reaching_sigstore() if trust is None else usable(f"{trust}: says nothing of whom Sigstore trusts"):
+            with (
+                wrap_sigstore_errors()
+                if trust is None
+                else wrap_key_errors(f"{trust}: says nothing of whom Sigstore trusts")
+            ):
                 if trust is not None:
                     read_key(trust)
                 checked = config.use_sigstore_verifier(**wanted, trust_config=trust)

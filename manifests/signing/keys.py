@@ -11,7 +11,7 @@ from magnetar.errors import OutsideError, UsageError
 from magnetar.files import disk_failure
 
 CURVES = ("secp256r1", "secp384r1", "secp521r1")
-LARGEST_KEY = 1 << 20
+MAX_KEY_BYTES = 1 << 20
 """Bytes of a key, a certificate or a signature; real ones have some thousand."""
 
 
@@ -36,7 +36,7 @@ def parse_public_key(pem: bytes, where: str) -> Any:
     """A public key on one of ``CURVES``; ``where`` names it in messages. Raises ``UsageError``."""
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-    with usable(f"{where}: holds no public key in PEM"):
+    with wrap_key_errors(f"{where}: holds no public key in PEM"):
         return _on_a_curve(load_pem_public_key(pem), where)
 
 
@@ -45,7 +45,7 @@ def read_private_key(path: Path) -> Any:
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
-        with usable(f"{path}: holds no private key in PEM"):
+        with wrap_key_errors(f"{path}: holds no private key in PEM"):
             return _on_a_curve(load_pem_private_key(read_key(path), None), path)
     except TypeError as error:
         raise UsageError(
@@ -67,7 +67,7 @@ def subject_of(certificate: Path) -> str:
     """Whom a certificate (PEM) names. Raises ``UsageError`` or ``DiskError``."""
     from cryptography.x509 import load_pem_x509_certificate
 
-    with usable(f"{certificate}: holds no certificate in PEM"):
+    with wrap_key_errors(f"{certificate}: holds no certificate in PEM"):
         return load_pem_x509_certificate(read_key(certificate)).subject.rfc4514_string()
 
 
@@ -82,18 +82,18 @@ def read_key(path: Path) -> bytes:
     """The bytes of a key, a certificate or a signature, within a limit. Raises ``UsageError`` or ``DiskError``."""
     try:
         with path.open("rb") as stream:
-            content = stream.read(LARGEST_KEY + 1)
+            content = stream.read(MAX_KEY_BYTES + 1)
     except FileNotFoundError as error:
         raise UsageError(f"{path}: there is no such file", hint="check the path") from error
     except OSError as error:
         raise disk_failure(error, path) from error
-    if len(content) > LARGEST_KEY:
+    if len(content) > MAX_KEY_BYTES:
         raise UsageError(f"{path}: is too large for a key or a signature")
     return content
 
 
 @contextmanager
-def usable(what: str) -> Iterator[None]:
+def wrap_key_errors(what: str) -> Iterator[None]:
     """Wrap what ``cryptography`` raises for a file that is not what the user said."""
     from cryptography.exceptions import UnsupportedAlgorithm
 
@@ -104,7 +104,7 @@ def usable(what: str) -> Iterator[None]:
 
 
 @contextmanager
-def reaching_sigstore() -> Iterator[None]:
+def wrap_sigstore_errors() -> Iterator[None]:
     """Wrap what goes wrong on the way to Sigstore."""
     from requests import RequestException
     from sigstore.errors import Error

@@ -13,11 +13,11 @@ from magnetar.manifests.signing.keys import (
     encode_pem,
     fingerprint,
     load_library,
-    reaching_sigstore,
     read_key,
     read_private_key,
     subject_of,
-    usable,
+    wrap_key_errors,
+    wrap_sigstore_errors,
 )
 
 E_MAIL_IS_PUBLISHED = (
@@ -52,7 +52,7 @@ class SigstoreSigning:
 Signing = KeySigning | CertificateSigning | SigstoreSigning
 
 
-class SigningTool:
+class ManifestSigner:
     """Signs manifests in one way. What can be wrong with keys and the network is found when it is made.
 
     ``signer`` is who it signs as, ``public_key`` in PEM if that is what its signatures are checked with. Raises
@@ -76,18 +76,18 @@ class SigningTool:
                     read_key(path)
                 name = f"{subject_of(certificate)} {fingerprint(private_key.public_key())}"
                 self.signer = Signer("certificate", name)
-                with usable(f"{certificate}: is not the certificate of {key}"):
+                with wrap_key_errors(f"{certificate}: is not the certificate of {key}"):
                     self._config = config.use_certificate_signer(
                         private_key=key, signing_certificate=certificate, certificate_chain=self._roots
                     )
             case SigstoreSigning(token):
                 self.signer = Signer("sigstore", "identity")
-                with reaching_sigstore():
+                with wrap_sigstore_errors():
                     self._config = config.use_sigstore_signer(identity_token=token or None)
 
     def sign(self, name: str, content: bytes) -> bytes:
         """A signature of the manifest ``content``, which is called ``name``. Each time it has other bytes."""
-        reaching = reaching_sigstore() if isinstance(self._signing, SigstoreSigning) else nullcontext()
+        reaching = wrap_sigstore_errors() if isinstance(self._signing, SigstoreSigning) else nullcontext()
         with tempfile.TemporaryDirectory() as folder:
             manifest, signature = Path(folder) / name, Path(folder) / (name + SIGNATURE)
             manifest.write_bytes(content)
@@ -95,7 +95,7 @@ class SigningTool:
                 self._config.sign(manifest, signature)
             return signature.read_bytes()
 
-    def made(self, content: bytes, signature: bytes) -> bool:
+    def is_own_signature(self, content: bytes, signature: bytes) -> bool:
         """Whether this is a signature of ``content`` by the same signer. Of Sigstore's that cannot be told."""
         if isinstance(self._signing, SigstoreSigning):
             return False

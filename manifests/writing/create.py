@@ -10,7 +10,7 @@ from magnetar.errors import ManifestError, UsageError
 from magnetar.events import Began, Emit, Ended, Moved, Step, ignore
 from magnetar.manifests.checking.report import FileState, VerifyReport
 from magnetar.manifests.folder.layout import payload_paths
-from magnetar.manifests.hashing.digests import HEX_LENGTHS, Digest, Feed, digest_files
+from magnetar.manifests.hashing.digests import HEX_LENGTHS, ByteConsumer, Digest, digest_files
 from magnetar.manifests.schema import FORMAT, Manifest, ReleaseFile, parse_manifest
 
 ALGORITHMS = ("sha256", "blake3")
@@ -21,7 +21,7 @@ def list_files(
     folder: Path,
     algorithms: Sequence[str] = ALGORITHMS,
     emit: Emit = ignore,
-    fed: Callable[[str], Collection[Feed]] = lambda _path: (),
+    fed: Callable[[str], Collection[ByteConsumer]] = lambda _path: (),
 ) -> tuple[ReleaseFile, ...]:
     """Every file of a folder with its size and digests, in the order of paths; hidden state folders are left out.
 
@@ -53,7 +53,7 @@ def create_manifest(folder: Path, facts: dict[str, Any], algorithms: Sequence[st
 
     Raises ``ManifestError`` if a fact is not one, and what ``list_files`` raises.
     """
-    return state_manifest(folder, list_files(folder, algorithms, emit), facts)
+    return assemble_manifest(folder, list_files(folder, algorithms, emit), facts)
 
 
 def plain_name(text: str) -> str:
@@ -61,12 +61,12 @@ def plain_name(text: str) -> str:
     return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")[:100]
 
 
-def state_manifest(folder: Path, files: tuple[ReleaseFile, ...], facts: dict[str, Any]) -> Manifest:
+def assemble_manifest(folder: Path, files: tuple[ReleaseFile, ...], facts: dict[str, Any]) -> Manifest:
     """The manifest that says ``files`` and ``facts`` of ``folder``. Raises ``ManifestError`` if a fact is not one."""
-    return checked(Manifest.model_construct(format=FORMAT, files=files, **facts), str(folder))
+    return round_trip(Manifest.model_construct(format=FORMAT, files=files, **facts), str(folder))
 
 
-def pin(
+def pin_digests(
     manifest: Manifest, folder: Path, report: VerifyReport, algorithms: Sequence[str], emit: Emit = ignore
 ) -> Manifest:
     """The manifest with sizes and digests added for the files that ``report`` found good in ``folder``.
@@ -84,10 +84,10 @@ def pin(
     listed = {file.path: file for file in list_files(folder, tuple(dict.fromkeys((*algorithms, *stated))), emit)}
     known = manifest.files or tuple(listed[result.path] for result in report.files)
     files = tuple(_add(file, listed[file.path], algorithms) for file in known)
-    return checked(manifest.model_copy(update={"files": files}), manifest.name)
+    return round_trip(manifest.model_copy(update={"files": files}), manifest.name)
 
 
-def checked(manifest: Manifest, where: str) -> Manifest:
+def round_trip(manifest: Manifest, where: str) -> Manifest:
     """The same manifest, read back from its own text, so that what was written is what would be read."""
     return parse_manifest(to_toml(manifest).encode(), where)
 

@@ -11,7 +11,7 @@ from magnetar.manifests.hashing.digests import Digest
 from magnetar.manifests.schema import FORMAT, Manifest, ReleaseFile
 from magnetar.manifests.writing.create import ALGORITHMS, list_files
 
-LARGEST_POINTER = 1024
+MAX_POINTER_BYTES = 1024
 """Bytes, by the specification of Git LFS."""
 
 
@@ -76,7 +76,7 @@ def _see_through(folder: Path, file: ReleaseFile) -> ReleaseFile:
 
 def _pointer_at(path: Path) -> tuple[Digest, int] | None:
     try:
-        if path.stat().st_size > LARGEST_POINTER:
+        if path.stat().st_size > MAX_POINTER_BYTES:
             return None
         return read_pointer(path.read_bytes().decode("ascii"))
     except (OSError, UnicodeDecodeError, MalformedError):

@@ -10,7 +10,7 @@ from magnetar.convert.write.journal import read_conversion
 from magnetar.errors import UsageError
 from magnetar.events import Emit, ignore
 from magnetar.findings import Outcome, Question
-from magnetar.manifests.catalog import catalog, find_release, folder_of
+from magnetar.manifests.catalog import catalog, find_release, side_files_folder
 from magnetar.manifests.checking.choose_manifest import Trust
 from magnetar.manifests.schema import Manifest, load_manifest
 from magnetar.manifests.tensor_digests import TensorDigests, load_tensor_digests
@@ -61,7 +61,7 @@ def _digests_of(path: Path, named: str | None) -> tuple[Manifest, TensorDigests,
             trust = Trust.UNDAMAGED
     else:
         manifest, trust = find_release(name), Trust.RELEASE
-        beside = folder_of(manifest.name)
+        beside = side_files_folder(manifest.name)
     if manifest.tensors is None:
         raise UsageError(
             f"{manifest.name}: its manifest has no digests of tensors, so a converted copy cannot be proven by it",
