@@ -1,7 +1,7 @@
 """Lists of digests as others write them: GNU and BSD checksum files, the box in a RELEASE file, Git LFS pointers.
 
-Formats: ``sha256sum`` of GNU coreutils, and its ``--tag``, the BSD form; Git LFS pointer files, version 1; the box drawn
-with ``║`` in Mistral's RELEASE files.
+Formats: ``sha256sum`` of GNU coreutils, and its ``--tag``, the BSD form; Git LFS pointer files, version 1; the box
+drawn with ``║`` in Mistral's RELEASE files.
 """
 
 import re

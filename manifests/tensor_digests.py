@@ -1,8 +1,8 @@
 """A digest for each tensor of a release, in a JSON file beside its manifest.
 
 A conversion changes every file, and leaves the numbers of each tensor as they are, so these digests still hold. The
-file is JSON because a release has thousands of tensors, and tomllib reads only 6 MB/s. It has one tensor a line, so that
-a diff of two files is readable. Reading is as strict as for the manifest: unknown keys are errors.
+file is JSON because a release has thousands of tensors, and tomllib reads only 6 MB/s. It has one tensor a line, so
+that a diff of two files is readable. Reading is as strict as for the manifest: unknown keys are errors.
 """
 
 import json

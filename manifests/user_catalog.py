@@ -1,8 +1,9 @@
 """The user's own part of the catalog: signed manifests that were added, and who signed each.
 
 The folder is the platform's for a user's data, or ``$MAGNETAR_CATALOG``. It holds ``NAME.toml`` with its signature and
-side files, and ``pins.json`` with the signers. Signers are trusted on first use, as SSH trusts hosts: an entry is checked
-when it is added, and a later one of the same name or publisher must have the same signer. The folder itself is trusted.
+side files, and ``pins.json`` with the signers. Signers are trusted on first use, as SSH trusts hosts: an entry is
+checked when it is added, and a later one of the same name or publisher must have the same signer. The folder itself is
+trusted.
 """
 
 import json

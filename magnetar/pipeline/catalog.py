@@ -14,8 +14,7 @@ from magnetar.manifests.hashing.digests import Digest, new_hasher
 from magnetar.manifests.schema import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from magnetar.manifests.signing.check import ByKey, Expected, Signer, check_signature
 from magnetar.manifests.signing.keys import MAX_KEY_BYTES, read_key
-from magnetar.manifests.tensor_digests import MAX_TENSOR_LIST_BYTES
-from magnetar.manifests.tensor_digests import parse_tensor_digests
+from magnetar.manifests.tensor_digests import MAX_TENSOR_LIST_BYTES, parse_tensor_digests
 from magnetar.manifests.user_catalog import SignerPin, broken_entries, read_pins, user_folder, user_releases, write_pins
 
 LARGEST_GOLDEN = 64 << 20

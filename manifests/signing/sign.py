@@ -1,4 +1,4 @@
-"""Signing a manifest, by OpenSSF model signing: with a key, with a certificate, or as somebody that Sigstore knows."""
+"""Sign a manifest (OpenSSF model signing): with a key, with a certificate, or as an identity that Sigstore checks."""
 
 import sys
 import tempfile
@@ -28,14 +28,14 @@ E_MAIL_IS_PUBLISHED = (
 
 @dataclass(frozen=True, slots=True)
 class KeySigning:
-    """Sign with a private key: PEM, on one of ``CURVES``, not encrypted."""
+    """Sign with a private key: a file with unencrypted PEM, on one of ``CURVES``."""
 
     key: Path
 
 
 @dataclass(frozen=True, slots=True)
 class CertificateSigning:
-    """Sign with a private key whose certificate, and what leads from it to a root, go into the signature."""
+    """Sign with a private key; its certificate, and the ``chain`` from it to a root, go into the signature."""
 
     key: Path
     certificate: Path
@@ -44,7 +44,7 @@ class CertificateSigning:
 
 @dataclass(frozen=True, slots=True)
 class SigstoreSigning:
-    """Sign as whoever the identity token, or a browser, says: publishes the e-mail address."""
+    """Sign as the identity in ``token``; empty asks in a browser. Sigstore publishes the e-mail address."""
 
     token: str = ""
 
@@ -53,10 +53,11 @@ Signing = KeySigning | CertificateSigning | SigstoreSigning
 
 
 class ManifestSigner:
-    """Signs manifests in one way. What can be wrong with keys and the network is found when it is made.
+    """Signs manifests with one key or identity. Keys are read, and Sigstore is reached, when it is made.
 
-    ``signer`` is who it signs as, ``public_key`` in PEM if that is what its signatures are checked with. Raises
-    ``UsageError`` for a key or certificate that cannot be used, ``OutsideError`` where Sigstore is out of reach.
+    ``signer`` is whom it signs as. ``public_key`` is the key that checks its signatures, in PEM; empty if a certificate
+    or Sigstore does. Raises ``UsageError`` for a key or certificate that cannot be used, ``OutsideError`` if Sigstore
+    is out of reach.
     """
 
     def __init__(self, signing: Signing) -> None:
@@ -86,7 +87,7 @@ class ManifestSigner:
                     self._config = config.use_sigstore_signer(identity_token=token or None)
 
     def sign(self, name: str, content: bytes) -> bytes:
-        """A signature of the manifest ``content``, which is called ``name``. Each time it has other bytes."""
+        """Sign ``content``, the manifest in the file ``name``. The signature has other bytes each time."""
         reaching = wrap_sigstore_errors() if isinstance(self._signing, SigstoreSigning) else nullcontext()
         with tempfile.TemporaryDirectory() as folder:
             manifest, signature = Path(folder) / name, Path(folder) / (name + SIGNATURE)
@@ -96,7 +97,7 @@ class ManifestSigner:
             return signature.read_bytes()
 
     def is_own_signature(self, content: bytes, signature: bytes) -> bool:
-        """Whether this is a signature of ``content`` by the same signer. Of Sigstore's that cannot be told."""
+        """Whether ``signature`` is over ``content`` and by this signer. False for Sigstore, where this is not known."""
         if isinstance(self._signing, SigstoreSigning):
             return False
         expected = ByKey(self.public_key, "the key") if self.public_key else ByCertificate(self._roots)

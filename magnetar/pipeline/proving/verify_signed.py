@@ -11,7 +11,7 @@ from magnetar.manifests.checking.choose_manifest import Trust
 from magnetar.manifests.checking.report import VerifyReport
 from magnetar.manifests.folder.layout import OWN_MANIFEST, SIGNATURE, SIGNERS_KEY, published_manifest
 from magnetar.manifests.schema import MAX_MANIFEST_BYTES, parse_manifest
-from magnetar.manifests.signing.check import ByKey, Expected, Signer, check_signature, hint_of, key_hint
+from magnetar.manifests.signing.check import ByKey, Expected, Signer, check_signature, hint_for_key, hint_in_signature
 from magnetar.manifests.signing.keys import read_key
 from magnetar.manifests.user_catalog import read_pins, user_folder, user_releases
 from magnetar.pipeline.folder.release_folder import choose_for
@@ -92,10 +92,10 @@ def _check_known(manifest: Path, content: bytes, signature: bytes) -> Signer:
     """The signer, if it is the one that the publisher's releases were added to the catalog with."""
     release = parse_manifest(content, str(manifest))
     pinned = read_pins().signer_of(release.name, release.publisher)
-    hint = key_hint(signature)
+    hint = hint_in_signature(signature)
     for path in sorted(user_folder().glob(f"*{SIGNERS_KEY}")):
         key = ByKey(read_key(path), path.name)
-        if pinned and hint and hint_of(key) == hint:
+        if pinned and hint and hint_for_key(key) == hint:
             signer = check_signature(content, signature, key, str(manifest))
             if str(signer) == pinned:
                 return signer

@@ -19,8 +19,8 @@ from magnetar.manifests.signing.check import (
     ByKey,
     Signer,
     check_signature,
-    hint_of,
-    key_hint,
+    hint_for_key,
+    hint_in_signature,
 )
 from magnetar.manifests.signing.keys import MAX_KEY_BYTES
 from magnetar.manifests.signing.sign import CertificateSigning, KeySigning, ManifestSigner, SigstoreSigning
@@ -50,7 +50,7 @@ def test_a_key_signs_just_these_bytes_and_its_public_half_says_so(tmp_path: Path
     signature = tool.sign("tiny.toml", MANIFEST)
     assert tool.public_key == public(key).read_bytes()
     assert check_signature(MANIFEST, signature, by(key), "tiny.toml") == tool.signer
-    assert key_hint(signature) == hint_of(by(key))
+    assert hint_in_signature(signature) == hint_for_key(by(key))
     for other in (MANIFEST + b" ", MANIFEST[:-1], b"", MANIFEST.replace(b"tiny", b"tony")):
         with pytest.raises(WrongBytesError, match="does not hold"):
             check_signature(other, signature, by(key), "tiny.toml")
@@ -69,7 +69,7 @@ def test_another_key_is_not_the_signer_whatever_the_signature_claims(tmp_path: P
     forged = json.loads(ManifestSigner(KeySigning(stranger)).sign("tiny.toml", MANIFEST))
     with pytest.raises(WrongBytesError):
         check_signature(MANIFEST, json.dumps(forged).encode(), by(key), "tiny.toml")
-    for hint in (hint_of(by(key)), None, ""):
+    for hint in (hint_for_key(by(key)), None, ""):
         forged["verificationMaterial"]["publicKey"]["hint"] = hint
         with pytest.raises(WrongBytesError):
             check_signature(MANIFEST, json.dumps(forged).encode(), by(key), "tiny.toml")
@@ -141,7 +141,7 @@ def test_what_is_no_signature_is_refused_and_nothing_else_happens(tmp_path: Path
         json.dumps(good | {"dsseEnvelope": good["dsseEnvelope"] | {"payload": "e30="}}).encode(),
     ]  # fmt: skip
     for signature in spoiled:
-        assert key_hint(signature) in ("", key_hint(json.dumps(good).encode()))
+        assert hint_in_signature(signature) in ("", hint_in_signature(json.dumps(good).encode()))
         with pytest.raises(WrongBytesError):
             check_signature(MANIFEST, signature, by(key), "tiny.toml")
 
