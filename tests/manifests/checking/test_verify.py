@@ -12,7 +12,7 @@ from magnetar.errors import DiskError, UsageError
 from magnetar.events import Began, Event, FoundWrong, Moved
 from magnetar.findings import Outcome
 from magnetar.manifests.checking.choose_manifest import ChosenManifest, Trust
-from magnetar.manifests.checking.diagnose_file import BLOCK
+from magnetar.manifests.checking.diagnose_file import BLOCK_BYTES
 from magnetar.manifests.checking.report import FileFault, FileState, PieceCheck
 from magnetar.manifests.checking.verify import VerifyOptions, verify
 from magnetar.manifests.hashing.digests import CHUNK_BYTES
@@ -258,7 +258,7 @@ def test_every_damage_is_named_as_what_it_is_at_every_size_around_the_chunk(tmp_
             "truncated": content[:-1],
             "swapped": whole["other.bin"],
         }
-    if size >= BLOCK:  # what is zero-filled is told in the blocks of a file system
+    if size >= BLOCK_BYTES:  # what is zero-filled is told in the blocks of a file system
         damaged["zero-filled"] = content[: size // 2] + bytes(size - size // 2)
     for kind, changed in damaged.items():
         write(folder, {"weights.bin": changed})
