@@ -15,7 +15,7 @@ from magnetar.render.verify import draw_report
 
 if TYPE_CHECKING:
     from magnetar.pipeline.demo import Demonstrated
-    from magnetar.pipeline.get import Got, Step
+    from magnetar.pipeline.get import Got, StepDone
 
 
 def draw_got(got: "Got") -> RenderableType:
@@ -37,7 +37,7 @@ def _conclude_path(got: "Got", where: str) -> Text:
     return verdict(word, style, where)
 
 
-def draw_steps(steps: Sequence["Step"]) -> Table:
+def draw_steps(steps: Sequence["StepDone"]) -> Table:
     """One row a step: name, verdict, time."""
     table = new_table("step", "verdict", ">time")
     for step in steps:

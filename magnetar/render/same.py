@@ -11,13 +11,13 @@ from magnetar.render.text import clean
 
 if TYPE_CHECKING:
     from magnetar.convert.compare.comparison_report import Sameness
-    from magnetar.pipeline.proving.verify_converted import Proven
+    from magnetar.pipeline.proving.verify_copy import ProvenCopy
 
 
 MOST_ROWS = 40
 
 
-def draw_proof(proven: "Proven") -> RenderableType:
+def draw_proof(proven: "ProvenCopy") -> RenderableType:
     """What of a converted copy is the publisher's, and what is not."""
     proof = proven.proof
     odd = [tensor for tensor in proof.tensors if tensor.standing != "same"]

@@ -14,7 +14,7 @@ from magnetar.render.text import binary, clean, count
 if TYPE_CHECKING:
     from magnetar.manifests.checking.report import FileDamage, VerifyReport
     from magnetar.manifests.schema import Manifest
-    from magnetar.pipeline.proving.verify_converted import Proven
+    from magnetar.pipeline.proving.verify_copy import ProvenCopy
 
 MOST_RANGES = 4
 MOST_TENSORS = 12
@@ -89,7 +89,7 @@ def _conclude(report: "VerifyReport") -> Text:
             return verdict("not the release", BAD, against)
 
 
-def draw_verified(verified: "VerifyReport | Proven") -> RenderableType:
+def draw_verified(verified: "VerifyReport | ProvenCopy") -> RenderableType:
     """A report on files, or a proof of tensors."""
     from magnetar.manifests.checking.report import VerifyReport
 

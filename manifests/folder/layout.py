@@ -10,6 +10,9 @@ from magnetar.manifests.folder.safe_path import FORBIDDEN_PARTS
 OWN_MANIFEST = "magnetar.toml"
 """The manifest that a publisher ships inside the folder. It is not one of the release's files."""
 
+KEPT_TORRENT = "release.torrent"
+"""The torrent that a folder was fetched or published by, in its state folder."""
+
 PUBLICATION = ".magnetar"
 """Suffix: what ``publish DIR`` makes lies in ``DIR.magnetar``."""
 

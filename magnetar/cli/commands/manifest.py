@@ -50,10 +50,10 @@ def create(
 @gathers("showing", Showing)
 def show(showing: Showing, manifest: Named) -> None:
     """Everything that a manifest says."""
-    from magnetar.pipeline.manifest import named_manifest
+    from magnetar.pipeline.folder.named_manifest import load_named
     from magnetar.render.manifest import draw_manifest
 
-    finish("manifest show", showing, lambda _: named_manifest(manifest), draw_manifest)
+    finish("manifest show", showing, lambda _: load_named(manifest), draw_manifest)
 
 
 @app.command(epilog="Example: magnetar manifest check magnetar.toml")
@@ -61,11 +61,11 @@ def show(showing: Showing, manifest: Named) -> None:
 def check(showing: Showing, manifest: Named) -> None:
     """Whether a manifest is well-formed, and what it can prove. Exit 3: it is malformed."""
     from magnetar.manifests.writing.create import Strength, strength_of
-    from magnetar.pipeline.manifest import named_manifest
+    from magnetar.pipeline.folder.named_manifest import load_named
     from magnetar.render.manifest import draw_strength
 
     def work(_emit: object) -> Strength:
-        return strength_of(named_manifest(manifest))
+        return strength_of(load_named(manifest))
 
     finish("manifest check", showing, work, draw_strength)
 
@@ -137,14 +137,14 @@ def export(
     """Write a manifest's digests as a checksum file, or as Git LFS pointers."""
     from magnetar.manifests.checksum_lists import write_checksums
     from magnetar.manifests.writing.lfs_pointers import export_pointers
-    from magnetar.pipeline.manifest import named_manifest
+    from magnetar.pipeline.folder.named_manifest import load_named
     from magnetar.render.manifest import draw_text
 
     if (form == "lfs") != (folder is not None):
         raise typer.BadParameter("--format lfs writes one pointer for each file, and needs --dir; nothing else does")
 
     def work(_emit: object) -> str:
-        files = named_manifest(manifest).files or ()
+        files = load_named(manifest).files or ()
         if folder is not None:
             return "\n".join(export_pointers(files, folder))
         return write_checksums(files, algorithm, tagged=form == "bsd")

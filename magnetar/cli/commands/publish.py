@@ -13,6 +13,7 @@ from magnetar.events import ProgressStyle
 
 if TYPE_CHECKING:
     from magnetar.manifests.signing.sign import Signing
+    from magnetar.pipeline.publish import Claims
 
 EXAMPLES = (
     "Examples: magnetar publish my-model --publisher 'My Lab' --licence MIT --tracker udp://t.example:1337; "
@@ -35,11 +36,18 @@ class Claiming:
     summary: Annotated[str, claim("--summary", help="What it is, in a line.")] = ""
     published: Annotated[datetime | None, claim("--published", formats=["%Y-%m-%d"], help="The day.")] = None
 
-    def claims(self) -> dict[str, Any]:
-        """The same, by the names of the manifest's schema; what was not said is left out."""
-        words = {key: getattr(self, key) for key in ("name", "title", "publisher", "licence", "summary")}
-        day = {"published": self.published.date()} if self.published else {}
-        return {key: value for key, value in words.items() if value} | day
+    def claims(self) -> "Claims":
+        """The same, as ``publish`` takes it."""
+        from magnetar.pipeline.publish import Claims
+
+        return Claims(
+            name=self.name,
+            title=self.title,
+            publisher=self.publisher,
+            licence=self.licence,
+            summary=self.summary,
+            published=self.published.date() if self.published else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +139,7 @@ def publish(
     """Make a release of a folder: manifest, torrent, link, checksums, page, signature. Same folder, same bytes."""
     from magnetar.fetch.torrent.create import TorrentWish
     from magnetar.manifests.signing.sign import E_MAIL_IS_PUBLISHED
-    from magnetar.pipeline.publish import Published, PublishWish
+    from magnetar.pipeline.publish import Published, PublishRequest
     from magnetar.pipeline.publish import publish as make_public
     from magnetar.render.publish import draw_published, release_page
 
@@ -139,8 +147,17 @@ def publish(
         wanted = TorrentWish(
             torrent_version, piece_length, tuple(tracker or ()), tuple(web_seed or ()), comment, private
         )
-        wish = PublishWish(claiming.claims(), wanted, out, signs.signing(), not no_tensors, boot, golden)
-        return make_public(folder, wish, release_page, emit)
+        request = PublishRequest(
+            folder=folder,
+            claims=claiming.claims(),
+            torrent=wanted,
+            out=out,
+            signing=signs.signing(),
+            tensors=not no_tensors,
+            boot=boot,
+            golden=golden,
+        )
+        return make_public(request, release_page, emit)
 
     if signs.sign == "sigstore" and (showing.quiet or showing.progress is ProgressStyle.NONE):
         typer.echo(E_MAIL_IS_PUBLISHED, err=True)  # not even the quiet are spared that

@@ -1,12 +1,16 @@
 """``magnetar repair``: fetch again only what is damaged."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from magnetar.cli.options.shared import ManifestChoice, Showing, finish, gathers, option
 from magnetar.cli.options.swarm import Taking
+
+if TYPE_CHECKING:
+    from magnetar.events import Emit
+    from magnetar.pipeline.repair import RepairedRelease, ReplacedRelease
 
 EXAMPLES = "Examples: magnetar repair mixtral-8x7b-32kseqlen; magnetar repair my-copy --adopt /mnt/backup"
 
@@ -23,15 +27,19 @@ def repair(
     ] = None,
 ) -> None:
     """Fetch again only the damaged pieces; without a torrent, whole files by their digests. A stopped one goes on."""
-    from magnetar.pipeline.repair import repair_release
+    from magnetar.pipeline.folder.release_folder import require_folder
+    from magnetar.pipeline.repair import RepairRequest, repair_release
     from magnetar.render.swarm import draw_repaired
 
+    def work(emit: "Emit") -> "RepairedRelease | ReplacedRelease":
+        request = RepairRequest(
+            folder=require_folder(path, hint="name the folder of a release"),
+            named=manifest,
+            torrent=torrent,
+            options=options,
+            use_mirrors=taking.mirrors,
+        )
+        return repair_release(request, emit)
+
     options = taking.options()
-    finish(
-        "repair",
-        showing,
-        lambda emit: repair_release(
-            path, named=manifest, torrent=torrent, options=options, use_mirrors=taking.mirrors, emit=emit
-        ),
-        draw_repaired,
-    )
+    finish("repair", showing, work, draw_repaired)

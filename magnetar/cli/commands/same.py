@@ -1,11 +1,15 @@
 """``magnetar same``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from magnetar.cli.options.shared import Showing, finish, gathers
+
+if TYPE_CHECKING:
+    from magnetar.convert.compare.comparison_report import Sameness
+    from magnetar.events import Emit
 
 EXAMPLES = "Example: magnetar same mixtral-8x7b-32kseqlen Mixtral-8x7B-v0.1"
 
@@ -17,7 +21,11 @@ def same(
     second: Annotated[Path, typer.Argument(metavar="B", help="Another, in any layout.")],
 ) -> None:
     """Whether two checkpoints hold the same weights, and which tensors differ, and how. Exit 5: they differ."""
-    from magnetar.convert.compare.compare_checkpoints import same as compare
+    from magnetar.pipeline.folder.release_folder import ReleaseFolder
+    from magnetar.pipeline.same import compare
     from magnetar.render.same import draw_sameness
 
-    finish("same", showing, lambda emit: compare(first, second, emit=emit), draw_sameness)
+    def work(emit: "Emit") -> "Sameness":
+        return compare(ReleaseFolder.read(first), ReleaseFolder.read(second), emit)
+
+    finish("same", showing, work, draw_sameness)

@@ -9,7 +9,7 @@ from magnetar.cli.options.shared import option
 
 if TYPE_CHECKING:
     from magnetar.manifests.signing.check import Expected
-    from magnetar.pipeline.proving.verify_signed import Demand
+    from magnetar.pipeline.proving.signed_manifest import SignatureDemand
 
 signer = partial(option, rich_help_panel="By whom the manifest must be signed")
 
@@ -75,11 +75,11 @@ class Demanding(Signed):
         signer("--require-signature", help="By them, or by whom you have added to the catalog. Exit 5: it is not."),
     ] = False
 
-    def demand(self) -> "Demand | None":
+    def demand(self) -> "SignatureDemand | None":
         """The same, as ``verify_signed`` takes it. Raises ``UsageError`` for what does not go together."""
         expected = self.expected()
         if expected is None and self.signature is None and not self.require_signature:
             return None
-        from magnetar.pipeline.proving.verify_signed import Demand
+        from magnetar.pipeline.proving.signed_manifest import SignatureDemand
 
-        return Demand(expected, self.signature, self.require_signature)
+        return SignatureDemand(expected, self.signature)
