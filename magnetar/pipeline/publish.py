@@ -20,8 +20,8 @@ from magnetar.manifests.folder.layout import SIGNATURE, SIGNERS_KEY, publication
 from magnetar.manifests.schema import Manifest, Mirror
 from magnetar.manifests.signing.check import Signer
 from magnetar.manifests.signing.keys import read_key
-from magnetar.manifests.signing.sign import E_MAIL_IS_PUBLISHED, Signing, SigningTool, SigstoreSigning
-from magnetar.manifests.writing.create import plain_name, state_manifest, to_toml
+from magnetar.manifests.signing.sign import E_MAIL_IS_PUBLISHED, ManifestSigner, Signing, SigstoreSigning
+from magnetar.manifests.writing.create import assemble_manifest, plain_name, to_toml
 from magnetar.pipeline.folder.release_folder import ReleaseFolder
 from magnetar.pipeline.publishing.describe_weights import DescribedWeights, describe_weights
 from magnetar.pipeline.publishing.hash_files import Hashed, hash_files
@@ -106,7 +106,7 @@ def publish(request: PublishRequest, page: Page, emit: Emit = ignore) -> Publish
         before = ReleaseFolder.read(draft.folder)
         notes = UnfinishedHashes(draft.folder)
         described = _describe(before, name, draft, request, notes, emit)
-        manifest = state_manifest(draft.folder, described.hashed.files, facts | described.facts())
+        manifest = assemble_manifest(draft.folder, described.hashed.files, facts | described.facts())
         published = _sum_up(request, described, manifest, out, tool.signer if tool else None, writable)
         written = [_write(out / path, content) for path, content in _render(published, described, page).items()]
         written += _write_manifest(out / f"{name}.toml", to_toml(manifest).encode(), tool)
@@ -146,7 +146,7 @@ def _state_claims(folder: Path, claims: Claims) -> dict[str, Any]:
         raise UsageError(f"{folder}: a release's name has letters of a to z or digits", hint="say one with --name")
     said = {key: value for key, value in asdict(claims).items() if value}
     facts = {"title": folder.name, "publisher": "unknown", "licence": "unknown", **said, "name": name}
-    state_manifest(folder, (), facts)
+    assemble_manifest(folder, (), facts)
     return facts
 
 
@@ -199,12 +199,12 @@ def _render(published: Published, described: _Description, page: Page) -> dict[s
     }
 
 
-def _open_tool(folder: Path, signing: Signing | None, emit: Emit) -> SigningTool | None:
+def _open_tool(folder: Path, signing: Signing | None, emit: Emit) -> ManifestSigner | None:
     if isinstance(signing, SigstoreSigning):
         emit(Remarked(E_MAIL_IS_PUBLISHED))
     elif signing and signing.key.resolve().is_relative_to(folder):
         raise UsageError(f"{signing.key}: a private key, in the folder that is published", hint="move it away first")
-    return SigningTool(signing) if signing else None
+    return ManifestSigner(signing) if signing else None
 
 
 def _choose_place(folder: Path, name: str, out: Path | None) -> Path:
@@ -227,7 +227,7 @@ def _write(path: Path, content: bytes) -> Path:
     return path
 
 
-def _write_manifest(path: Path, content: bytes, tool: SigningTool | None) -> list[Path]:
+def _write_manifest(path: Path, content: bytes, tool: ManifestSigner | None) -> list[Path]:
     """The manifest and its signature. One that is there and still holds is kept; one of other bytes goes first."""
     beside, key = path.with_name(path.name + SIGNATURE), path.with_name(path.name + SIGNERS_KEY)
     old = read_key(beside) if beside.is_file() and path.is_file() and path.read_bytes() == content else b""
@@ -236,7 +236,7 @@ def _write_manifest(path: Path, content: bytes, tool: SigningTool | None) -> lis
     written = [_write(path, content)]
     if tool is None:
         return written
-    if not (old and tool.made(content, old)):
+    if not (old and tool.is_own_signature(content, old)):
         written.append(_write(beside, tool.sign(path.name, content)))
     if not tool.public_key:
         _remove(key)

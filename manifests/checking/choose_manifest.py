@@ -1,4 +1,4 @@
-"""Which manifest a folder is held against when nobody says so."""
+"""Choose the manifest that a folder is held against: the one that the user named, or the one that fits."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,19 +12,19 @@ from magnetar.manifests.schema import Manifest, load_manifest
 
 
 class Trust(StrEnum):
-    """What a clean report is worth."""
+    """What a report without findings is worth: who says what the bytes should be."""
 
     RELEASE = "the release"
-    """The manifest comes from the catalog, from a file that the user named, or from a signer whom the user named."""
+    """The catalog, a manifest that the user named, or a signer whom the user named."""
     UNDAMAGED = "undamaged"
-    """Only the folder's own manifest says so, and a hostile release can ship one."""
+    """Only the folder's own manifest, or the link. A hostile release can ship a manifest too."""
     WEAK = "weak"
-    """Only MD5 or SHA-1 stand behind a file."""
+    """Some file is proven by nothing better than MD5 or SHA-1."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChosenManifest:
-    """A manifest, the words that say why it was taken, and the trust that follows if its digests are strong."""
+    """A manifest, the reason for the choice in words, and what a clean report is worth if all digests are strong."""
 
     manifest: Manifest
     reason: str
@@ -73,9 +73,9 @@ def _choose_fetched(origin: Origin | None) -> ChosenManifest | None:
 
 def _choose_fitting(folder: Path) -> ChosenManifest | None:
     fitting = [manifest for manifest in catalog().values() if _share_of_files(folder, manifest) >= 0.5]
-    for narrower in (_a_size_agrees, _is_named_alike):
+    for agrees in (_has_a_file_of_that_size, _has_that_name):  # the releases of one publisher often share file names
         if len(fitting) > 1:
-            fitting = [manifest for manifest in fitting if narrower(folder, manifest)] or fitting
+            fitting = [manifest for manifest in fitting if agrees(folder, manifest)] or fitting
     if len(fitting) > 1 and not (folder / OWN_MANIFEST).is_file():
         names = ", ".join(manifest.name for manifest in fitting)
         raise UsageError(f"{folder}: by its file names this could be {names}", hint="say which with --manifest NAME")
@@ -85,17 +85,17 @@ def _choose_fitting(folder: Path) -> ChosenManifest | None:
 
 
 def _share_of_files(folder: Path, manifest: Manifest) -> float:
-    """How many of the release's files are there by name, 0 to 1."""
+    """The share of the release's files that the folder holds by name, 0 to 1."""
     files = manifest.files or ()
     return sum((folder / file.path).is_file() for file in files) / len(files) if files else 0.0
 
 
-def _a_size_agrees(folder: Path, manifest: Manifest) -> bool:
+def _has_a_file_of_that_size(folder: Path, manifest: Manifest) -> bool:
     sized = [(folder / file.path, file.size) for file in manifest.files or () if file.size is not None]
     return any(path.is_file() and path.stat().st_size == size for path, size in sized)
 
 
-def _is_named_alike(folder: Path, manifest: Manifest) -> bool:
+def _has_that_name(folder: Path, manifest: Manifest) -> bool:
     return folder.resolve().name.lower() in {manifest.name, (manifest.folder or manifest.name).lower()}
 
 

@@ -58,6 +58,54 @@ def test_a_name_a_file_and_neither(tmp_path: Path) -> None:
         choose(tmp_path)
 
 
+def test_a_release_of_the_catalog_goes_before_a_file_of_the_same_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, {"grok-1": b"d41d8cd98f00b204e9800998ecf8427e  a\n"})
+    monkeypatch.chdir(tmp_path)
+    choice = choose(tmp_path, "grok-1")
+    assert (choice.manifest, choice.trust) == (find_release("grok-1"), Trust.RELEASE)
+    assert choice.reason == "the release of the catalog that was named"
+
+
+def test_a_release_of_the_catalog_goes_before_a_folder_of_the_same_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "grok-1").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert choose(tmp_path / "grok-1", "grok-1").manifest == find_release("grok-1")
+
+
+def test_a_list_of_digests_is_a_manifest_when_it_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "r", {"a": b"", "inside.md5": b"d41d8cd98f00b204e9800998ecf8427e  a\n"})
+    write(tmp_path, {"sums.md5": b"d41d8cd98f00b204e9800998ecf8427e  a\n"})
+    choice = choose(tmp_path / "r", str(tmp_path / "sums.md5"))
+    assert [file.path for file in choice.manifest.files or ()] == ["a"]
+    assert (choice.trust, choice.reason.split(",")[0]) == (Trust.RELEASE, "the list of digests that was named")
+    assert choose(tmp_path / "r", str(tmp_path / "r" / "inside.md5")).trust is Trust.UNDAMAGED
+
+
+def test_a_folder_is_no_manifest(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is a folder, and no manifest") as caught:
+        choose(tmp_path, str(tmp_path))
+    assert ".toml" in caught.value.hint
+
+
+def test_what_was_published_beside_a_folder_goes_before_the_folders_own_manifest(tmp_path: Path) -> None:
+    write(tmp_path / "r", {OWN_MANIFEST: OWN, "a": b""})
+    write(tmp_path, {"r.magnetar/published.toml": OWN.replace(b'"own"', b'"published"')})
+    choice = choose(tmp_path / "r", published=tmp_path / "r.magnetar" / "published.toml")
+    assert (choice.manifest.name, choice.trust) == ("published", Trust.UNDAMAGED)
+    assert "beside the folder" in choice.reason
+
+
+def test_what_a_folder_was_fetched_as_goes_before_what_its_file_names_say(tmp_path: Path) -> None:
+    folder = write(tmp_path / "mixtral-8x7b-32kseqlen", MISTRAL_FILES)
+    other = find_release("mixtral-8x22b-v0.1")
+    origin = Origin("anything", other.infohash_v1 or "", "", complete=True)
+    assert choose(folder, origin=origin).manifest == other
+
+
 def test_an_own_manifest_that_is_broken_is_an_error_of_the_manifest(tmp_path: Path) -> None:
     write(tmp_path, {OWN_MANIFEST: b"format = 1\n[[files]]\npath = '../x'"})
     with pytest.raises(ManifestError):

@@ -11,10 +11,10 @@ from magnetar.errors import DiskError, UsageError
 from magnetar.events import Began, Event, FoundWrong, Moved
 from magnetar.findings import Outcome
 from magnetar.manifests.checking.choose_manifest import ChosenManifest, Trust
-from magnetar.manifests.checking.diagnose_file import BLOCK
+from magnetar.manifests.checking.diagnose_file import BLOCK_BYTES
 from magnetar.manifests.checking.report import FileFault, FileState, PieceCheck
 from magnetar.manifests.checking.verify import VerifyOptions, verify
-from magnetar.manifests.hashing.digests import CHUNK
+from magnetar.manifests.hashing.digests import CHUNK_BYTES
 from magnetar.manifests.writing.create import list_files
 from tests import needs
 from tests.manifests.conftest import CONTENT, dig_too_deep, manifest_of, write
@@ -206,7 +206,7 @@ def test_a_file_that_is_written_to_while_it_is_read_has_no_digest(tmp_path: Path
 
 
 def test_a_file_that_goes_away_while_it_is_read_is_a_finding(tmp_path: Path) -> None:
-    content = {"weights.bin": bytes(3 * CHUNK)}
+    content = {"weights.bin": bytes(3 * CHUNK_BYTES)}
     folder = write(tmp_path / "r", content)
 
     def remove(event: Event) -> None:
@@ -244,7 +244,7 @@ def test_an_interrupted_verification_ends_at_once(release: Path, choice: ChosenM
         verify(release, choice, emit=interrupt)
 
 
-@pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 1])
+@pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 2 * CHUNK_BYTES + 1])
 def test_every_damage_is_named_as_what_it_is_at_every_size_around_the_chunk(tmp_path: Path, size: int) -> None:
     whole = {"weights.bin": Random(1).randbytes(size), "other.bin": Random(2).randbytes(size)}
     folder = write(tmp_path / "r", whole)
@@ -258,7 +258,7 @@ def test_every_damage_is_named_as_what_it_is_at_every_size_around_the_chunk(tmp_
             "truncated": content[:-1],
             "swapped": whole["other.bin"],
         }
-    if size >= BLOCK:  # what is zero-filled is told in the blocks of a file system
+    if size >= BLOCK_BYTES:  # what is zero-filled is told in the blocks of a file system
         damaged["zero-filled"] = content[: size // 2] + bytes(size - size // 2)
     for kind, changed in damaged.items():
         write(folder, {"weights.bin": changed})

@@ -11,7 +11,7 @@ from magnetar.manifests.checking.choose_manifest import ChosenManifest, Trust
 from magnetar.manifests.checking.report import PieceCheck
 from magnetar.manifests.checking.verify import VerifyOptions, verify
 from magnetar.manifests.schema import Manifest, parse_manifest
-from magnetar.manifests.writing.create import create_manifest, pin, strength_of, to_toml
+from magnetar.manifests.writing.create import create_manifest, pin_digests, strength_of, to_toml
 from tests.manifests.conftest import CONTENT, manifest_of, write
 
 FACTS: dict[str, Any] = {"name": "tiny", "title": "Tiny", "publisher": "us", "licence": "MIT"}
@@ -54,7 +54,7 @@ def test_a_fact_that_the_schema_does_not_know_is_refused(release: Path) -> None:
 
 def test_what_only_an_md5_proved_is_pinned_with_a_sha256(release: Path) -> None:
     weak = manifest_of(CONTENT, "md5")
-    pinned = pin(weak, release, verify(release, ChosenManifest(weak, "", Trust.RELEASE)), ["sha256"])
+    pinned = pin_digests(weak, release, verify(release, ChosenManifest(weak, "", Trust.RELEASE)), ["sha256"])
     assert verify(release, ChosenManifest(pinned, "", Trust.RELEASE)).trust is Trust.RELEASE
     assert {digest.algorithm for file in pinned.files or () for digest in file.digests} == {"sha256", "md5"}
 
@@ -65,7 +65,7 @@ def test_what_its_pieces_proved_is_pinned_even_where_no_file_was_listed(release:
         update={"files": tuple(file.model_copy(update={"digests": ()}) for file in manifest.files or ())}
     )
     report = verify(release, ChosenManifest(bare, "", Trust.RELEASE), VerifyOptions(pieces=PieceCheck(frozenset())))
-    pinned = pin(bare.model_copy(update={"files": None}), release, report, ["sha256"])
+    pinned = pin_digests(bare.model_copy(update={"files": None}), release, report, ["sha256"])
     assert {file.path: file.digests for file in pinned.files or ()} == {
         file.path: file.digests for file in manifest.files or ()
     }
@@ -75,7 +75,7 @@ def test_what_was_not_proven_is_not_pinned(release: Path) -> None:
     manifest = manifest_of(CONTENT)
     (release / "params.json").write_bytes(b"[]")
     with pytest.raises(ManifestError, match=r"params\.json"):
-        pin(manifest, release, verify(release, ChosenManifest(manifest, "", Trust.RELEASE)), ["sha256"])
+        pin_digests(manifest, release, verify(release, ChosenManifest(manifest, "", Trust.RELEASE)), ["sha256"])
 
 
 def test_a_file_that_changed_after_its_proof_is_not_pinned(release: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_file_that_changed_after_its_proof_is_not_pinned(release: Path) -> Non
     report = verify(release, ChosenManifest(weak, "", Trust.RELEASE))
     (release / "params.json").write_bytes(b"[]")
     with pytest.raises(ManifestError, match="changed between"):
-        pin(weak, release, report, ["sha256"])
+        pin_digests(weak, release, report, ["sha256"])
 
 
 def test_the_strength_of_a_manifest_is_counted_by_the_best_digest_of_each_file() -> None:
