@@ -167,7 +167,7 @@ def test_a_server_that_is_not_there_is_passing_and_named(client: Client) -> None
 
 def test_an_answer_that_ends_too_early_or_drips_is_passing(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     with mirror_server({"w": bytes(100_000)}, stalls_after=16384) as mirror:
-        monkeypatch.setattr("magnetar.fetch.http.client.READ_PATIENCE", 0.3)
+        monkeypatch.setattr("magnetar.fetch.http.client.READ_TIMEOUT", 0.3)
         answer = client.get(f"{mirror.url}/w")
         with pytest.raises(HttpFailed) as caught:
             list(answer.chunks(100_000))

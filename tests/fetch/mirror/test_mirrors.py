@@ -183,7 +183,7 @@ def test_wrong_bytes_are_made_good_by_a_peer(tmp_path: Path, release: Path, torr
 def test_a_mirror_that_stalls_is_named_and_its_pieces_come_from_elsewhere(
     tmp_path: Path, release: Path, torrent: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("magnetar.fetch.http.client.READ_PATIENCE", 0.5)
+    monkeypatch.setattr("magnetar.fetch.http.client.READ_TIMEOUT", 0.5)
     with (
         mirror_server(contents(release), stalls_after=16384) as bad,
         mirror_server(contents(release), rate=1_000_000) as good,
