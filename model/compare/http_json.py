@@ -1,4 +1,4 @@
-"""JSON by HTTP to one server: no redirection is followed, no proxy is used, and size and time of an answer are bounded."""
+"""JSON by HTTP to one server: no redirection is followed, no proxy used; size and time of an answer are bounded."""
 
 import json
 from typing import Any, Self
