@@ -208,7 +208,7 @@ def test_a_server_that_echoes_as_vllm_does_is_asked_once(bundled: Mixtral) -> No
 def test_a_server_that_misbehaves_is_told_and_every_level_runs(
     answer: Answer, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_json, "LARGEST", 40_000)
+    monkeypatch.setattr(http_json, "MAX_ANSWER_BYTES", 40_000)
     with serve(answer) as url:
         patience = 0.3 if answer in (stall, trickle) else PATIENCE
         report = hold_against(Server(url, patience=patience), levels=[Level.STRUCTURE])
