@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from threading import Event, RLock
 
-from magnetar.byte_source import Content
+from magnetar.byte_source import MemorySource
 from magnetar.fetch.mirror.read_pieces import Interrupted
 from magnetar.fetch.mirror.schedule import Choice
 from magnetar.fetch.mirror.source import Source
@@ -72,7 +72,7 @@ class Proving:
         ``served`` has the bytes that each mirror gave to it. Raises ``Interrupted``.
         """
         unproven = _Unproven(served, len(content))
-        good = self._digests[piece].fits(Content(f"piece {piece}", content))
+        good = self._digests[piece].fits(MemorySource(f"piece {piece}", content))
         with self._lock:
             if self._stop.is_set():
                 raise Interrupted

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from threading import Event
 
+from magnetar.byte_source import read_bytes
 from magnetar.errors import DiskError, NoSpace, Stalled, UsageError
 from magnetar.events import Began, Emit, Ended, Moved, Remarked, Step, ignore
 from magnetar.fetch.download.adoptable_files import Candidate, Shelf
@@ -223,7 +224,7 @@ def _as_metadata(name: str, files: Sequence[ReleaseFile]) -> Metadata:
 def _read(candidate: Candidate) -> Iterator[bytes]:
     with candidate.opened() as source:
         for offset in range(0, source.size, CHUNK):
-            yield source.read(offset, min(CHUNK, source.size - offset))
+            yield read_bytes(source, offset, min(CHUNK, source.size - offset))
 
 
 def _size(path: Path) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from magnetar.convert.write.convert import Converted
+from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.convert.write.destination import forecast_room
 from magnetar.errors import UsageError
 from magnetar.events import Emit, Skipped, ignore
@@ -102,7 +103,8 @@ def get(
     if target is not None:
         destination = _converted_folder(parent, fetched.folder, target)
         proven = report is not None and report.outcome is Outcome.GOOD
-        work = partial(convert_release, fetched.folder, destination, target=target, proven=proven, emit=emit)
+        request = ConvertRequest(fetched.folder, destination, target=target)
+        work = partial(convert_release, request, proven=proven, emit=emit)
         converted = _timed(steps, "converted", work, _say_converted)
     if not smoke_test:
         return got(report, converted, None, tuple(steps))

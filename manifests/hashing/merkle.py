@@ -2,7 +2,7 @@
 
 from hashlib import sha256
 
-from magnetar.byte_source import ByteSource
+from magnetar.byte_source import ByteSource, read_bytes
 
 BLOCK = 16 << 10
 """Bytes under each leaf."""
@@ -82,5 +82,5 @@ def merkle_root(source: ByteSource, offset: int, length: int, *, leaves: int = 1
     """
     hasher = MerkleHasher(leaves)
     for start in range(0, length, _READ):
-        hasher.update(source.read(offset + start, min(_READ, length - start)))
+        hasher.update(read_bytes(source, offset + start, min(_READ, length - start)))
     return hasher.digest()

@@ -26,8 +26,8 @@ ONE_ATTACK = 5.0
 READER = """
 import json, resource, sys, time
 from pathlib import Path
-from magnetar.convert.formats.detect import open_file
-from magnetar.convert.write.convert import plan_conversion
+from magnetar.convert.formats.detect import open_path
+from magnetar.convert.write.convert import forecast
 from magnetar.errors import MagnetarError
 
 seconds, megabytes = int(sys.argv[1]), int(sys.argv[2])
@@ -50,7 +50,7 @@ def watch(event, arguments):
 sys.addaudithook(watch)
 
 def read(path):
-    with open_file(path) as checkpoint:
+    with open_path(path) as checkpoint:
         for name, spec in checkpoint.specs.items():
             checkpoint.read(name)
 

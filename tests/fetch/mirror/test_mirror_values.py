@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from magnetar.byte_source import Content
+from magnetar.byte_source import MemorySource
 from magnetar.errors import UsageError
 from magnetar.fetch.http.address_policy import AddressPolicy, NotAllowed
 from magnetar.fetch.http.client import Client, HttpFailed
@@ -260,5 +260,5 @@ def test_a_piece_that_two_mirrors_got_wrong_together_is_not_read_from_them_again
     assert choice.assign(1, Run(1, 1, whole=False)) == {"a": other, "b": b}
 
 
-def _content(content: bytes) -> Content:
-    return Content("a piece", content)
+def _content(content: bytes) -> MemorySource:
+    return MemorySource("a piece", content)
