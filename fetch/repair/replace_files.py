@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from threading import Event
 
+from magnetar.byte_source import read_bytes
 from magnetar.errors import DiskError, NoSpace, Stalled, UsageError
 from magnetar.events import Adopted, Began, Emit, Ended, MirrorDropped, Moved, Remarked, Step, ignore
 from magnetar.fetch.download.adoptable_files import AdoptableFiles, Candidate
@@ -225,7 +226,7 @@ def _stand_in_metadata(name: str, files: Sequence[ReleaseFile]) -> Metadata:
 def _read_chunks(candidate: Candidate) -> Iterator[bytes]:
     with candidate.opened() as source:
         for offset in range(0, source.size, CHUNK_BYTES):
-            yield source.read(offset, min(CHUNK_BYTES, source.size - offset))
+            yield read_bytes(source, offset, min(CHUNK_BYTES, source.size - offset))
 
 
 def _size(path: Path) -> int:

@@ -13,7 +13,7 @@ from itertools import accumulate
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from magnetar.byte_source import LocalFile
+from magnetar.byte_source import LocalFile, read_bytes
 from magnetar.errors import DiskError, MalformedError, UsageError
 from magnetar.events import Began, Emit, Ended, Moved, Step, ignore
 from magnetar.fetch.link.healing import is_tracker_url, is_web_url
@@ -188,7 +188,7 @@ class Draft:
         hasher = sha1(usedforsecurity=False)
         for span in spans:
             with LocalFile(self.folder / span.path) as file:
-                hasher.update(file.read(span.offset, span.length))
+                hasher.update(read_bytes(file, span.offset, span.length))
         return hasher.digest()
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from magnetar.convert.read.source import open_checkpoint, open_source
+from magnetar.convert.read.checkpoint_source import open_checkpoint, open_source
 from magnetar.errors import ConversionError, UsageError
 from magnetar.fetch.link.magnet import Magnet
 from magnetar.fetch.torrent.metadata import magnet_of
