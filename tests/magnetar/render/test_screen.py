@@ -27,7 +27,7 @@ from magnetar.events import (
 )
 from magnetar.findings import Finding, Outcome
 from magnetar.manifests.hashing.digests import Digest
-from magnetar.render.progress import MOST_FILES, LiveProgress, PlainProgress, watch
+from magnetar.render.progress import MAX_FILE_BARS, LiveProgress, PlainProgress, watch
 from magnetar.render.screen import Screen, Terminated, plain
 from magnetar.render.text import amount, clean, clock, count
 
@@ -163,11 +163,11 @@ def test_live_progress_has_bars_for_the_files_that_are_coming_and_for_no_more_th
     with LiveProgress(console) as emit:
         emit(Began("download", 10_000))
         emit(SwarmSeen(3, 1, 200, 5, downloaded=100, mirrored=30))
-        for number in range(MOST_FILES + 5):
+        for number in range(MAX_FILE_BARS + 5):
             emit(FileSeen(f"[b]shard\x1b-{number}", 1, 100))
         emit(FileSeen("[b]shard\x1b-0", 100, 100))
         emit(FileSeen("late", 1, 100))
-        assert emit.files == (*(f"[b]shard\x1b-{number}" for number in range(1, MOST_FILES)), "late")
+        assert emit.files == (*(f"[b]shard\x1b-{number}" for number in range(1, MAX_FILE_BARS)), "late")
         emit(Moved("download", 10))
         emit.refresh()
         shown = console.file.getvalue()  # type: ignore[attr-defined]
