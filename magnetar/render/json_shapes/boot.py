@@ -1,8 +1,8 @@
 """``magnetar boot --json``: how the weights ran; with other options, scores, a text, or a fingerprint."""
 
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from magnetar.render.json_shapes.base import Finding, Number, OutcomeWord, Shape, Text
 
@@ -35,12 +35,12 @@ class Comparison(Shape):
 class Agreement(Shape):
     """These weights held against the answers of ``other`` to the same ``tokens`` tokens.
 
-    ``kind`` is the dtype of the other's weights, empty if unknown. Scores are in bits per byte, null if unknown.
-    ``first_difference`` is the first position at which the likeliest pieces differ, or null.
+    ``other_dtype`` is that of most bytes of the other's weights, empty if unknown. Scores are in bits per byte, null if
+    unknown. ``first_difference`` is the first position at which the likeliest pieces differ, or null.
     """
 
     other: Text
-    kind: Text
+    other_dtype: Text = Field(validation_alias="kind")
     tokens: int
     bits_per_byte: Number | None
     other_bits_per_byte: Number | None
@@ -88,11 +88,13 @@ class Booted(Shape):
     bytes of text; ``expected`` is the release's. ``decode_difference`` is between decoding with a cache and one full
     pass, as a share of the largest logit. ``expert_load`` has for each layer each expert's share of the answers;
     ``routing_entropy`` is in bits. ``early_bits`` and ``late_bits`` are bits per token at the first 16 and the last 64
-    positions. ``residual_rms`` is after each layer. ``peak_memory`` is in bytes. ``kind`` is the dtype of most bytes of
-    the ``files``. ``weights`` is a digest over all tensors, the same for every exact copy in whatever layout.
+    positions. ``residual_rms`` is after each layer. ``peak_memory`` is in bytes. ``dtype`` is that of most bytes of
+    the ``files``. ``weights_digest`` is over all tensors, and the same for every exact copy in whatever layout.
     ``assumptions`` were taken as given.
     """
 
+    # The alias is no attribute's name: ``kind`` of the result is the dtype.
+    kind: Literal["boot"] = Field(default="boot", validation_alias="<constant>")
     healthy: bool
     outcome: OutcomeWord
     reasons: list[Text]
@@ -117,8 +119,8 @@ class Booted(Shape):
     total_parameters: int
     active_parameters: int | None
     files: list[Text]
-    kind: Text
-    weights: Text
+    dtype: Text = Field(validation_alias="kind")
+    weights_digest: Text = Field(validation_alias="weights")
     seconds: float
     tokens_per_second: Number
     peak_memory: int | None
@@ -142,6 +144,7 @@ class RoutingScore(Shape):
 class Routings(Shape):
     """``--routing all``: the same weights under each routing."""
 
+    kind: Literal["routings"] = "routings"
     routings: list[RoutingScore]
 
     @model_validator(mode="before")
@@ -153,6 +156,7 @@ class Routings(Shape):
 class WrittenText(Shape):
     """``--prompt``: the ``text`` of ``tokens`` tokens that the model wrote after ``prompt``, in ``seconds``."""
 
+    kind: Literal["text"] = "text"
     prompt: Text
     text: Text
     tokens: int
@@ -162,6 +166,7 @@ class WrittenText(Shape):
 class WrittenFingerprint(Shape):
     """``--make-golden``: the file with the fingerprint, and its size in bytes."""
 
+    kind: Literal["fingerprint"] = "fingerprint"
     path: Text
     size: int
 

@@ -1,6 +1,6 @@
 """``magnetar convert --json``: what was written, or with ``--dry-run`` what would be."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -22,6 +22,7 @@ class Converted(Shape):
     of the ``seconds``. ``already`` says that an earlier run had done all of it, and that every file is still whole.
     """
 
+    kind: Literal["converted"] = "converted"
     destination: Text
     target: Text
     layout: Text
@@ -52,6 +53,7 @@ class ConversionPlan(Shape):
     tensor is made of.
     """
 
+    kind: Literal["plan"] = "plan"
     destination: Text
     target: Text
     layout: Text

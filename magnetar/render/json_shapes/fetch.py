@@ -1,6 +1,6 @@
 """``magnetar fetch --json``: what was fetched, or with ``--dry-run`` what would be."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -36,6 +36,7 @@ class Fetched(Shape):
     repaired in the magnet link.
     """
 
+    kind: Literal["fetched"] = "fetched"
     folder: Text
     torrent: Torrent = Field(validation_alias="metadata")
     downloaded: int
@@ -54,6 +55,7 @@ class FetchPlan(Shape):
     this fetch would be refused.
     """
 
+    kind: Literal["plan"] = "plan"
     folder: Text
     torrent: Torrent = Field(validation_alias="metadata")
     wanted: list[TorrentFile]
