@@ -6,6 +6,7 @@ from typing import Any
 from magnetar.convert.write.convert import Converted, convert
 from magnetar.events import Emit, ignore
 from magnetar.pipeline.folder.expectations import release_of
+from magnetar.pipeline.folder.release_folder import ReleaseFolder
 
 
 def convert_release(
@@ -16,7 +17,7 @@ def convert_release(
     ``proven`` says that the source was just found to be that release: only then do its manifest's digests go into
     the record of what the output was made of. ``wish`` holds the other keywords of ``convert``.
     """
-    manifest = release_of(source)
+    manifest = release_of(ReleaseFolder.read(source))
     if manifest is not None:
         context = manifest.architecture.context_length
         wish |= {"context_length": context, "licence": manifest.licence, "release": manifest.name}

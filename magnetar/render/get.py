@@ -13,7 +13,7 @@ from magnetar.render.text import BAD, GOOD, UNSURE, clean, clock, new_table, not
 from magnetar.render.verify import draw_report
 
 if TYPE_CHECKING:
-    from magnetar.pipeline.get import Got, Step
+    from magnetar.pipeline.get import Got, StepDone
 
 
 def draw_got(got: "Got") -> RenderableType:
@@ -37,7 +37,7 @@ def conclude(got: "Got", where: str) -> Text:
     return verdict(word, style, where)
 
 
-def draw_steps(steps: Sequence["Step"]) -> Table:
+def draw_steps(steps: Sequence["StepDone"]) -> Table:
     """One row a step: name, verdict, time."""
     table = new_table("step", "verdict", ">time")
     for step in steps:

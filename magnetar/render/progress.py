@@ -284,7 +284,7 @@ def describe(event: SwarmSeen | Fact) -> str:
         case LinkHealed(repair):
             return clean(repair)
         case Resumed(step, done, total, unit):
-            return f"{step}: {amount(done, unit)} of {amount(total, unit)} are here and good"
+            return f"{step}: {amount(done, unit)} of {amount(total, unit)} are done already"
         case Adopted(path, source):
             return f"{clean(path)}: taken from {clean(source)}"
         case MirrorDropped(host, reason):

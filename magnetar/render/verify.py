@@ -12,7 +12,7 @@ from magnetar.render.text import BAD, GOOD, MAX_ROWS, UNSURE, binary, clean, new
 
 if TYPE_CHECKING:
     from magnetar.manifests.checking.report import FileDamage, Report
-    from magnetar.pipeline.proving.verify_converted import Proven
+    from magnetar.pipeline.proving.verify_copy import ProvenCopy
 
 MAX_RANGES = 4
 MAX_TENSORS = 12
@@ -71,7 +71,7 @@ def _conclude(report: "Report") -> Text:
             return verdict("not the release", BAD, against)
 
 
-def draw_proof(proven: "Proven") -> RenderableType:
+def draw_proof(proven: "ProvenCopy") -> RenderableType:
     """Which tensors of a converted copy are not the publisher's, and the verdict on all of them."""
     proof = proven.proof
     others = [tensor for tensor in proof.tensors if tensor.standing != "same"]
@@ -95,7 +95,7 @@ def draw_proof(proven: "Proven") -> RenderableType:
             return Group(*parts, note(same), verdict("not the same weights", BAD, against))
 
 
-def draw_verified(verified: "Report | Proven") -> RenderableType:
+def draw_verified(verified: "Report | ProvenCopy") -> RenderableType:
     """A report on files, or a proof of tensors."""
     from magnetar.manifests.checking.report import Report
 

@@ -10,6 +10,9 @@ from magnetar.manifests.folder.safe_path import FORBIDDEN_PARTS
 OWN_MANIFEST = "magnetar.toml"
 """The name under which a publisher ships a release's manifest beside its files. It is not one of them."""
 
+KEPT_TORRENT = "release.torrent"
+"""The torrent that a folder was fetched or published by, in its state folder."""
+
 PUBLICATION = ".magnetar"
 """What is added to a folder's name for the folder beside it that says what it is."""
 

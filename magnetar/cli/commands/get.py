@@ -26,20 +26,21 @@ def get(
     no_boot: Annotated[bool, option("--no-boot", help="Do not run the weights.")] = False,
 ) -> None:
     """Fetch, verify, convert and boot in one go. Run again, it does only what is missing."""
-    from magnetar.pipeline import get
+    from magnetar.pipeline.get import GetRequest, Got
+    from magnetar.pipeline.get import get as get_release
     from magnetar.pipeline.target import resolve_target
     from magnetar.render.get import draw_got
 
-    def work(emit: "Emit") -> get.Got:
-        return get.get(
-            resolve_target(target, proxy=fetching.proxy),
-            directory,
+    def work(emit: "Emit") -> Got:
+        request = GetRequest(
+            wanted=resolve_target(target, proxy=fetching.proxy),
+            parent=directory,
             target=None if no_convert else to,
             check=not no_verify,
             smoke_test=not no_boot,
             options=fetching.options(),
             use_mirrors=fetching.mirrors,
-            emit=emit,
         )
+        return get_release(request, emit)
 
     finish("get", display, work, draw_got)

@@ -79,10 +79,10 @@ def create(
 @flag_groups
 def show(display: DisplayFlags, manifest: Named) -> None:
     """Show everything that a manifest says."""
-    from magnetar.pipeline.manifest import named_manifest
+    from magnetar.pipeline.folder.named_manifest import load_named
     from magnetar.render.manifest import draw_manifest
 
-    finish("manifest show", display, lambda _: named_manifest(manifest), draw_manifest)
+    finish("manifest show", display, lambda _: load_named(manifest), draw_manifest)
 
 
 @app.command(epilog="Example: magnetar manifest check magnetar.toml")
@@ -90,10 +90,10 @@ def show(display: DisplayFlags, manifest: Named) -> None:
 def check(display: DisplayFlags, manifest: Named) -> None:
     """Say whether a manifest is well-formed, and how many of its files it can prove. Exit 3: it is malformed."""
     from magnetar.manifests.writing.create import strength_of
-    from magnetar.pipeline.manifest import named_manifest
+    from magnetar.pipeline.folder.named_manifest import load_named
     from magnetar.render.manifest import draw_strength
 
-    finish("manifest check", display, lambda _: strength_of(named_manifest(manifest)), draw_strength)
+    finish("manifest check", display, lambda _: strength_of(load_named(manifest)), draw_strength)
 
 
 @app.command(epilog="Example: magnetar manifest pin mixtral-8x7b-32kseqlen -o mixtral-pinned.toml")
@@ -183,14 +183,14 @@ def export(
     """Write the digests of a manifest as a checksum file, or as Git LFS pointers."""
     from magnetar.manifests.checksum_lists import write_checksums
     from magnetar.manifests.writing.lfs_pointers import export_pointers
-    from magnetar.pipeline.manifest import named_manifest
+    from magnetar.pipeline.folder.named_manifest import load_named
     from magnetar.render.manifest import draw_text
 
     if (form == "lfs") != (folder is not None):
         raise typer.BadParameter("--format lfs writes one pointer for each file, and needs --dir; nothing else does")
 
     def work(_emit: object) -> str:
-        files = named_manifest(manifest).files or ()
+        files = load_named(manifest).files or ()
         if folder is not None:
             return "\n".join(export_pointers(files, folder))
         return write_checksums(files, algorithm, tagged=form == "bsd")

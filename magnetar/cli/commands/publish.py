@@ -44,12 +44,13 @@ def publish(
 ) -> None:
     """Make a release of a folder: manifest, torrent, link, checksums, page, signature. Same folder, same bytes."""
     from magnetar.manifests.signing.sign import E_MAIL_IS_PUBLISHED
-    from magnetar.pipeline.publish import PublishWish
+    from magnetar.pipeline.publish import PublishRequest
     from magnetar.pipeline.publish import publish as make_public
     from magnetar.render.publish import draw_published, release_page
 
     def work(emit: "Emit") -> "Published":
-        wish = PublishWish(
+        request = PublishRequest(
+            folder=folder,
             claims=claim.claims(),
             torrent=torrent.wish(),
             out=out,
@@ -58,7 +59,7 @@ def publish(
             boot=boot,
             golden=golden,
         )
-        return make_public(folder, wish, release_page, emit)
+        return make_public(request, release_page, emit)
 
     if signing.sign == "sigstore" and (display.quiet or display.progress is ProgressStyle.NONE):
         typer.echo(E_MAIL_IS_PUBLISHED, err=True)  # shown even where no progress is

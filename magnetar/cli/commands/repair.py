@@ -1,7 +1,7 @@
 """``magnetar repair``: fetch again only what is damaged."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,6 +9,10 @@ from magnetar.cli.options.display import DisplayFlags, finish
 from magnetar.cli.options.groups import flag_groups, option
 from magnetar.cli.options.shared import ManifestChoice
 from magnetar.cli.options.swarm import DownloadFlags
+
+if TYPE_CHECKING:
+    from magnetar.events import Emit
+    from magnetar.pipeline.repair import RepairedRelease, ReplacedRelease
 
 EXAMPLES = "Examples: magnetar repair mixtral-8x7b-32kseqlen; magnetar repair my-copy --adopt /mnt/backup"
 
@@ -30,15 +34,20 @@ def repair(
     ] = None,
 ) -> None:
     """Fetch again only the damaged pieces, or without a torrent whole files. Stopped, it goes on when run again."""
-    from magnetar.pipeline.repair import repair_release
+    from magnetar.pipeline.folder.release_folder import require_folder
+    from magnetar.pipeline.repair import RepairRequest, repair_release
     from magnetar.render.repair import draw_repaired
 
     options = download.options()
-    finish(
-        "repair",
-        display,
-        lambda emit: repair_release(
-            path, named=manifest, torrent=torrent, options=options, use_mirrors=download.mirrors, emit=emit
-        ),
-        draw_repaired,
-    )
+
+    def work(emit: "Emit") -> "RepairedRelease | ReplacedRelease":
+        request = RepairRequest(
+            folder=require_folder(path, hint="name the folder of a release"),
+            named=manifest,
+            torrent=torrent,
+            options=options,
+            use_mirrors=download.mirrors,
+        )
+        return repair_release(request, emit)
+
+    finish("repair", display, work, draw_repaired)

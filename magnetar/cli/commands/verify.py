@@ -13,7 +13,7 @@ from magnetar.cli.options.signer import RequiredSignerFlags
 if TYPE_CHECKING:
     from magnetar.events import Emit
     from magnetar.manifests.checking.report import Report
-    from magnetar.pipeline.proving.verify_converted import Proven
+    from magnetar.pipeline.proving.verify_copy import ProvenCopy
 
 EXAMPLES = "Examples: magnetar verify mixtral-8x7b-32kseqlen; magnetar verify model.gguf -m austen-moe"
 
@@ -42,17 +42,21 @@ def verify(
     fail_fast: Annotated[bool, option("--fail-fast", help="Stop at the first thing that is wrong.")] = False,
 ) -> None:
     """Check every file against its digests; of a converted copy, every tensor. Exit 5: not the release; 8: not all."""
-    from magnetar.pipeline.verify import Asked, verify_unsigned
+    from magnetar.pipeline.folder.release_folder import ReleaseFolder
+    from magnetar.pipeline.verify import VerifyRequest
+    from magnetar.pipeline.verify import verify as verify_release
     from magnetar.render.verify import draw_verified
 
-    asked = Asked(quick, strict, fail_fast, reference)
-
-    def work(emit: "Emit") -> "Report | Proven":
-        demand = signer.demand()
-        if demand is None:
-            return verify_unsigned(path, manifest, asked, emit=emit)
-        from magnetar.pipeline.proving.verify_signed import verify_signed
-
-        return verify_signed(path, manifest, demand, asked, emit=emit)
+    def work(emit: "Emit") -> "Report | ProvenCopy":
+        request = VerifyRequest(
+            folder=ReleaseFolder.read(path),
+            named=manifest,
+            signed_by=signer.demand(),
+            quick=quick,
+            strict=strict,
+            fail_fast=fail_fast,
+            reference=reference,
+        )
+        return verify_release(request, emit)
 
     finish("verify", display, work, draw_verified)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from magnetar.cli.options.amounts import parse_power_of_two
 from magnetar.cli.options.groups import option
@@ -13,6 +13,7 @@ from magnetar.errors import UsageError
 if TYPE_CHECKING:
     from magnetar.fetch.torrent.create import TorrentWish
     from magnetar.manifests.signing.sign import Signing
+    from magnetar.pipeline.publish import Claims
 
 claim_option = partial(option, rich_help_panel="What the publisher says")
 torrent_option = partial(option, rich_help_panel="The torrent")
@@ -50,11 +51,18 @@ class ClaimFlags:
         ),
     ] = None
 
-    def claims(self) -> dict[str, Any]:
-        """The claims by their keys in the manifest. What was not said is left out."""
-        words = {key: getattr(self, key) for key in ("name", "title", "publisher", "licence", "summary")}
-        day = {"published": self.published.date()} if self.published else {}
-        return {key: value for key, value in words.items() if value} | day
+    def claims(self) -> "Claims":
+        """The claims as ``publish`` takes them."""
+        from magnetar.pipeline.publish import Claims
+
+        return Claims(
+            name=self.name,
+            title=self.title,
+            publisher=self.publisher,
+            licence=self.licence,
+            summary=self.summary,
+            published=self.published.date() if self.published else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)

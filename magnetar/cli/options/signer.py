@@ -10,7 +10,7 @@ from magnetar.errors import UsageError
 
 if TYPE_CHECKING:
     from magnetar.manifests.signing.check import Expected
-    from magnetar.pipeline.proving.verify_signed import Demand
+    from magnetar.pipeline.proving.signed_manifest import SignatureDemand
 
 signer_option = partial(option, rich_help_panel="Who must have signed the manifest")
 
@@ -107,11 +107,11 @@ class RequiredSignerFlags(SignerFlags):
         ),
     ] = False
 
-    def demand(self) -> "Demand | None":
+    def demand(self) -> "SignatureDemand | None":
         """What is demanded of the signature, or None. Raises ``UsageError`` for what does not go together."""
         expected = self.expected()
         if expected is None and self.signature is None and not self.require_signature:
             return None
-        from magnetar.pipeline.proving.verify_signed import Demand
+        from magnetar.pipeline.proving.signed_manifest import SignatureDemand
 
-        return Demand(expected, self.signature, self.require_signature)
+        return SignatureDemand(expected, self.signature)

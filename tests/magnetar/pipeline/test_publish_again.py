@@ -79,7 +79,7 @@ def test_what_a_run_that_was_stopped_hashed_is_not_read_again_and_gives_the_same
     )
     assert said is not None
     assert int(said[1]) >= 7  # Ctrl-C is heard a moment later than kill -9
-    assert "are not read again" in shown.err
+    assert "are done already" in shown.err
     whole = in_one_go(magnetar, folder, tmp_path, "--no-tensors", "--torrent-version", version)
     assert contents(tmp_path / "data.magnetar") == whole
     assert not list(notes.iterdir())  # done is done: nothing is remembered

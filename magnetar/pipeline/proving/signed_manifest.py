@@ -1,4 +1,4 @@
-"""Verification that also asks who says so: the manifest must be signed, and by whom."""
+"""A manifest that must be signed, and by whom."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,60 +7,69 @@ from typing import TYPE_CHECKING
 from magnetar.errors import UsageError, WrongBytesError
 from magnetar.events import Emit, SignerFound, ignore
 from magnetar.manifests.catalog import bundled
-from magnetar.manifests.checking.choose_manifest import Trust, choose_manifest
+from magnetar.manifests.checking.choose_manifest import Trust
 from magnetar.manifests.checking.report import Report
-from magnetar.manifests.folder.layout import OWN_MANIFEST, SIGNATURE, SIGNERS_KEY, published_manifest
+from magnetar.manifests.folder.layout import OWN_MANIFEST, SIGNATURE, SIGNERS_KEY
 from magnetar.manifests.schema import LARGEST_MANIFEST, parse_manifest
 from magnetar.manifests.signing.check import ByKey, Expected, Signer, check_signature, hint_of, key_hint
 from magnetar.manifests.signing.keys import read_key
 from magnetar.manifests.user_catalog import read_pins, user_folder, user_releases
-from magnetar.pipeline.verify import PLAINLY, Asked, verify_any
+from magnetar.pipeline.folder.release_folder import ReleaseFolder
 
 if TYPE_CHECKING:
-    from magnetar.pipeline.proving.verify_converted import Proven
+    from magnetar.pipeline.proving.verify_copy import ProvenCopy
 
 
 @dataclass(frozen=True, slots=True)
-class Demand:
-    """What is asked of the manifest's signature: by whom it must be, and where it is if not beside the manifest.
+class SignatureDemand:
+    """What is asked of a manifest's signature.
 
-    ``required`` without ``expected``: it must be by a signer that a release was added to the catalog with.
+    ``expected`` is the signer; None means any signer that a release was added to the catalog with. ``signature`` is the
+    file of the signature; None means that it lies beside the manifest.
     """
 
     expected: Expected | None = None
     signature: Path | None = None
-    required: bool = False
 
 
-def verify_signed(
-    path: Path, named: str | None, demand: Demand, asked: Asked = PLAINLY, *, emit: Emit = ignore
-) -> "Report | Proven":
-    """Verify as ``verify_any`` does, and beforehand that the manifest is signed as was demanded.
+@dataclass(frozen=True, slots=True)
+class SignedManifest:
+    """A manifest whose signature was checked: its file, the bytes that were signed, and the signer."""
 
-    Then no file may be there that the manifest does not have: a signature covers the whole folder. A folder's own
-    manifest counts for as much as one from elsewhere if the right signer signed it. Raises ``WrongBytesError`` for
-    an unsigned manifest, another signer, or other bytes than those that were signed.
+    path: Path
+    content: bytes
+    signer: Signer
+
+    def credit(self, found: "Report | ProvenCopy") -> "Report | ProvenCopy":
+        """The result with the trust that the signature adds.
+
+        A folder's own manifest counts for as much as one from elsewhere if the right signer signed it. Raises
+        ``WrongBytesError`` if the manifest is not what was signed any more.
+        """
+        if _read(self.path) != self.content:
+            raise WrongBytesError(f"{self.path}: changed while it was used", hint="see who else writes there")
+        trust = Trust.RELEASE if found.trust is Trust.UNDAMAGED else found.trust
+        if isinstance(found, Report):
+            return replace(found, trust=trust, reason=f"the manifest {self.path}, signed by {self.signer}")
+        return replace(found, trust=trust)
+
+
+def check_signed(
+    folder: ReleaseFolder, named: str | None, demand: SignatureDemand, emit: Emit = ignore
+) -> SignedManifest:
+    """Find the manifest, and check that it is signed as was demanded.
+
+    Raises ``WrongBytesError`` for a manifest that is not signed, for another signer, or for other bytes than those that
+    were signed.
     """
-    if not path.exists():
-        raise UsageError(f"{path}: there is no such file or folder", hint="name what holds the weights")
-    manifest = _find_manifest(path, named)
+    manifest = _find_manifest(folder, named)
     content = _read(manifest)
     signer = _check(manifest, content, demand)
     emit(SignerFound(str(manifest), str(signer)))
-    found = verify_any(path, str(manifest), replace(asked, strict=True), emit=emit)
-    if _read(manifest) != content:
-        raise WrongBytesError(f"{manifest}: changed while it was used", hint="see who else writes there")
-    return _credit(found, f"the manifest {manifest}, signed by {signer}")
+    return SignedManifest(manifest, content, signer)
 
 
-def _credit(found: "Report | Proven", reason: str) -> "Report | Proven":
-    trust = Trust.RELEASE if found.trust is Trust.UNDAMAGED else found.trust
-    if isinstance(found, Report):
-        return replace(found, trust=trust, reason=reason)
-    return replace(found, trust=trust)
-
-
-def _find_manifest(path: Path, named: str | None) -> Path:
+def _find_manifest(folder: ReleaseFolder, named: str | None) -> Path:
     """The file of the manifest that was named, or of the one that goes with the folder."""
     if named in bundled():
         raise WrongBytesError(f"{named}: its manifest ships with Magnetar, and is not signed by its publisher")
@@ -68,14 +77,13 @@ def _find_manifest(path: Path, named: str | None) -> Path:
         return user_folder() / f"{named}.toml"
     if named is not None:
         return Path(named)
-    folder = path if path.is_dir() else path.parent
-    for manifest in (published_manifest(folder), folder / OWN_MANIFEST):
+    for manifest in (folder.published, folder.root / OWN_MANIFEST):
         if manifest is not None and manifest.is_file():
             return manifest
-    return _find_manifest(path, choose_manifest(folder).manifest.name)
+    return _find_manifest(folder, folder.choose().manifest.name)
 
 
-def _check(manifest: Path, content: bytes, demand: Demand) -> Signer:
+def _check(manifest: Path, content: bytes, demand: SignatureDemand) -> Signer:
     beside = demand.signature or manifest.with_name(manifest.name + SIGNATURE)
     if not beside.is_file():
         raise WrongBytesError(
