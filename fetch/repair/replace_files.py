@@ -29,7 +29,7 @@ from magnetar.fetch.request.options import DEFAULT_FETCH, FetchOptions
 from magnetar.fetch.torrent.file_digests import FileDigests
 from magnetar.fetch.torrent.metadata import Metadata, TorrentFile
 from magnetar.files import disk_failure, lock_folder, sync_folder
-from magnetar.manifests.hashing.digests import CHUNK, digest_file, digest_parts
+from magnetar.manifests.hashing.digests import CHUNK_BYTES, digest_file, digest_parts
 from magnetar.manifests.schema import ReleaseFile
 
 NAP = 0.25  # seconds, while every mirror is to be left alone
@@ -128,7 +128,7 @@ class _Replacing:
 
     def _adopt(self, file: ReleaseFile, size: int, staged: Path) -> bool:
         algorithms = [digest.algorithm for digest in file.digests]
-        for candidate in self._shelf.candidates(FileDigests(file.path, size, 0, CHUNK, b"", ())):
+        for candidate in self._shelf.candidates(FileDigests(file.path, size, 0, CHUNK_BYTES, b"", ())):
             with suppress(DiskError, UsageError):  # what cannot be read is no candidate
                 if digest_parts(candidate.paths, algorithms, lambda _count: None) != file.digests:
                     continue
@@ -217,13 +217,13 @@ class _Replacing:
 def _as_metadata(name: str, files: Sequence[ReleaseFile]) -> Metadata:
     """The files as mirrors and the checks of a disk take them: a torrent that there is not."""
     listed = tuple(TorrentFile(PurePosixPath(file.path), file.size or 0) for file in files)
-    return Metadata(name, "", "", CHUNK, 0, listed, (), (), private=True)
+    return Metadata(name, "", "", CHUNK_BYTES, 0, listed, (), (), private=True)
 
 
 def _read(candidate: Candidate) -> Iterator[bytes]:
     with candidate.opened() as source:
-        for offset in range(0, source.size, CHUNK):
-            yield source.read(offset, min(CHUNK, source.size - offset))
+        for offset in range(0, source.size, CHUNK_BYTES):
+            yield source.read(offset, min(CHUNK_BYTES, source.size - offset))
 
 
 def _size(path: Path) -> int:

@@ -23,7 +23,7 @@ from magnetar.fetch.torrent.piece_hasher import Sha1Pieces, TreePieces
 from magnetar.fetch.torrent.piece_layout import Extent, Layout, Span
 from magnetar.files import disk_failure
 from magnetar.manifests.folder.layout import payload_paths
-from magnetar.manifests.hashing.digests import Feed, digest_files
+from magnetar.manifests.hashing.digests import ByteConsumer, digest_files
 
 Version = Literal["hybrid", "v2", "v1"]
 
@@ -113,7 +113,7 @@ class Draft:
             for file, start in zip(self.files, starts, strict=False)
         }
 
-    def hashers(self, path: str) -> tuple[Feed, ...]:
+    def hashers(self, path: str) -> tuple[ByteConsumer, ...]:
         """What must be told the bytes of the file at ``path`` from its beginning to its end, each on any one thread."""
         return self._entries[path].hashers
 

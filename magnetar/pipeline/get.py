@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +14,7 @@ from magnetar.events import Emit, Skipped, ignore
 from magnetar.fetch.download.fetch import Fetched
 from magnetar.fetch.request.options import DEFAULT_FETCH, FetchOptions
 from magnetar.findings import Outcome, Question, worst
-from magnetar.manifests.checking.report import Report
+from magnetar.manifests.checking.report import VerifyReport
 from magnetar.model.boot.report import BootReport
 from magnetar.pipeline.boot import boot_release
 from magnetar.pipeline.convert import convert_release
@@ -57,14 +57,14 @@ class StepDone:
 
 @dataclass(frozen=True, slots=True)
 class Got:
-    """What ``get`` did. A step that was not done is None; ``not_done`` names the steps that were wanted all the same."""
+    """What ``get`` did. A step that was not done is None; ``not_done`` names those that were wanted all the same."""
 
     folder: Path
     fetched: Fetched
-    report: Report | None = None
+    report: VerifyReport | None = None
     converted: Converted | None = None
     boot: BootReport | None = None
-    steps: tuple[StepDone, ...] = field(default=())
+    steps: tuple[StepDone, ...] = ()
     not_done: tuple[str, ...] = ()
 
     @property
@@ -159,7 +159,7 @@ def _describe_fetched(fetched: Fetched) -> str:
     return f"{fetched.downloaded / 1e6:,.1f} MB; every piece checked"
 
 
-def _describe_verified(report: Report) -> str:
+def _describe_verified(report: VerifyReport) -> str:
     if report.findings:
         return f"{len(report.findings)} findings: not the release"
     good = sum(file.state == "good" for file in report.files)

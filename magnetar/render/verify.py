@@ -11,7 +11,7 @@ from magnetar.findings import Outcome
 from magnetar.render.text import BAD, GOOD, MAX_ROWS, UNSURE, binary, clean, new_table, note, several, verdict
 
 if TYPE_CHECKING:
-    from magnetar.manifests.checking.report import FileDamage, Report
+    from magnetar.manifests.checking.report import FileDamage, VerifyReport
     from magnetar.pipeline.proving.verify_copy import ProvenCopy
 
 MAX_RANGES = 4
@@ -19,7 +19,7 @@ MAX_TENSORS = 12
 """Byte ranges, and tensors, that are shown of each damaged file."""
 
 
-def draw_report(report: "Report") -> RenderableType:
+def draw_report(report: "VerifyReport") -> RenderableType:
     """Every file with its verdict, every finding, where the damage is, and what the whole is worth."""
     table = new_table("file", ">size", "verdict", "checked by")
     styles = {"good": "green", "bad": "red", "unchanged": "green", "not checked": "yellow"}
@@ -56,7 +56,7 @@ def _draw_damaged_file(file: "FileDamage") -> Iterator[RenderableType]:
         yield note(f"  {text}")
 
 
-def _conclude(report: "Report") -> Text:
+def _conclude(report: "VerifyReport") -> Text:
     against = f"held against {report.release}: {report.reason}"
     unchanged = sum(file.state == "unchanged" for file in report.files)
     match report.outcome:
@@ -95,10 +95,10 @@ def draw_proof(proven: "ProvenCopy") -> RenderableType:
             return Group(*parts, note(same), verdict("not the same weights", BAD, against))
 
 
-def draw_verified(verified: "Report | ProvenCopy") -> RenderableType:
+def draw_verified(verified: "VerifyReport | ProvenCopy") -> RenderableType:
     """A report on files, or a proof of tensors."""
-    from magnetar.manifests.checking.report import Report
+    from magnetar.manifests.checking.report import VerifyReport
 
-    if isinstance(verified, Report):
+    if isinstance(verified, VerifyReport):
         return draw_report(verified)
     return draw_proof(verified)

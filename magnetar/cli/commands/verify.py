@@ -12,7 +12,7 @@ from magnetar.cli.options.signer import RequiredSignerFlags
 
 if TYPE_CHECKING:
     from magnetar.events import Emit
-    from magnetar.manifests.checking.report import Report
+    from magnetar.manifests.checking.report import VerifyReport
     from magnetar.pipeline.proving.verify_copy import ProvenCopy
 
 EXAMPLES = "Examples: magnetar verify mixtral-8x7b-32kseqlen; magnetar verify model.gguf -m austen-moe"
@@ -47,7 +47,7 @@ def verify(
     from magnetar.pipeline.verify import verify as verify_release
     from magnetar.render.verify import draw_verified
 
-    def work(emit: "Emit") -> "Report | ProvenCopy":
+    def work(emit: "Emit") -> "VerifyReport | ProvenCopy":
         request = VerifyRequest(
             folder=ReleaseFolder.read(path),
             named=manifest,

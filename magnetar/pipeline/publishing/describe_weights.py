@@ -13,7 +13,7 @@ from magnetar.convert.read.source import AS_IS, Source, open_as_it_is, open_sour
 from magnetar.errors import BootError, ConversionError, LayoutError, UsageError
 from magnetar.events import Emit, Resumed, Skipped, Step, ignore
 from magnetar.files import disk_failure
-from magnetar.manifests.checking.unfinished_hashes import Notes
+from magnetar.manifests.checking.unfinished_hashes import UnfinishedHashes
 from magnetar.manifests.hashing.digests import Digest
 from magnetar.manifests.schema import ArchitectureFacts, SideFile, Smoke
 from magnetar.manifests.tensor_digests import format_tensor_digests
@@ -54,7 +54,7 @@ class DescribedWeights:
 def describe_weights(
     folder: ReleaseFolder,
     name: str,
-    notes: Notes,
+    notes: UnfinishedHashes,
     *,
     tensors: bool = True,
     boot: bool = False,
@@ -73,7 +73,7 @@ def describe_weights(
     return replace(described, smoke=smoke, documents={**described.documents, **fingerprint})
 
 
-def _describe_tensors(folder: Path, name: str, notes: Notes, emit: Emit) -> DescribedWeights:
+def _describe_tensors(folder: Path, name: str, notes: UnfinishedHashes, emit: Emit) -> DescribedWeights:
     try:
         with _open_weights(folder) as source, _Recollection(source, notes) as before:
             if before.known:
@@ -101,7 +101,7 @@ class _Recollection:
     Written down every few seconds, and when the block ends, however it does.
     """
 
-    def __init__(self, source: Source, notes: Notes) -> None:
+    def __init__(self, source: Source, notes: UnfinishedHashes) -> None:
         self._note = notes.open(f"tensors as they lie in {source.layout}", source.files)
         self.known: dict[str, str] = dict(self._note.value or {})
         self._found = dict(self.known)

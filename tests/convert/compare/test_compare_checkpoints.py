@@ -17,6 +17,7 @@ from magnetar.convert.write.convert import convert
 from magnetar.errors import LayoutError
 from magnetar.events import Began, Ended, Event, Moved
 from magnetar.findings import Outcome
+from tests import needs
 from tests.convert.forge import DENSE, MOE, Tensors, random_tensors, write_release
 
 BUNDLED = Path(__file__).parents[3] / "model/release/austen-moe"
@@ -357,7 +358,7 @@ print(found, int(status.split("VmHWM:")[1].split()[0]) >> 10, sep="|")
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@needs.linux
 def test_memory_stays_where_it_is_however_large_the_tensors(tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(1)
     matrix = torch.randint(-(1 << 15), 1 << 15, (4096, 8192), dtype=torch.int16, generator=generator)

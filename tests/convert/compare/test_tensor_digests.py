@@ -22,6 +22,7 @@ from magnetar.errors import CheckpointError, WrongBytesError
 from magnetar.events import Began, Ended, Event, FoundWrong, Moved
 from magnetar.findings import Outcome
 from magnetar.manifests.tensor_digests import TensorDigest, TensorDigests, load_tensor_digests
+from tests import needs
 from tests.convert.forge import DENSE, MOE, Tensors, random_tensors, raw, write_release
 
 BUNDLED = Path(__file__).parents[3] / "model/release/austen-moe"
@@ -239,7 +240,7 @@ print(proof.outcome, int(status.split("VmHWM:")[1].split()[0]) * 1024)
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@needs.linux
 def test_memory_stays_where_it_is_however_large_the_model(tmp_path: Path) -> None:
 
     large = Architecture(

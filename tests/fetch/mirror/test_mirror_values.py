@@ -1,6 +1,6 @@
 import socket
-import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import libtorrent as lt
@@ -20,6 +20,7 @@ from magnetar.fetch.torrent.create import create_torrent
 from magnetar.fetch.torrent.metainfo import read_torrent
 from magnetar.fetch.torrent.piece_digests import read_digests
 from magnetar.fetch.torrent.piece_layout import Extent, Layout, read_layout
+from tests import needs
 from tests.fetch.mirror_world import mirror_server
 from tests.fetch.world import contents, write_release
 
@@ -148,7 +149,7 @@ def test_a_proxy_that_we_do_not_speak_to_is_no_reason_to_go_without() -> None:
         assert not mirror.asked
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only there the loopback network has more than one address")
+@needs.linux  # where the loopback network has more than one address
 def test_connections_leave_by_the_interface_that_was_named() -> None:
     with mirror_server({"w": b"w"}) as mirror:
         for interface in ("127.0.0.2", "lo"):
@@ -168,10 +169,8 @@ def test_a_server_that_is_not_there_is_passing_and_named(client: Client) -> None
 def test_an_answer_that_ends_too_early_or_drips_is_passing(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     with mirror_server({"w": bytes(100_000)}, stalls_after=16384) as mirror:
         monkeypatch.setattr("magnetar.fetch.http.client.READ_PATIENCE", 0.3)
-        answer = client.get(f"{mirror.url}/w")
-        with pytest.raises(HttpFailed) as caught:
+        with pytest.raises(HttpFailed) as caught, closing(client.get(f"{mirror.url}/w")) as answer:
             list(answer.chunks(100_000))
-        answer.close()
     assert caught.value.passing
 
 

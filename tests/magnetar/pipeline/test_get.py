@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,8 +19,9 @@ from magnetar.fetch.seed.seed import Seeding, seed
 from magnetar.manifests.catalog import find_release
 from magnetar.model.bundled import bundled_release, smoke_text
 from tests.magnetar.conftest import Run
+from tests.patience import PATIENCE, wait_until
 
-LOOPBACK = ("--loopback", "--metadata-timeout", "30", "--stall-timeout", "30")
+LOOPBACK = ("--loopback", "--metadata-timeout", f"{PATIENCE:.0f}", "--stall-timeout", f"{PATIENCE:.0f}")
 AUSTEN = find_release("austen-moe")
 
 
@@ -40,10 +40,10 @@ def link(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         target=seed, args=(served,), kwargs={"options": options, "listening": note, "stop": stop.is_set}
     )
     seeder.start()
-    assert listening.wait(30)
+    assert listening.wait(PATIENCE)
     yield str(seedings[0].magnet)
     stop.set()
-    seeder.join(30)
+    seeder.join(PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def got(link: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which ``get`` has done all of its work once."""
     folder = tmp_path_factory.mktemp("got")
     words = ["get", link, "--dir", str(folder), *LOOPBACK, "--json"]
-    done = subprocess.run([sys.executable, "-m", "magnetar", *words], capture_output=True, text=True, timeout=110)
+    done = subprocess.run([sys.executable, "-m", "magnetar", *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     (folder / "first.json").write_text(done.stdout)
     return folder
@@ -213,7 +213,7 @@ def test_transformers_gives_the_same_logits_on_what_was_converted(got: Path) -> 
 def test_a_second_process_on_the_same_folder_is_told_so(magnetar: Run, got: Path, link: str) -> None:
     script = (
         "import sys, time; from pathlib import Path; from magnetar.files import lock_folder\n"
-        "with lock_folder(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+        "with lock_folder(Path(sys.argv[1])): print('held', flush=True); time.sleep(9999)"
     )
     with subprocess.Popen(
         [sys.executable, "-c", script, got / "austen-moe"], stdout=subprocess.PIPE, text=True
@@ -227,12 +227,10 @@ def test_a_second_process_on_the_same_folder_is_told_so(magnetar: Run, got: Path
 
 
 def test_a_get_that_was_killed_goes_on_where_it_was(magnetar: Run, link: str, tmp_path: Path) -> None:
-    words = ["get", link, "--dir", str(tmp_path), *LOOPBACK, "--download-limit", "3M", "--json"]
+    words = ["get", link, "--dir", str(tmp_path), *LOOPBACK, "--download-limit", "1M", "--json"]
     with subprocess.Popen([sys.executable, "-m", "magnetar", *words], stdout=subprocess.DEVNULL) as killed:
         payload = tmp_path / "austen-moe" / "consolidated.00.pth"
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline and not (payload.exists() and payload.stat().st_blocks > 2000):
-            time.sleep(0.02)
+        wait_until(lambda: payload.exists() and payload.stat().st_blocks > 2000, "the first megabyte")
         killed.send_signal(signal.SIGKILL)
     result = magnetar("get", link, "--dir", tmp_path, *LOOPBACK, "--no-boot", "--json").document["result"]
     assert 0 < result["fetched"]["downloaded"] < (AUSTEN.known_size or 0)
@@ -242,7 +240,7 @@ def test_a_get_that_was_killed_goes_on_where_it_was(magnetar: Run, link: str, tm
 def test_the_demonstration_shows_all_of_it(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "magnetar", "demo", "--dir", str(tmp_path), "--json"],
-        capture_output=True, text=True, timeout=110, check=True,
+        capture_output=True, text=True, check=True,
     )  # fmt: skip
     document = json.loads(done.stdout)
     assert document["ok"] is True
@@ -263,7 +261,6 @@ def test_nothing_is_written_outside_the_folder_that_was_named(link: str, tmp_pat
         cwd=work,
         env=environment,
         capture_output=True,
-        timeout=60,
     )
     assert list(home.iterdir()) == []
     assert [path.name for path in work.iterdir()] == ["down"]
@@ -332,7 +329,7 @@ def test_two_releases_are_seeded_in_one_session(tmp_path: Path) -> None:
         assert seeder.stdout is not None
         links = [seeder.stdout.readline().strip() for _ in range(2)]
         seeder.terminate()
-        assert seeder.wait(20) == 143
+        assert seeder.wait(PATIENCE) == 143
     assert [link.partition("dn=")[2].partition("&")[0] for link in links] == ["one", "two"]
 
 

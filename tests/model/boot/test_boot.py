@@ -22,6 +22,7 @@ from magnetar.model.bundled import bundled_golden, bundled_release, smoke_text
 from magnetar.model.checks.levels import Level
 from magnetar.model.machine.machine import Machine
 from magnetar.model.training.pack_release import write_release
+from tests import needs
 from tests.model.conftest import WriteRelease
 from tests.model.forge import DENSE, TINY, make_model
 
@@ -341,7 +342,7 @@ LIMITED = """
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is that of Linux")
+@needs.linux
 @pytest.mark.parametrize(("limit", "sampled"), [(370 << 20, "False"), (600 << 20, "True")])
 def test_no_more_memory_is_taken_than_is_allowed(limit: int, sampled: str, pieces: bytes, tmp_path: Path) -> None:
     architecture = replace(TINY, dim=256, hidden_dim=1024, n_layers=6, n_experts=8, vocab_size=1024)
@@ -353,7 +354,7 @@ def test_no_more_memory_is_taken_than_is_allowed(limit: int, sampled: str, piece
     assert written == sampled
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is read from /proc")
+@needs.linux
 def test_memory_is_that_of_an_expert_and_does_not_grow_with_the_layers(pieces: bytes, tmp_path: Path) -> None:
     peaks = {}
     wide = replace(TINY, dim=256, hidden_dim=1024, n_experts=8, vocab_size=1024)

@@ -21,6 +21,7 @@ from magnetar.model.compare import http_json
 from magnetar.model.compare.comparison import OtherCheckpoint
 from magnetar.model.compare.server import MOST_ASKED, Server
 from magnetar.model.machine.machine import Machine
+from tests import needs
 from tests.model.compare.servers import (
     Answer,
     like_vllm,
@@ -34,6 +35,7 @@ from tests.model.compare.servers import (
     trickle,
 )
 from tests.model.conftest import WriteRelease
+from tests.patience import PATIENCE
 
 BUNDLED = bundled_release()
 TEXT = smoke_text().text[:2000]
@@ -46,7 +48,7 @@ def hold_against(other: OtherCheckpoint | Server, path: Path = BUNDLED, **wish: 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """llama.cpp's server with the bundled release in 32-bit floats."""
-    pytest.importorskip("xllamacpp")
+    needs.package("xllamacpp", "xllamacpp")
     folder = tmp_path_factory.mktemp("llama") / "gguf"
     convert(bundled_release(), folder, target="gguf", dtype="f32")
     with llama_cpp(folder / "model.gguf") as running:
@@ -208,7 +210,8 @@ def test_a_server_that_misbehaves_is_told_and_every_level_runs(
 ) -> None:
     monkeypatch.setattr(http_json, "LARGEST", 40_000)
     with serve(answer) as url:
-        report = hold_against(Server(url, patience=0.3), levels=[Level.STRUCTURE])
+        patience = 0.3 if answer in (stall, trickle) else PATIENCE
+        report = hold_against(Server(url, patience=patience), levels=[Level.STRUCTURE])
     assert report.outcome is Outcome.BAD
     assert [level.outcome for level in report.levels] == ["good", "unknown"]
     assert len(report.reasons) == 1

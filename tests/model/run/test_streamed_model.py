@@ -20,6 +20,7 @@ from magnetar.model.run.scoring import count_bits, cut_windows
 from magnetar.model.run.weights import open_for_a_pass
 from tests.model.conftest import WriteRelease
 from tests.model.forge import TINY, load_release, make_model
+from tests.patience import PATIENCE
 
 IDS = [3 + (7 * i * i + i) % 60 for i in range(40)]
 
@@ -110,7 +111,7 @@ def test_one_tensor_at_most_is_read_ahead(ahead: int, expected: int, release: Wr
     with TensorStream(weights, order, ahead=ahead) as stream:
         stream.take(order[0])
         for _ in range(expected):
-            assert weights.arrived.acquire(timeout=10)
+            assert weights.arrived.acquire(timeout=PATIENCE)
         assert weights.read_so_far == expected
     weights.close()
 
@@ -122,7 +123,7 @@ def test_as_many_tensors_are_read_ahead_as_there_is_room_for(release: WriteRelea
     with TensorStream(weights, order, ahead=sum(sizes[1:6])) as stream:
         stream.take(order[0])
         for _ in range(6):
-            assert weights.arrived.acquire(timeout=10)
+            assert weights.arrived.acquire(timeout=PATIENCE)
         assert not weights.arrived.acquire(timeout=0.1)
     weights.close()
 
