@@ -10,7 +10,7 @@ from magnetar.errors import DiskError, NoSpace, UsageError
 from magnetar.fetch.torrent.metadata import Metadata, case_collisions
 from magnetar.files import STATE_FOLDER, disk_failure
 
-FAT_LIMIT = (1 << 32) - 1
+MAX_FAT_FILE_BYTES = (1 << 32) - 1
 """Bytes of the largest file on FAT32."""
 
 _FAT = frozenset({"vfat", "msdos"})
@@ -140,7 +140,7 @@ def _check_kind(path: Path, is_right: Callable[[int], bool]) -> None:
 
 def _largest_file(folder: Path) -> tuple[int, str]:
     """The most bytes that a file may have here, and who says so."""
-    limits = [(FAT_LIMIT, "the file system allows")] if _file_system(folder) in _FAT else []
+    limits = [(MAX_FAT_FILE_BYTES, "the file system allows")] if _file_system(folder) in _FAT else []
     try:
         import resource
 

@@ -14,12 +14,12 @@ from urllib.parse import quote, unquote, unquote_to_bytes
 from magnetar.errors import MagnetError
 from magnetar.fetch.link.healing import heal_link, heal_tracker, is_web_url
 
-LONGEST_LINK = 64 * 1024
+MAX_LINK_LENGTH = 64 * 1024
 """Characters. The longest links in circulation carry some dozens of trackers: about 4 KiB."""
 
-MOST_TRACKERS = 100
-MOST_PEERS = 100
-LONGEST_NAME = 255
+MAX_TRACKERS = 100
+MAX_PEERS = 100
+MAX_NAME_LENGTH = 255
 
 _PARAMETER = re.compile(r"(xt|dn|tr|ws|x\.pe|so)(?:\.\d+)?")
 _HEX_V1 = re.compile(r"[0-9a-fA-F]{40}")
@@ -70,8 +70,8 @@ def parse_magnet(text: str) -> Magnet:
 
     Raises ``MagnetError`` if there is no infohash, if it is malformed, or if two different ones stand side by side.
     """
-    if len(text) > LONGEST_LINK:
-        raise MagnetError(f"the magnet link is {len(text)} characters long, more than {LONGEST_LINK}", hint=_HINT)
+    if len(text) > MAX_LINK_LENGTH:
+        raise MagnetError(f"the magnet link is {len(text)} characters long, more than {MAX_LINK_LENGTH}", hint=_HINT)
     bare = _parse_bare(text.strip())
     if bare is not None:
         return bare
@@ -185,7 +185,7 @@ def _heal_name(values: list[str]) -> tuple[str, list[str]]:
     """The first name. It is only shown: the folder is called what the torrent itself says."""
     raw = unquote_to_bytes(values[0].replace("+", " ")) if values else b""
     decoded = raw.decode("utf-8", "replace")
-    name = "".join(character for character in decoded if character.isprintable())[:LONGEST_NAME].strip()
+    name = "".join(character for character in decoded if character.isprintable())[:MAX_NAME_LENGTH].strip()
     plain = name == decoded.strip() and raw == decoded.encode()
     return name, [] if plain else [f"the name was not plain text: taken as {name!r}"]
 
@@ -198,15 +198,15 @@ def _heal_trackers(values: list[str]) -> tuple[tuple[str, ...], list[str]]:
         notes += [note] if note else []
         if url:
             trackers[url] = None
-    if len(trackers) > MOST_TRACKERS:
-        notes.append(f"only the first {MOST_TRACKERS} of {len(trackers)} trackers are asked")
-    return tuple(trackers)[:MOST_TRACKERS], notes
+    if len(trackers) > MAX_TRACKERS:
+        notes.append(f"only the first {MAX_TRACKERS} of {len(trackers)} trackers are asked")
+    return tuple(trackers)[:MAX_TRACKERS], notes
 
 
 def _web_seeds(values: list[str]) -> tuple[tuple[str, ...], list[str]]:
     urls = dict.fromkeys(unquote(value).strip() for value in values)
     good = tuple(url for url in urls if is_web_url(url))
-    return good[:MOST_TRACKERS], [f"a web seed was dropped: {url[:80]!r}" for url in urls if url not in good]
+    return good[:MAX_TRACKERS], [f"a web seed was dropped: {url[:80]!r}" for url in urls if url not in good]
 
 
 def _peers(values: list[str]) -> tuple[tuple[tuple[str, int], ...], list[str]]:
@@ -217,4 +217,4 @@ def _peers(values: list[str]) -> tuple[tuple[tuple[str, int], ...], list[str]]:
             peers[parse_peer(unquote(value))] = None
         except MagnetError as error:
             notes.append(f"a peer was dropped: {error.message}")
-    return tuple(peers)[:MOST_PEERS], notes
+    return tuple(peers)[:MAX_PEERS], notes

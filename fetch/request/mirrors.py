@@ -14,7 +14,7 @@ from magnetar.fetch.link.urls import host_of
 from magnetar.fetch.torrent.metadata import Metadata
 from magnetar.manifests.folder.safe_path import PART_NUMBER
 
-MOST_PARTS = 10_000
+MAX_PARTS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class FileMirror:
 
     def __post_init__(self) -> None:
         host_of(self.url)
-        if not 0 <= self.parts <= MOST_PARTS or self.offset < 0 or (self.parts and self.offset):
+        if not 0 <= self.parts <= MAX_PARTS or self.offset < 0 or (self.parts and self.offset):
             raise UsageError(f"{self.url}: {self.parts} parts at offset {self.offset} make no file")
         if bool(self.parts) != bool(PART_NUMBER.search(self.url)):
             raise UsageError(

@@ -74,6 +74,7 @@ class SwarmOptions:
     anonymous: bool = False
     encryption: Encryption = "allowed"
     utp: bool = False
+    download_limit: int | None = None
     upload_limit: int | None = None
 
     @property
@@ -124,7 +125,6 @@ class FetchOptions(SwarmOptions):
     info_digest: Digest | None = None
     room: Callable[[Path, Mapping[str, int]], int] | None = None
     stall_timeout: float = 300.0
-    download_limit: int | None = None
     upload: bool = True
     seed: bool = False
     seed_ratio: float | None = None

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from magnetar.errors import UsageError
 from magnetar.fetch.torrent.metadata import Metadata
 
-MOST_NAMED = 8
+MAX_NAMED_FILES = 8
 """Files that a message lists before it says "and more"."""
 
 
@@ -24,8 +24,8 @@ def narrow(metadata: Metadata, include: Sequence[str], exclude: Sequence[str]) -
         if (not include or _matches(file.path, include)) and not _matches(file.path, exclude)
     )
     if not wanted:
-        names = ", ".join(str(file.path) for file in metadata.files[:MOST_NAMED])
-        more = ", …" if len(metadata.files) > MOST_NAMED else ""
+        names = ", ".join(str(file.path) for file in metadata.files[:MAX_NAMED_FILES])
+        more = ", …" if len(metadata.files) > MAX_NAMED_FILES else ""
         raise UsageError(
             f"{metadata.name}: no file is left by --include and --exclude", hint=f"its files are: {names}{more}"
         )

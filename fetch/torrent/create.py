@@ -13,14 +13,14 @@ from itertools import accumulate
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from magnetar.byte_source import LocalFile
+from magnetar.byte_source import LocalFile, read_bytes
 from magnetar.errors import DiskError, MalformedError, UsageError
 from magnetar.events import Began, Emit, Ended, Moved, Step, ignore
 from magnetar.fetch.link.healing import is_tracker_url, is_web_url
 from magnetar.fetch.torrent.metadata import MAX_TORRENT_BYTES, TorrentFile, check_name, check_paths
 from magnetar.fetch.torrent.metainfo import encode, read_torrent
 from magnetar.fetch.torrent.piece_hasher import Sha1Pieces, TreePieces
-from magnetar.fetch.torrent.piece_layout import Extent, Layout, Span
+from magnetar.fetch.torrent.piece_layout import Extent, PieceLayout, Span
 from magnetar.files import disk_failure
 from magnetar.manifests.folder.layout import payload_paths
 from magnetar.manifests.hashing.digests import ByteConsumer, digest_files
@@ -29,12 +29,12 @@ Version = Literal["hybrid", "v2", "v1"]
 
 PIECE_LENGTHS = tuple(1 << power for power in range(14, 28))
 """Bytes: 16 KiB to 128 MiB."""
-MOST_PIECES = 0x200000
+MAX_PIECES = 0x200000
 """What libtorrent takes."""
 HASH_BYTES = {"hybrid": 52, "v2": 32, "v1": 20}
 """Bytes of hashes for each piece."""
-ROOM_FOR_NAMES = 2 << 20
-LONGEST_CHOSEN = 16 << 20
+BYTES_FOR_NAMES = 2 << 20
+MAX_CHOSEN_PIECE_LENGTH = 16 << 20
 """Bytes. Longer pieces are refused by some clients, and each is lost as a whole where a byte of it is wrong."""
 
 
@@ -62,7 +62,7 @@ def choose_piece_length(total: int) -> int:
     today; a torrent that must come out the same tomorrow should not depend on that.
     """
     fitting = (length for length in PIECE_LENGTHS if length * length >= 100 * total)
-    return min(next(fitting, LONGEST_CHOSEN), LONGEST_CHOSEN)
+    return min(next(fitting, MAX_CHOSEN_PIECE_LENGTH), MAX_CHOSEN_PIECE_LENGTH)
 
 
 def create_torrent(folder: Path, wish: TorrentWish = TorrentWish(), *, emit: Emit = ignore) -> bytes:
@@ -180,7 +180,7 @@ class Draft:
             first, digests = -(-entry.start // self.piece_length), entry.hashes.pieces
             known |= {first + at // 20: digests[at : at + 20] for at in range(0, len(digests), 20)}
         extents = [Extent(path, entry.start, entry.size) for path, entry in self._entries.items()]
-        layout = Layout(extents, self.piece_length, padded=False)
+        layout = PieceLayout(extents, self.piece_length, padded=False)
         count = -(-self.total // self.piece_length)
         return b"".join(known.get(piece) or self._read_piece(layout.spans(piece)) for piece in range(count))
 
@@ -188,7 +188,7 @@ class Draft:
         hasher = sha1(usedforsecurity=False)
         for span in spans:
             with LocalFile(self.folder / span.path) as file:
-                hasher.update(file.read(span.offset, span.length))
+                hasher.update(read_bytes(file, span.offset, span.length))
         return hasher.digest()
 
 
@@ -245,7 +245,7 @@ def _check(wish: TorrentWish) -> None:
 def _check_count(files: tuple[TorrentFile, ...], piece_length: int, version: Version) -> None:
     """Refuse pieces so short that nobody would take the torrent, before hours of hashing."""
     pieces = sum(-(-file.size // piece_length) for file in files)
-    if pieces > MOST_PIECES or pieces * HASH_BYTES[version] > MAX_TORRENT_BYTES - ROOM_FOR_NAMES:
+    if pieces > MAX_PIECES or pieces * HASH_BYTES[version] > MAX_TORRENT_BYTES - BYTES_FOR_NAMES:
         raise UsageError(
             f"{pieces:,} pieces of {piece_length:,} bytes make a torrent that clients refuse",
             hint=f"ask for longer ones: the rule is {choose_piece_length(sum(file.size for file in files))} bytes",

@@ -14,7 +14,7 @@ import libtorrent
 
 from magnetar.errors import DiskError, TorrentError, UsageError
 from magnetar.fetch.link.healing import is_tracker_url, is_web_url
-from magnetar.fetch.link.magnet import MOST_TRACKERS
+from magnetar.fetch.link.magnet import MAX_TRACKERS
 from magnetar.fetch.torrent.file_digests import FileDigests, PieceDigest
 from magnetar.fetch.torrent.metadata import (
     MAX_TORRENT_BYTES,
@@ -61,7 +61,7 @@ def read_torrent(content: bytes) -> Metadata:
 
 def _few(urls: Iterable[str]) -> tuple[str, ...]:
     """Each once, and no more than anyone has use for: a torrent may name a hundred thousand."""
-    return tuple(islice(dict.fromkeys(urls), MOST_TRACKERS))
+    return tuple(islice(dict.fromkeys(urls), MAX_TRACKERS))
 
 
 def check_info(torrent: bytes, pinned: Digest) -> None:

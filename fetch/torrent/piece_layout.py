@@ -29,7 +29,7 @@ class Span:
     length: int
 
 
-class Layout:
+class PieceLayout:
     """The pieces of a torrent over its files, in bytes. ``padded``: a piece goes on into the padding after a file."""
 
     def __init__(self, extents: Sequence[Extent], piece_length: int, *, padded: bool) -> None:
@@ -68,7 +68,7 @@ class Layout:
         return min(extent.end, (piece + 1) * self.piece_length) - extent.begin
 
 
-def read_layout(torrent: bytes) -> Layout:
+def read_layout(torrent: bytes) -> PieceLayout:
     """The layout of a torrent (``.torrent`` bytes). Raises ``TorrentError``."""
     info = load(torrent).ti
     paths, layout = payload_paths(info), info.layout()
@@ -76,4 +76,4 @@ def read_layout(torrent: bytes) -> Layout:
         Extent(paths.get(index, ""), layout.file_offset(index), layout.file_size(index))
         for index in range(layout.num_files())
     ]
-    return Layout(extents, info.piece_length(), padded=info.info_hashes().has_v1())
+    return PieceLayout(extents, info.piece_length(), padded=info.info_hashes().has_v1())

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from magnetar.convert.write.convert import Converted
+from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.convert.write.destination import forecast_room
 from magnetar.errors import UsageError
 from magnetar.events import Emit, Skipped, ignore
@@ -123,8 +124,8 @@ def _convert(request: GetRequest, got: Got, emit: Emit) -> Got:
         return got
     began = time.monotonic()
     proven = got.report is not None and got.report.outcome is Outcome.GOOD
-    destination = request.converted_folder(got.folder)
-    converted = convert_release(got.folder, destination, target=request.target, proven=proven, emit=emit)
+    conversion = ConvertRequest(got.folder, request.converted_folder(got.folder), target=request.target)
+    converted = convert_release(conversion, proven=proven, emit=emit)
     return _note(replace(got, converted=converted), "converted", began, _describe_converted(converted))
 
 

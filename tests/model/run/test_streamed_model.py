@@ -10,7 +10,7 @@ from magnetar.byte_source import LocalFile
 from magnetar.convert.formats.checkpoint import TensorSpec
 from magnetar.convert.layout.architecture import Architecture
 from magnetar.convert.read import uncached_file
-from magnetar.convert.read.source import open_source
+from magnetar.convert.read.checkpoint_source import open_source
 from magnetar.convert.transform.view import view_as
 from magnetar.findings import Outcome
 from magnetar.model.run import buffer_pool, weights
@@ -65,7 +65,7 @@ def test_weights_too_large_to_be_held_are_read_past_the_cache_where_they_belong(
         expected = examine(view_as(source, "mistral"), TINY, "BF16", Task(IDS))
     monkeypatch.setattr(weights, "LARGEST_HELD", 0)
     monkeypatch.setattr(buffer_pool, "WORTH_IT", 1)
-    monkeypatch.setattr(uncached_file, "LEAST_DIRECT", buffer_pool.PAGE)
+    monkeypatch.setattr(uncached_file, "MIN_DIRECT_BYTES", buffer_pool.PAGE)
     monkeypatch.setattr(uncached_file, "_is_cached", lambda *_: False)
     digests: dict[str, str] = {}
 
