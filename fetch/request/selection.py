@@ -15,8 +15,9 @@ MAX_NAMED_FILES = 8
 def narrow(metadata: Metadata, include: Sequence[str], exclude: Sequence[str]) -> Metadata:
     """The same torrent with only its wanted files.
 
-    A file is wanted if it matches an ``include`` (or there are none) and no ``exclude``. A glob is matched against a file's path and against its bare name. ``*`` matches slashes too, and a trailing slash
-    means everything below a folder. Raises ``UsageError`` if no file is left.
+    A file is wanted if it matches an ``include`` (or there are none) and no ``exclude``. A glob is matched against a
+    file's path and against its bare name. ``*`` matches slashes too, and a trailing slash means everything below a
+    folder. Raises ``UsageError`` if no file is left.
     """
     wanted = tuple(
         file
