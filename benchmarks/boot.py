@@ -111,7 +111,7 @@ class Resident:
     """Weights in memory, handed out without a copy. Every layer has the numbers of the first."""
 
     def __init__(self, folder: Path) -> None:
-        from magnetar.convert.read.source import open_source
+        from magnetar.convert.read.checkpoint_source import open_source
         from magnetar.convert.transform.view import view_as
 
         with open_source(folder) as source:

@@ -23,7 +23,7 @@ from fault_table import Fault, Numbers, harmless, in_configuration, in_weights
 
 from magnetar.convert.formats.checkpoint import TensorSpec
 from magnetar.convert.layout.architecture import Architecture
-from magnetar.convert.read.source import open_source
+from magnetar.convert.read.checkpoint_source import open_source
 from magnetar.convert.transform.view import view_as
 from magnetar.findings import Outcome
 from magnetar.model.architecture.routing import Strategy

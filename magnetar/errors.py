@@ -216,15 +216,28 @@ class ConversionError(MagnetarError):
         self.tensor = tensor
 
 
-class UnsafePickle(ConversionError):
+class _WeightsError(ConversionError):
+    """A fault in the weights themselves.
+
+    ``path`` is the file, or its name in the folder that was opened; ``tensor`` is the tensor's name. None and empty
+    where the fault is not about one file, or one tensor.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", path: Path | None = None, tensor: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.path = path
+        self.tensor = tensor
+
+
+class UnsafePickle(_WeightsError):
     """A pickle names something that a state dict does not need. It was not executed."""
 
 
-class CheckpointError(ConversionError):
+class CheckpointError(_WeightsError):
     """A checkpoint's container is damaged, hostile, or of an unknown kind."""
 
 
-class LayoutError(ConversionError):
+class LayoutError(_WeightsError):
     """Names, shapes or dtypes are not those of a layout that we know."""
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-from magnetar.byte_source import ByteSource
+from magnetar.byte_source import ByteSource, read_bytes
 from magnetar.convert.formats.checkpoint import Checkpoint, TensorSpec, check_name
 from magnetar.convert.numbers.block_formats import BLOCK_FORMATS, fits_blocks, packed_bytes
 from magnetar.errors import CheckpointError
@@ -19,16 +19,16 @@ MAGIC = b"GGUF"
 VERSION = 3
 ALIGNMENT = 32
 ALIGNMENT_KEY = "general.alignment"
-LARGEST_HEADER = 128 << 20
+MAX_HEADER_BYTES = 128 << 20
 """Most of it is the vocabulary; the largest known, of 260,000 tokens with their merges, takes some 16 MB."""
 
-LARGEST_TEXT = 16 << 20
-MOST_TENSORS = 1 << 17
-MOST_FIELDS = 1 << 16
-MOST_ELEMENTS = 1 << 22
+MAX_TEXT_BYTES = 16 << 20
+MAX_TENSORS = 1 << 17
+MAX_FIELDS = 1 << 16
+MAX_ELEMENTS = 1 << 22
 """Of all arrays of the metadata together: each becomes an object of Python's, far larger than its bytes."""
 
-MOST_DIMENSIONS = 4
+MAX_DIMENSIONS = 4
 WINDOW = 1 << 18
 
 PLAIN_TYPES: Mapping[str, int] = {"F32": 0, "F16": 1, "I8": 24, "I16": 25, "I32": 26, "I64": 27, "F64": 28, "BF16": 30}
@@ -36,7 +36,7 @@ TYPE_NUMBERS: Mapping[str, int] = {**PLAIN_TYPES, **{block.name: block.number fo
 TYPE_NAMES: Mapping[int, str] = {number: name for name, number in TYPE_NUMBERS.items()}
 
 
-class Kind(IntEnum):
+class MetadataType(IntEnum):
     """The types of metadata."""
 
     UINT8 = 0
@@ -54,18 +54,18 @@ class Kind(IntEnum):
     FLOAT64 = 12
 
 
-FORMS: Mapping[Kind, str] = {
-    Kind.UINT8: "B",
-    Kind.INT8: "b",
-    Kind.UINT16: "H",
-    Kind.INT16: "h",
-    Kind.UINT32: "I",
-    Kind.INT32: "i",
-    Kind.FLOAT32: "f",
-    Kind.BOOL: "?",
-    Kind.UINT64: "Q",
-    Kind.INT64: "q",
-    Kind.FLOAT64: "d",
+FORMS: Mapping[MetadataType, str] = {
+    MetadataType.UINT8: "B",
+    MetadataType.INT8: "b",
+    MetadataType.UINT16: "H",
+    MetadataType.INT16: "h",
+    MetadataType.UINT32: "I",
+    MetadataType.INT32: "i",
+    MetadataType.FLOAT32: "f",
+    MetadataType.BOOL: "?",
+    MetadataType.UINT64: "Q",
+    MetadataType.INT64: "q",
+    MetadataType.FLOAT64: "d",
 }
 
 
@@ -73,7 +73,7 @@ class Field(NamedTuple):
     """One entry of the metadata. A list is an array of ``kind``."""
 
     key: str
-    kind: Kind
+    kind: MetadataType
     value: Any
 
 
@@ -102,7 +102,7 @@ def read_gguf(source: ByteSource) -> Checkpoint:
     version, tensors, fields = cursor.unpack("IQQ")
     if version not in (2, VERSION):
         raise _broken(source, f"is of version {version}, or big-endian; 2 and 3, little-endian, are read")
-    if tensors > MOST_TENSORS or fields > MOST_FIELDS:
+    if tensors > MAX_TENSORS or fields > MAX_FIELDS:
         raise _broken(source, f"claims {tensors} tensors and {fields} fields, more than any model has")
     metadata = dict(_read_fields(cursor, fields))
     infos = [_read_info(cursor) for _ in range(tensors)]
@@ -137,11 +137,12 @@ class _Cursor:
         end = self.position + length
         if end > self.source.size:
             raise _broken(self.source, "ends inside of its header", "the download did not end; fetch it again")
-        if end > LARGEST_HEADER:
-            raise _broken(self.source, f"has a header of more than {LARGEST_HEADER} bytes")
+        if end > MAX_HEADER_BYTES:
+            raise _broken(self.source, f"has a header of more than {MAX_HEADER_BYTES} bytes")
         if end > self._start + len(self._window):
             self._start = self.position
-            self._window = self.source.read(self._start, min(max(length, WINDOW), self.source.size - self._start))
+            count = min(max(length, WINDOW), self.source.size - self._start)
+            self._window = read_bytes(self.source, self._start, count)
         taken = self._window[self.position - self._start : end - self._start]
         self.position = end
         return taken
@@ -151,29 +152,29 @@ class _Cursor:
 
     def text(self) -> str:
         (length,) = self.unpack("Q")
-        if length > LARGEST_TEXT:
+        if length > MAX_TEXT_BYTES:
             raise _broken(self.source, f"has a text of {length} bytes")
         try:
             return self.take(length).decode("utf-8")
         except UnicodeDecodeError as error:
             raise _broken(self.source, "has a text that is not UTF-8") from error
 
-    def kind(self) -> Kind:
+    def kind(self) -> MetadataType:
         (number,) = self.unpack("I")
-        if number not in Kind.__members__.values():
+        if number not in MetadataType.__members__.values():
             raise _broken(self.source, f"has metadata of the unknown type {number}")
-        return Kind(number)
+        return MetadataType(number)
 
-    def values(self, kind: Kind, count: int) -> list[Any]:
-        if kind is Kind.ARRAY:
+    def values(self, kind: MetadataType, count: int) -> list[Any]:
+        if kind is MetadataType.ARRAY:
             raise _broken(self.source, "has an array of arrays")
         self._elements += count
-        if self._elements > MOST_ELEMENTS:
+        if self._elements > MAX_ELEMENTS:
             raise _broken(self.source, f"claims {self._elements} elements in its metadata, more than any model has")
-        if kind is Kind.STRING:
+        if kind is MetadataType.STRING:
             return [self.text() for _ in range(count)]
         size = struct.calcsize(FORMS[kind])
-        if kind is Kind.BOOL:
+        if kind is MetadataType.BOOL:
             return [byte != 0 for byte in self.take(count)]
         return list(struct.unpack(f"<{count}{FORMS[kind]}", self.take(count * size)))
 
@@ -185,19 +186,19 @@ def _read_fields(cursor: _Cursor, count: int) -> Iterator[tuple[str, Any]]:
         if key in seen or not key.isprintable():
             raise _broken(cursor.source, f"has the key {key[:80]!r} twice, or it is no text")
         seen.add(key)
-        if kind is Kind.ARRAY:
+        if kind is MetadataType.ARRAY:
             of = cursor.kind()
             (length,) = cursor.unpack("Q")
             yield key, cursor.values(of, length)
         else:
-            yield key, cursor.text() if kind is Kind.STRING else cursor.values(kind, 1)[0]
+            yield key, cursor.text() if kind is MetadataType.STRING else cursor.values(kind, 1)[0]
 
 
 def _read_info(cursor: _Cursor) -> _Info:
     name = cursor.text()
     check_name(name, cursor.source.name)
     (dimensions,) = cursor.unpack("I")
-    if dimensions > MOST_DIMENSIONS:
+    if dimensions > MAX_DIMENSIONS:
         raise _broken(cursor.source, f"has a tensor {name} of {dimensions} dimensions")
     shape = cursor.unpack(f"{dimensions}Q")[::-1]
     number, offset = cursor.unpack("IQ")
@@ -236,13 +237,13 @@ def _place(source: ByteSource, infos: Iterable[_Info], begin: int, alignment: in
 def _encode_field(field: Field) -> bytes:
     key = _encode_text(field.key)
     if isinstance(field.value, list):
-        head = struct.pack("<IIQ", Kind.ARRAY, field.kind, len(field.value))
+        head = struct.pack("<IIQ", MetadataType.ARRAY, field.kind, len(field.value))
         return key + head + _encode_values(field.kind, field.value)
     return key + struct.pack("<I", field.kind) + _encode_values(field.kind, [field.value])
 
 
-def _encode_values(kind: Kind, values: Sequence[Any]) -> bytes:
-    if kind is Kind.STRING:
+def _encode_values(kind: MetadataType, values: Sequence[Any]) -> bytes:
+    if kind is MetadataType.STRING:
         return b"".join(map(_encode_text, values))
     return struct.pack(f"<{len(values)}{FORMS[kind]}", *values)
 

@@ -5,10 +5,10 @@ Which it is, the names decide: files with different names are united, files with
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from magnetar.byte_source import ByteSource, Concatenation, FileSpan
+from magnetar.byte_source import ByteSource, Concatenation, read_bytes
 from magnetar.convert.formats.checkpoint import CHUNK, Checkpoint, TensorSpec
 from magnetar.convert.numbers.dtypes import DTYPES
 from magnetar.errors import CheckpointError
@@ -107,7 +107,7 @@ def _check_equal(name: str, windows: Sequence["_Window"]) -> None:
     for window in windows[1:]:
         for start in range(0, window.size, CHUNK):
             length = min(CHUNK, window.size - start)
-            if window.read(start, length) != windows[0].read(start, length):
+            if read_bytes(window, start, length) != read_bytes(windows[0], start, length):
                 raise CheckpointError(
                     f"{window.name} is not what it is in the first rank, though every rank should have the same",
                     hint="one of the files is damaged, or of another model",
@@ -123,17 +123,11 @@ class _Window:
         self._source = source
         self._offset = offset
 
-    def read(self, offset: int, length: int) -> bytes:
-        return self._source.read(self._offset + offset, length)
-
     def read_into(self, offset: int, buffer: memoryview) -> None:
         self._source.read_into(self._offset + offset, buffer)
 
-    def available(self, offset: int, length: int) -> bool:
-        return self._source.available(self._offset + offset, length)
-
-    def spans(self, offset: int, length: int) -> Iterator[FileSpan]:
-        yield from self._source.spans(self._offset + offset, length)
+    def close(self) -> None:
+        """The rank that the bytes are of closes their source."""
 
 
 class _Columns:
@@ -145,11 +139,6 @@ class _Columns:
         self._width = shares[0].size // rows
         self._row = self._width * len(shares)
         self.size = rows * self._row
-
-    def read(self, offset: int, length: int) -> bytes:
-        buffer = bytearray(length)
-        self.read_into(offset, memoryview(buffer))
-        return bytes(buffer)
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         end = offset + len(buffer)
@@ -165,18 +154,9 @@ class _Columns:
 
         joined = np.empty((count, len(self._shares), self._width), np.uint8)
         for number, share in enumerate(self._shares):
-            content = share.read(row * self._width, count * self._width)
+            content = read_bytes(share, row * self._width, count * self._width)
             joined[:, number] = np.frombuffer(content, np.uint8).reshape(count, self._width)
         return joined.reshape(-1).data
 
-    def available(self, offset: int, length: int) -> bool:
-        rows = range(offset // self._row, -(-(offset + length) // self._row))
-        return all(share.available(rows.start * self._width, len(rows) * self._width) for share in self._shares)
-
-    def spans(self, offset: int, length: int) -> Iterator[FileSpan]:
-        while length > 0:
-            row, inside = divmod(offset, self._row)
-            number, start = divmod(inside, self._width)
-            count = min(self._width - start, length)
-            yield from self._shares[number].spans(row * self._width + start, count)
-            offset, length = offset + count, length - count
+    def close(self) -> None:
+        """The ranks that the shares are of close their sources."""

@@ -1,6 +1,6 @@
 """Reading a pickle without running it: a small machine that knows the few instructions that data needs.
 
-Nothing is ever imported or called. What a name, a persistent id or a call means is asked of a :class:`World`, which
+Nothing is ever imported or called. What a name, a persistent id or a call means is asked of a :class:`Resolver`, which
 knows its few and refuses the others. The encoding of instructions is that of the standard library's pickletools.py.
 """
 
@@ -12,17 +12,17 @@ from typing import Any, Protocol
 
 from magnetar.errors import CheckpointError, UnsafePickle
 
-LARGEST_PICKLE = 64 << 20
+MAX_PICKLE_BYTES = 64 << 20
 """A state dict takes about 200 bytes for each tensor; this is room for three hundred thousand."""
 
-MOST_VALUES = 4_000_000
+MAX_VALUES = 4_000_000
 """Bounds what a pickle that only pushes and memoises can make us hold."""
 
 Value = Any
-"""None, bool, int, float, str, bytes, tuple, list, dict, or what a world made."""
+"""None, bool, int, float, str, bytes, tuple, list, dict, or what a resolver made."""
 
 
-class World(Protocol):
+class Resolver(Protocol):
     """What a pickle may speak of. Each method raises ``UnsafePickle`` for what it does not know."""
 
     def find(self, name: str) -> Value:
@@ -38,15 +38,15 @@ class World(Protocol):
         ...
 
 
-def read_pickle(content: bytes, world: World, where: str, *, may_go_on: bool = False) -> tuple[Value, int]:
-    """The value that a pickle describes, made of plain values and of what ``world`` makes; and the pickle's length.
+def read_pickle(content: bytes, resolver: Resolver, where: str, *, may_go_on: bool = False) -> tuple[Value, int]:
+    """The value that a pickle describes, made of plain values and of what ``resolver`` makes; and the pickle's length.
 
     Raises ``UnsafePickle`` for an instruction that data does not need, ``CheckpointError`` for a damaged stream, one
     that is too large, and, unless it may, one that goes on after its end.
     """
-    if len(content) > LARGEST_PICKLE:
+    if len(content) > MAX_PICKLE_BYTES:
         raise CheckpointError(f"{where}: a pickle of {len(content)} bytes is no checkpoint's")
-    machine = _Machine(world, where)
+    machine = _Machine(resolver, where)
     stream = io.BytesIO(content)
     value = machine.run(stream)
     rest = len(content) - stream.tell()
@@ -73,8 +73,8 @@ MARK = _Mark()
 class _Machine:
     """The stack and the memo, while one pickle is read."""
 
-    def __init__(self, world: World, where: str) -> None:
-        self.world = world
+    def __init__(self, resolver: Resolver, where: str) -> None:
+        self.resolver = resolver
         self.where = where
         self.stack: list[Value] = []
         self.memo: dict[int, Value] = {}
@@ -82,7 +82,7 @@ class _Machine:
     def run(self, stream: io.BytesIO) -> Value:
         """Read up to the first STOP."""
         while self._step(stream) != "STOP":
-            if len(self.stack) + len(self.memo) > MOST_VALUES:
+            if len(self.stack) + len(self.memo) > MAX_VALUES:
                 raise self.damaged("holds more values than a checkpoint can")
         value = self.pop()
         if self.stack:
@@ -143,7 +143,7 @@ class _Machine:
         attribute, module = self.pop(), self.pop()
         if not isinstance(attribute, str) or not isinstance(module, str):
             raise self.damaged("names something by what is no text")
-        self.push(self.world.find(f"{module} {attribute}"))
+        self.push(self.resolver.find(f"{module} {attribute}"))
 
     def set_items(self, run: list[Value]) -> None:
         target = self.top(dict)
@@ -173,7 +173,7 @@ class _Machine:
 
     def call(self) -> None:
         arguments, function = self.pop(), self.pop()
-        self.push(self.world.call(function, arguments))
+        self.push(self.resolver.call(function, arguments))
 
     def push_tuple(self, count: int) -> None:
         values = [self.pop() for _ in range(count)]
@@ -265,9 +265,9 @@ INSTRUCTIONS: Mapping[str, Callable[[_Machine, Value], None]] = {
     **dict.fromkeys(("BINPUT", "LONG_BINPUT"), lambda machine, argument: machine.put(argument)),
     "MEMOIZE": lambda machine, argument: machine.put(len(machine.memo)),
     **dict.fromkeys(("BINGET", "LONG_BINGET"), lambda machine, argument: machine.get(argument)),
-    "GLOBAL": lambda machine, argument: machine.push(machine.world.find(argument)),
+    "GLOBAL": lambda machine, argument: machine.push(machine.resolver.find(argument)),
     "STACK_GLOBAL": lambda machine, argument: machine.find_from_stack(),
-    "BINPERSID": lambda machine, argument: machine.push(machine.world.load(machine.pop())),
+    "BINPERSID": lambda machine, argument: machine.push(machine.resolver.load(machine.pop())),
     "REDUCE": lambda machine, argument: machine.call(),
     "BUILD": lambda machine, argument: machine.build(),
 }

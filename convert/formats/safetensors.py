@@ -9,12 +9,12 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from magnetar.byte_source import ByteSource
+from magnetar.byte_source import ByteSource, read_bytes
 from magnetar.convert.formats.checkpoint import Checkpoint, TensorSpec, check_name, tensor_bytes
 from magnetar.convert.numbers.dtypes import DTYPES
 from magnetar.errors import CheckpointError
 
-LARGEST_HEADER = 16 << 20
+MAX_HEADER_BYTES = 16 << 20
 """The format allows 100 MB. The header of the largest release, 1,739 tensors, has a quarter of one."""
 
 METADATA = "__metadata__"
@@ -56,13 +56,13 @@ def _read_header(source: ByteSource) -> tuple[dict[str, Any], int]:
     """The parsed header, and the offset at which the tensors begin."""
     if source.size < 8:
         raise _broken(source, f"has {source.size} bytes, too few for a safetensors file")
-    length = int.from_bytes(source.read(0, 8), "little")
-    if length > LARGEST_HEADER:
-        raise _broken(source, f"claims a header of {length} bytes; more than {LARGEST_HEADER} is no checkpoint's")
+    length = int.from_bytes(read_bytes(source, 0, 8), "little")
+    if length > MAX_HEADER_BYTES:
+        raise _broken(source, f"claims a header of {length} bytes; more than {MAX_HEADER_BYTES} is no checkpoint's")
     if source.size < 8 + length:
         raise _cut_short(source, 8 + length)
     try:
-        text = source.read(8, length).decode("utf-8").rstrip(" ")
+        text = read_bytes(source, 8, length).decode("utf-8").rstrip(" ")
         if not text.startswith("{") or not text.endswith("}"):
             raise _broken(source, "has a header that is not one JSON object")
         header = json.loads(text, object_pairs_hook=_unique)
@@ -88,7 +88,7 @@ def _read_spec(source: ByteSource, name: str, entry: object, begin: int) -> Tens
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or not _are_counts(shape) or not _are_counts(offsets) or len(offsets) != 2:
         raise CheckpointError(f"{where}: has a malformed dtype, shape or data_offsets")
-    nbytes = tensor_bytes(dtype, tuple(shape), where)
+    nbytes = tensor_bytes(dtype, tuple(shape), source.name, name)
     if offsets[1] - offsets[0] != nbytes:
         raise CheckpointError(f"{where}: needs {nbytes} bytes, but its range has {offsets[1] - offsets[0]}")
     return TensorSpec(name, dtype, tuple(shape), 0, begin + offsets[0], nbytes)

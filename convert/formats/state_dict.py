@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from magnetar.convert.formats.checkpoint import MOST_DIMENSIONS
+from magnetar.convert.formats.checkpoint import MAX_DIMENSIONS
 from magnetar.convert.formats.pickle_reader import Value, read_pickle, unsafe
 from magnetar.convert.numbers.dtypes import DTYPES
 from magnetar.errors import CheckpointError
@@ -67,16 +67,16 @@ def read_state_dict(content: bytes, where: str) -> tuple[dict[str, StoredTensor]
     A dictionary that holds the state dict under ``state_dict`` or ``model`` is opened once.
     Raises ``UnsafePickle`` for what a state dict does not need, ``CheckpointError`` for what is damaged.
     """
-    world = _World(where)
-    root, _ = read_pickle(content, world, where)
-    return _check_root(root, where), world.storages
+    resolver = _StateDictResolver(where)
+    root, _ = read_pickle(content, resolver, where)
+    return _check_root(root, where), resolver.storages
 
 
 def read_leading_state_dict(content: bytes, where: str) -> tuple[dict[str, StoredTensor], dict[str, Storage], int]:
     """As ``read_state_dict``, where more follows the pickle; also its length. Raises the same."""
-    world = _World(where)
-    root, length = read_pickle(content, world, where, may_go_on=True)
-    return _check_root(root, where), world.storages, length
+    resolver = _StateDictResolver(where)
+    root, length = read_pickle(content, resolver, where, may_go_on=True)
+    return _check_root(root, where), resolver.storages, length
 
 
 def _check_root(root: Value, where: str) -> dict[str, StoredTensor]:
@@ -96,12 +96,12 @@ def needed_bytes(content: bytes, where: str) -> int:
 
     Raises what ``read_state_dict`` raises.
     """
-    world = _World(where)
-    _, length = read_pickle(content, world, where, may_go_on=True)
-    return length + sum(storage.nbytes for storage in world.storages.values())
+    resolver = _StateDictResolver(where)
+    _, length = read_pickle(content, resolver, where, may_go_on=True)
+    return length + sum(storage.nbytes for storage in resolver.storages.values())
 
 
-class _World:
+class _StateDictResolver:
     """Names of the allow-list, storages, and the four calls that a state dict makes."""
 
     def __init__(self, where: str) -> None:
@@ -156,7 +156,7 @@ class _World:
     ) -> StoredTensor:
         """Hold a tensor's place against its storage. Only contiguous tensors: others could grow without bound."""
         numbers = (offset, *shape, *strides)
-        if max(len(shape), len(strides)) > MOST_DIMENSIONS or not all(_is_count(number) for number in numbers):
+        if max(len(shape), len(strides)) > MAX_DIMENSIONS or not all(_is_count(number) for number in numbers):
             raise self.damaged("has a tensor with an impossible shape")
         if len(shape) != len(strides) or not is_contiguous(shape, strides):
             raise self.damaged(f"has a tensor of shape {list(shape[:8])} that is not contiguous")

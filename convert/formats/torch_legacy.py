@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from magnetar.byte_source import ByteSource
+from magnetar.byte_source import ByteSource, read_bytes
 from magnetar.convert.formats.checkpoint import Checkpoint, TensorSpec, check_name
-from magnetar.convert.formats.pickle_reader import LARGEST_PICKLE, Value, read_pickle, unsafe
+from magnetar.convert.formats.pickle_reader import MAX_PICKLE_BYTES, Value, read_pickle, unsafe
 from magnetar.convert.formats.state_dict import Storage, StoredTensor, read_leading_state_dict
 from magnetar.convert.numbers.dtypes import DTYPES
 from magnetar.errors import CheckpointError
@@ -35,17 +35,17 @@ def read_legacy(source: ByteSource) -> Checkpoint:
     Raises ``CheckpointError`` or ``UnsafePickle``.
     """
     try:
-        preamble = _read_preamble(source, source.read(0, min(source.size, USUAL_PICKLES)))
+        preamble = _read_preamble(source, read_bytes(source, 0, min(source.size, USUAL_PICKLES)))
     except CheckpointError:
         if source.size <= USUAL_PICKLES:
             raise
-        preamble = _read_preamble(source, source.read(0, min(source.size, LARGEST_PICKLE)))
+        preamble = _read_preamble(source, read_bytes(source, 0, min(source.size, MAX_PICKLE_BYTES)))
     offsets = _find_storages(source, preamble.keys, preamble.storages, preamble.end)
     return Checkpoint("torch, before 1.6", [source], _describe(source, preamble.tensors, offsets))
 
 
 def _read_preamble(source: ByteSource, content: bytes) -> _Preamble:
-    nothing = _NothingKnown(source.name)
+    nothing = _RefuseEverything(source.name)
     position = 0
     values = []
     for _ in range(3):
@@ -59,7 +59,7 @@ def _read_preamble(source: ByteSource, content: bytes) -> _Preamble:
     return _Preamble(tensors, storages, keys, position + length)
 
 
-class _NothingKnown:
+class _RefuseEverything:
     """For pickles of plain values: every name is refused."""
 
     def __init__(self, where: str) -> None:
@@ -98,7 +98,7 @@ def _find_storages(
                 f"{source.name}: at least {missing:,} bytes are missing at its end: it has {source.size:,}",
                 hint="the download did not end; fetch it again",
             )
-        count = int.from_bytes(source.read(position, LENGTH), "little")
+        count = int.from_bytes(read_bytes(source, position, LENGTH), "little")
         if count * DTYPES[storage.dtype].itemsize != storage.nbytes:
             raise CheckpointError(
                 f"{source.name}: the storage {key[:80]} has {count} elements; its tensors say otherwise"

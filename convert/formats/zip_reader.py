@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from magnetar.byte_source import ByteSource
+from magnetar.byte_source import ByteSource, read_bytes
 from magnetar.errors import CheckpointError
 
 LOCAL = struct.Struct("<4s5H3I2H")  # 4.3.7
@@ -29,11 +29,11 @@ ZIP64_EXTRA = 1
 ALIGNMENT = 64
 """Bytes. ``torch.save`` pads the header of each entry, so that its bytes begin at a multiple of this."""
 
-LARGEST_DIRECTORY = 64 << 20
+MAX_DIRECTORY_BYTES = 64 << 20
 """Half a million entries; the largest releases have two thousand."""
 
 
-class Entry(NamedTuple):
+class ZipEntry(NamedTuple):
     """One stored file inside the zip: where its bytes lie, and the CRC-32 that they must have."""
 
     name: str
@@ -58,16 +58,16 @@ class _Directory(NamedTuple):
     entries: int
 
 
-def read_zip(source: ByteSource) -> Mapping[str, Entry]:
+def read_zip(source: ByteSource) -> Mapping[str, ZipEntry]:
     """The entries of a zip, by name, in the order of their bytes. Their CRC-32s are not checked here.
 
     Raises ``CheckpointError`` naming the rule that the file broke.
     """
-    if source.size < LOCAL.size + END.size or source.read(0, 4) != b"PK\x03\x04":
+    if source.size < LOCAL.size + END.size or read_bytes(source, 0, 4) != b"PK\x03\x04":
         raise _broken(source, "does not begin with a zip entry")
     directory = _find_directory(source)
     records = sorted(_read_directory(source, directory), key=lambda record: record.header)
-    entries: dict[str, Entry] = {}
+    entries: dict[str, ZipEntry] = {}
     position = 0
     for record in records:
         name = _decode_name(source, record.name)
@@ -81,7 +81,7 @@ def read_zip(source: ByteSource) -> Mapping[str, Entry]:
     return entries
 
 
-def outline_zip(source: ByteSource) -> Mapping[str, Entry]:
+def outline_zip(source: ByteSource) -> Mapping[str, ZipEntry]:
     """As ``read_zip``, by the directory alone, for a file that is known to be damaged between its entries.
 
     Where an entry's bytes lie follows from where the next one begins. Only to say what lies where: nothing that is read
@@ -97,7 +97,7 @@ def outline_zip(source: ByteSource) -> Mapping[str, Entry]:
         if aligned[0] < record.header + LOCAL.size + len(record.name):
             raise _broken(source, "has entries that overlap")
         name = _decode_name(source, record.name)
-        entries[name] = Entry(name, aligned[0], record.size, record.crc32)
+        entries[name] = ZipEntry(name, aligned[0], record.size, record.crc32)
     return entries
 
 
@@ -106,11 +106,11 @@ def _descriptor_sizes(record: _Record) -> tuple[int, ...]:
     return (DESCRIPTOR.size, DESCRIPTOR64.size) if record.flags & HAS_DESCRIPTOR else (0,)
 
 
-def read_entry(source: ByteSource, entry: Entry, limit: int) -> bytes:
+def read_entry(source: ByteSource, entry: ZipEntry, limit: int) -> bytes:
     """A small entry's bytes, checked against its CRC-32. Raises ``CheckpointError`` if larger than ``limit``."""
     if entry.size > limit:
         raise _broken(source, f"has a {entry.name} of {entry.size} bytes; more than {limit} is no checkpoint's")
-    content = source.read(entry.offset, entry.size)
+    content = read_bytes(source, entry.offset, entry.size)
     if zlib.crc32(content) != entry.crc32:
         raise _broken(source, f"is damaged: the CRC-32 of {entry.name} is not the one that it states")
     return content
@@ -119,7 +119,8 @@ def read_entry(source: ByteSource, entry: Entry, limit: int) -> bytes:
 def _find_directory(source: ByteSource) -> _Directory:
     """Read the end records, which must be the very end, one touching the next."""
     position = source.size - END.size
-    signature, disk, first_disk, here, entries, size, offset, comment = END.unpack(source.read(position, END.size))
+    fields = END.unpack(read_bytes(source, position, END.size))
+    signature, disk, first_disk, here, entries, size, offset, comment = fields
     if signature != b"PK\x05\x06" or comment:
         raise _broken(
             source,
@@ -129,19 +130,19 @@ def _find_directory(source: ByteSource) -> _Directory:
     if (disk, first_disk) not in ((0, 0), (FULL16, FULL16)) or here != entries:
         raise _broken(source, "claims to be split over disks, or miscounts its entries")
     directory = _Directory(offset, size, entries)
-    if position >= LOCATOR64.size and source.read(position - LOCATOR64.size, 4) == b"PK\x06\x07":
+    if position >= LOCATOR64.size and read_bytes(source, position - LOCATOR64.size, 4) == b"PK\x06\x07":
         directory, position = _find_directory64(source, position - LOCATOR64.size, directory)
-    if directory.offset + directory.size != position or directory.size > LARGEST_DIRECTORY:
+    if directory.offset + directory.size != position or directory.size > MAX_DIRECTORY_BYTES:
         raise _broken(source, "lies about the place or size of its directory")
     return directory
 
 
 def _find_directory64(source: ByteSource, position: int, short: _Directory) -> tuple[_Directory, int]:
-    _, disk, where, disks = LOCATOR64.unpack(source.read(position, LOCATOR64.size))
+    _, disk, where, disks = LOCATOR64.unpack(read_bytes(source, position, LOCATOR64.size))
     if disk or disks != 1 or where != position - END64.size or where < 0:
         raise _broken(source, "lies about the place of its zip64 record")
     signature, length, _, _, disk, first_disk, here, entries, size, offset = END64.unpack(
-        source.read(where, END64.size)
+        read_bytes(source, where, END64.size)
     )
     if signature != b"PK\x06\x06" or length != END64.size - 12 or disk or first_disk or here != entries:
         raise _broken(source, "has a malformed zip64 record")
@@ -152,7 +153,7 @@ def _find_directory64(source: ByteSource, position: int, short: _Directory) -> t
 
 
 def _read_directory(source: ByteSource, directory: _Directory) -> list[_Record]:
-    content = source.read(directory.offset, directory.size)
+    content = read_bytes(source, directory.offset, directory.size)
     records = []
     position = 0
     while position < len(content):
@@ -214,17 +215,17 @@ def _find_extra(source: ByteSource, extra: bytes) -> bytes | None:
     return found
 
 
-def _read_entry(source: ByteSource, record: _Record, name: str, limit: int) -> tuple[Entry, int]:
+def _read_entry(source: ByteSource, record: _Record, name: str, limit: int) -> tuple[ZipEntry, int]:
     """Hold the local header (and descriptor) against the directory; return the entry and where it ends."""
     if record.header + LOCAL.size > limit:
         raise _broken(source, f"has an entry {name!r} that begins behind the directory")
-    fields = LOCAL.unpack(source.read(record.header, LOCAL.size))
+    fields = LOCAL.unpack(read_bytes(source, record.header, LOCAL.size))
     signature, _, flags, method, _, _, crc32, packed, size, name_length, extra_length = fields
     offset = record.header + LOCAL.size + name_length + extra_length
     end = offset + record.size
     if signature != b"PK\x03\x04" or end > limit:
         raise _broken(source, f"has an entry {name!r} that does not fit in it")
-    tail = source.read(record.header + LOCAL.size, name_length + extra_length)
+    tail = read_bytes(source, record.header + LOCAL.size, name_length + extra_length)
     if tail[:name_length] != record.name:
         raise _broken(source, f"calls one entry {tail[:name_length]!r} and {record.name!r}")
     if flags != record.flags or method != STORED:
@@ -238,7 +239,7 @@ def _read_entry(source: ByteSource, record: _Record, name: str, limit: int) -> t
             raise _broken(source, f"has an entry {name!r} whose two headers disagree")
     if flags & HAS_DESCRIPTOR:
         end = _read_descriptor(source, record, name, end)
-    return Entry(name, offset, record.size, record.crc32), end
+    return ZipEntry(name, offset, record.size, record.crc32), end
 
 
 def _read_descriptor(source: ByteSource, record: _Record, name: str, position: int) -> int:
@@ -246,7 +247,7 @@ def _read_descriptor(source: ByteSource, record: _Record, name: str, position: i
     for form in (DESCRIPTOR, DESCRIPTOR64):
         if position + form.size > source.size:
             continue
-        fields = form.unpack(source.read(position, form.size))
+        fields = form.unpack(read_bytes(source, position, form.size))
         if fields == (b"PK\x07\x08", record.crc32, record.size, record.size):
             return position + form.size
     raise _broken(source, f"has an entry {name!r} whose descriptor disagrees with the directory")

@@ -16,7 +16,7 @@ MISTRAL_7B_ROPE_THETA = 1e4
 """What a dense params.json with a sliding window and no theta means: Mistral 7B v0.1."""
 
 DEFAULT_CONTEXT = 32768
-LARGEST = 1 << 24
+MAX_DIMENSION = 1 << 24
 """No dimension of a real model is near this; it bounds what a hostile file can make us allocate."""
 
 
@@ -48,9 +48,11 @@ class Architecture:
             self.n_kv_heads,
             self.vocab_size,
         )
-        if not all(0 < count <= LARGEST for count in counts):
-            raise LayoutError(f"an architecture needs positive sizes of at most {LARGEST}, not {counts}")
-        if not 0 <= self.n_experts <= LARGEST or (self.n_experts and not 0 < self.experts_per_token <= self.n_experts):
+        if not all(0 < count <= MAX_DIMENSION for count in counts):
+            raise LayoutError(f"an architecture needs positive sizes of at most {MAX_DIMENSION}, not {counts}")
+        if not 0 <= self.n_experts <= MAX_DIMENSION or (
+            self.n_experts and not 0 < self.experts_per_token <= self.n_experts
+        ):
             raise LayoutError(f"{self.experts_per_token} of {self.n_experts} experts per token is impossible")
         if self.n_heads % self.n_kv_heads:
             raise LayoutError(f"{self.n_heads} heads cannot share {self.n_kv_heads} key-value heads evenly")

@@ -6,7 +6,15 @@ from enum import Enum
 
 from magnetar.convert.formats.checkpoint import TensorSpec
 from magnetar.convert.layout.architecture import Architecture
-from magnetar.convert.layout.layout import Arrangement, LaidTensor, Layout, Part, Place, arranged_shape, part_shape
+from magnetar.convert.layout.tensor_layout import (
+    Arrangement,
+    LaidTensor,
+    Part,
+    Place,
+    TensorLayout,
+    arranged_shape,
+    part_shape,
+)
 from magnetar.convert.numbers.block_formats import BLOCK_FORMATS, can_recode, fits_blocks, packed_bytes
 from magnetar.errors import LayoutError
 
@@ -23,7 +31,7 @@ class Turn(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class Segment:
     """``nbytes`` at ``offset`` of the source's tensor ``tensor``, a matrix of ``rows`` by ``columns`` elements.
 
     It is turned in independent blocks of ``block`` bytes: one head, or the whole matrix to transpose.
@@ -45,15 +53,15 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A tensor of the target, and the pieces that it is made of, first byte to last.
+    """A tensor of the target, and the segments that it is made of, first byte to last.
 
-    The pieces hold numbers of ``stored_as``, if that is not empty, to be written as ``dtype``.
+    The segments hold numbers of ``stored_as``, if that is not empty, to be written as ``dtype``.
     """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
-    pieces: tuple[Piece, ...]
+    segments: tuple[Segment, ...]
     stored_as: str = ""
 
     @property
@@ -75,7 +83,7 @@ class Move:
 
 
 def map_tensors(
-    specs: Mapping[str, TensorSpec], source: Layout, target: Layout, architecture: Architecture
+    specs: Mapping[str, TensorSpec], source: TensorLayout, target: TensorLayout, architecture: Architecture
 ) -> tuple[Move, ...]:
     """How every tensor of ``target`` is made from those of ``source``, in the order of the target's layers.
 
@@ -93,7 +101,7 @@ def map_tensors(
 def keep_tensors(specs: Mapping[str, TensorSpec]) -> tuple[Move, ...]:
     """Every tensor as it is, for a source whose layout is not asked for."""
     return tuple(
-        Move(spec.name, spec.dtype, spec.shape, (Piece(spec.name, 0, spec.nbytes),)) for spec in specs.values()
+        Move(spec.name, spec.dtype, spec.shape, (Segment(spec.name, 0, spec.nbytes),)) for spec in specs.values()
     )
 
 
@@ -104,21 +112,21 @@ def _make(
     if len(dtypes) != 1:
         raise LayoutError(f"{tensor.name} would be made of tensors of several dtypes: {', '.join(sorted(dtypes))}")
     dtype = dtypes.pop()
-    pieces = tuple(_piece(part, places[part], tensor.arrangement, architecture, dtype) for part in tensor.parts)
-    return Move(tensor.name, dtype, tensor.shape, pieces)
+    segments = tuple(_map_part(part, places[part], tensor.arrangement, architecture, dtype) for part in tensor.parts)
+    return Move(tensor.name, dtype, tensor.shape, segments)
 
 
-def _piece(part: Part, place: Place, wanted: Arrangement, architecture: Architecture, dtype: str) -> Piece:
+def _map_part(part: Part, place: Place, wanted: Arrangement, architecture: Architecture, dtype: str) -> Segment:
     shape = arranged_shape(part_shape(part.role, architecture), place.arrangement)
     nbytes = packed_bytes(dtype, shape)
     turn = _turn(place.arrangement, wanted)
     if turn is Turn.COPY:
-        return Piece(place.tensor, place.number * nbytes, nbytes)
+        return Segment(place.tensor, place.number * nbytes, nbytes)
     if turn is Turn.TRANSPOSE and dtype in BLOCK_FORMATS:
         raise LayoutError(f"{place.tensor}: blocks of {dtype} cannot be transposed")
     rows, columns = shape
     block = nbytes if turn is Turn.TRANSPOSE else nbytes // rows * architecture.head_dim
-    return Piece(place.tensor, place.number * nbytes, nbytes, turn, rows, columns, block)
+    return Segment(place.tensor, place.number * nbytes, nbytes, turn, rows, columns, block)
 
 
 def _turn(have: Arrangement, wanted: Arrangement) -> Turn:

@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterable, Mapping
 
 from magnetar.convert.layout.architecture import Architecture
-from magnetar.convert.layout.layout import EXPERT_ROLES, Arrangement, Layout, Rule
+from magnetar.convert.layout.tensor_layout import EXPERT_ROLES, Arrangement, Rule, TensorLayout
 from magnetar.errors import LayoutError
 
-MOST_MATRICES = 1 << 18
+MAX_MATRICES = 1 << 18
 """Layers by experts, beyond which a configuration is a joke on our memory. The largest releases have some thousands."""
 
 _MISTRAL_COMMON = (
@@ -34,10 +34,10 @@ _HF_COMMON = (
 )
 _HF_LAST = (Rule("norm", "model.norm.weight"), Rule("output", "lm_head.weight"))
 
-LAYOUTS: Mapping[str, Layout] = {
+LAYOUTS: Mapping[str, TensorLayout] = {
     layout.name: layout
     for layout in (
-        Layout(
+        TensorLayout(
             "mistral",
             "the publisher's: one tensor for each expert",
             r"layers\.\d+\.feed_forward\.(gate|w1)\.weight",
@@ -52,7 +52,7 @@ LAYOUTS: Mapping[str, Layout] = {
                 *_MISTRAL_LAST,
             ),
         ),
-        Layout(
+        TensorLayout(
             "mistral-fused",
             "that of the first upload to the Hub: all experts of a layer in one tensor, w2 transposed",
             r"layers\.\d+\.block_sparse_moe\.w1",
@@ -65,7 +65,7 @@ LAYOUTS: Mapping[str, Layout] = {
                 *_MISTRAL_LAST,
             ),
         ),
-        Layout(
+        TensorLayout(
             "hf",
             "that of transformers on disk: q and k for split halves, one tensor for each expert",
             r"model\.layers\.\d+\.(block_sparse_moe\.experts\.\d+\.w1|mlp\.gate_proj)\.weight",
@@ -79,7 +79,7 @@ LAYOUTS: Mapping[str, Layout] = {
                 *_HF_LAST,
             ),
         ),
-        Layout(
+        TensorLayout(
             "hf-fused",
             "that of transformers 5 in memory: experts stacked, gate and up projections in one tensor",
             r"model\.layers\.\d+\.mlp\.experts\.gate_up_proj",
@@ -92,7 +92,7 @@ LAYOUTS: Mapping[str, Layout] = {
                 *_HF_LAST,
             ),
         ),
-        Layout(
+        TensorLayout(
             "mlx",
             "that of MLX-LM: as transformers', with the experts stacked",
             r"model\.layers\.\d+\.block_sparse_moe\.switch_mlp\.gate_proj\.weight",
@@ -105,7 +105,7 @@ LAYOUTS: Mapping[str, Layout] = {
                 *_HF_LAST,
             ),
         ),
-        Layout(
+        TensorLayout(
             "gguf",
             "that of llama.cpp: experts stacked, rotary pairs as the publisher has them",
             r"blk\.\d+\.ffn_(gate|gate_exps)\.weight",
@@ -132,14 +132,14 @@ LAYOUTS: Mapping[str, Layout] = {
 }
 
 
-def find_layout(name: str) -> Layout:
+def find_layout(name: str) -> TensorLayout:
     """The layout of that name. Raises ``LayoutError`` listing those that there are."""
     if name not in LAYOUTS:
         raise LayoutError(f"the layout {name!r} is not known", hint=f"known are {', '.join(LAYOUTS)}")
     return LAYOUTS[name]
 
 
-def detect_layout(names: Iterable[str]) -> tuple[Layout, str]:
+def detect_layout(names: Iterable[str]) -> tuple[TensorLayout, str]:
     """The layout that names speak of, and the reason. Raises ``LayoutError`` if it is none, or two."""
     names, found = list(names), []
     for layout in LAYOUTS.values():
@@ -158,10 +158,10 @@ def detect_layout(names: Iterable[str]) -> tuple[Layout, str]:
 
 
 def check_tensors(
-    layout: Layout, architecture: Architecture, shapes: Mapping[str, tuple[int, ...]], where: str
+    layout: TensorLayout, architecture: Architecture, shapes: Mapping[str, tuple[int, ...]], where: str
 ) -> None:
     """Hold names and shapes against the layout. Raises ``LayoutError`` naming what is missing, extra or misshapen."""
-    if architecture.n_layers * (1 + architecture.n_experts) > MOST_MATRICES:
+    if architecture.n_layers * (1 + architecture.n_experts) > MAX_MATRICES:
         raise LayoutError(f"{where}: the configuration describes more matrices than any model has")
     wanted = layout.tensors(architecture)
     faults = [f"{name} is missing" for name in wanted if name not in shapes]

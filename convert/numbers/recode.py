@@ -14,7 +14,7 @@ from magnetar.errors import ConversionError, UsageError
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
 
-LARGEST_SCALE = 65504.0
+MAX_SCALE = 65504.0
 """Block formats keep the scale of a block as a 16-bit float; numbers beyond its largest are counted as too large."""
 
 
@@ -30,7 +30,7 @@ def recode(block: memoryview, source: str, target: str) -> tuple[memoryview, int
         raise ConversionError(f"numbers of {source} cannot be written as {target}")
     numbers = decode(block, source)
     if target in BLOCK_FORMATS:
-        return quantise(numbers, target), int(np.count_nonzero(np.abs(numbers) > LARGEST_SCALE))
+        return quantise(numbers, target), int(np.count_nonzero(np.abs(numbers) > MAX_SCALE))
     with np.errstate(over="ignore", invalid="ignore"):
         encoded = ENCODERS[target](numbers)
     return _bytes(encoded), _count_overflow(numbers, encoded, target)

@@ -89,7 +89,7 @@ class UncachedFile(LocalFile):
             raise DiskError(f"{self.path}: cannot be read at byte {start}: {error.strerror}") from error
 
 
-LEAST_DIRECT = 64 << 10
+MIN_DIRECT_BYTES = 64 << 10
 """Bytes from which on it is worth asking whether they are in the cache."""
 
 STRETCH = 16 << 20
@@ -114,7 +114,7 @@ class SparingFile(LocalFile):
             self._past = past
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        if self._past is None or len(buffer) < LEAST_DIRECT:
+        if self._past is None or len(buffer) < MIN_DIRECT_BYTES:
             super().read_into(offset, buffer)
             return
         done = 0

@@ -3,9 +3,9 @@
 import math
 from collections.abc import Callable, Iterator
 
-from magnetar.byte_source import FileSpan, JoinedFile, LocalFile
+from magnetar.byte_source import FileBacked, FileSpan
 from magnetar.convert.formats.checkpoint import CHUNK, Checkpoint, TensorSpec
-from magnetar.convert.layout.mapping import Move, Piece, Turn
+from magnetar.convert.layout.mapping import Move, Segment, Turn
 from magnetar.convert.numbers.block_formats import packed_unit
 from magnetar.errors import ConversionError
 from magnetar.events import Emit, Remarked, ignore
@@ -53,16 +53,16 @@ def stream_move(
     """
     scratch = scratch or Scratch()
     if not move.recoded:
-        for piece in move.pieces:
-            yield from _stream(checkpoint, piece, 1, check, defer, scratch, lend or scratch.lend)
+        for segment in move.segments:
+            yield from _stream(checkpoint, segment, 1, check, defer, scratch, lend or scratch.lend)
         return
     from magnetar.convert.numbers.recode import recode
 
     unit = _unit(move)
     step = _step(unit, RECODED)
     too_large = 0
-    for piece in move.pieces:
-        for block in _stream(checkpoint, piece, unit, check, defer, scratch, scratch.lend):
+    for segment in move.segments:
+        for block in _stream(checkpoint, segment, unit, check, defer, scratch, scratch.lend):
             for start in range(0, len(block), step):
                 recoded, lost = recode(block[start : start + step], move.stored_as, move.dtype)
                 too_large += lost
@@ -73,17 +73,19 @@ def stream_move(
 
 def is_copy(checkpoint: Checkpoint, move: Move) -> bool:
     """Whether a tensor is made of nothing but bytes that lie in files as they will be written."""
-    if move.recoded or any(piece.turn is not Turn.COPY for piece in move.pieces):
+    if move.recoded or any(segment.turn is not Turn.COPY for segment in move.segments):
         return False
-    sources = {checkpoint.specs[piece.tensor].source for piece in move.pieces}
-    return all(isinstance(checkpoint.sources[source], LocalFile | JoinedFile) for source in sources)
+    sources = {checkpoint.specs[segment.tensor].source for segment in move.segments}
+    return all(isinstance(checkpoint.sources[source], FileBacked) for source in sources)
 
 
 def find_spans(checkpoint: Checkpoint, move: Move) -> Iterator[FileSpan]:
-    """Where the bytes of such a tensor lie, first to last; nothing is checked."""
-    for piece in move.pieces:
-        spec = checkpoint.specs[piece.tensor]
-        yield from checkpoint.sources[spec.source].spans(spec.offset + piece.offset, piece.nbytes)
+    """Where the bytes of a tensor lie in files, first to last, if it ``is_copy``. Nothing is checked."""
+    for segment in move.segments:
+        spec = checkpoint.specs[segment.tensor]
+        source = checkpoint.sources[spec.source]
+        if isinstance(source, FileBacked):
+            yield from source.spans(spec.offset + segment.offset, segment.nbytes)
 
 
 def _report_overflow(move: Move, count: int, allow_overflow: bool, emit: Emit) -> None:
@@ -108,28 +110,28 @@ def _step(unit: int, size: int = CHUNK) -> int:
 
 
 def _stream(
-    checkpoint: Checkpoint, piece: Piece, unit: int, check: bool, defer: bool, scratch: Scratch, lend: Lend
+    checkpoint: Checkpoint, segment: Segment, unit: int, check: bool, defer: bool, scratch: Scratch, lend: Lend
 ) -> Iterator[memoryview]:
-    """The bytes of a piece in their new order; of numbers to be recoded, whole units at a time."""
-    if piece.turn is Turn.COPY:
-        yield from _read(checkpoint, piece, _step(unit), check, lend)
+    """The bytes of a segment in their new order; of numbers to be recoded, whole units at a time."""
+    if segment.turn is Turn.COPY:
+        yield from _read(checkpoint, segment, _step(unit), check, lend)
     else:
         from magnetar.convert.transform.transpose import turn_block
 
-        for block in _read(checkpoint, piece, _step(piece.block), check, scratch.lend):
-            for begin in range(0, len(block), piece.block):
-                yield from turn_block(piece, block[begin : begin + piece.block])
+        for block in _read(checkpoint, segment, _step(segment.block), check, scratch.lend):
+            for begin in range(0, len(block), segment.block):
+                yield from turn_block(segment, block[begin : begin + segment.block])
     if check and not defer:
-        checkpoint.check(checkpoint.specs[piece.tensor])
+        checkpoint.check(checkpoint.specs[segment.tensor])
 
 
-def _read(checkpoint: Checkpoint, piece: Piece, step: int, check: bool, lend: Lend) -> Iterator[memoryview]:
-    """The bytes of a piece as they lie in the source, at most ``step`` at a time."""
-    spec = checkpoint.specs[piece.tensor]
+def _read(checkpoint: Checkpoint, segment: Segment, step: int, check: bool, lend: Lend) -> Iterator[memoryview]:
+    """The bytes of a segment as they lie in the source, at most ``step`` at a time."""
+    spec = checkpoint.specs[segment.tensor]
     start = 0
-    while start < piece.nbytes:
-        block = lend(min(step, piece.nbytes - start))
-        _fill(checkpoint, spec, piece.offset + start, block, check)
+    while start < segment.nbytes:
+        block = lend(min(step, segment.nbytes - start))
+        _fill(checkpoint, spec, segment.offset + start, block, check)
         yield block
         start += len(block)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from magnetar.convert.layout.mapping import Piece, Turn
+from magnetar.convert.layout.mapping import Segment, Turn
 
 WORD = 8
 PACK_BYTES = 1 << 18
@@ -55,13 +55,13 @@ def pack_rows(matrix: memoryview, rows: int, columns: int, itemsize: int) -> Non
         some.reshape(-1)[:] = packed.reshape(-1)
 
 
-def turn_block(piece: Piece, block: memoryview) -> Iterator[memoryview]:
-    """One block of a piece in its new order. A view is good until the next is asked for; ``block`` may be used up."""
-    if piece.turn is Turn.COPY:
+def turn_block(segment: Segment, block: memoryview) -> Iterator[memoryview]:
+    """One block of a segment in its new order. A view is good until the next is asked for; ``block`` may be used up."""
+    if segment.turn is Turn.COPY:
         yield block
-    elif piece.turn is Turn.TRANSPOSE:
-        yield from transpose(block, piece.rows, piece.columns, piece.nbytes // (piece.rows * piece.columns))
+    elif segment.turn is Turn.TRANSPOSE:
+        yield from transpose(block, segment.rows, segment.columns, segment.nbytes // (segment.rows * segment.columns))
     else:
-        pairs = (-1, 2) if piece.turn is Turn.SPLIT_HALVES else (2, -1)
-        rows = np.frombuffer(block, dtype=np.uint8).reshape(*pairs, piece.nbytes // piece.rows)
+        pairs = (-1, 2) if segment.turn is Turn.SPLIT_HALVES else (2, -1)
+        rows = np.frombuffer(block, dtype=np.uint8).reshape(*pairs, segment.nbytes // segment.rows)
         yield np.ascontiguousarray(rows.swapaxes(0, 1)).reshape(-1).data

@@ -7,7 +7,7 @@ from magnetar.convert.formats.checkpoint import Checkpoint, TensorSpec
 from magnetar.convert.layout.mapping import Move, keep_tensors, map_tensors
 from magnetar.convert.layout.tables import find_layout
 from magnetar.convert.numbers.block_formats import BLOCK_FORMATS
-from magnetar.convert.read.source import AS_IS, Source
+from magnetar.convert.read.checkpoint_source import AS_IS, CheckpointSource
 from magnetar.convert.transform.stream import find_spans, is_copy, stream_move
 
 
@@ -53,7 +53,7 @@ class View:
         return next((span.offset for span in find_spans(self._checkpoint, move)), 0)
 
 
-def view_as(source: Source, layout: str, *, unpacked: bool = True) -> View:
+def view_as(source: CheckpointSource, layout: str, *, unpacked: bool = True) -> View:
     """``source`` as if it were in ``layout``, its quantised numbers as 32-bit floats, or not ``unpacked``.
 
     Raises ``LayoutError`` for an unknown layout or one with no room.
@@ -62,7 +62,7 @@ def view_as(source: Source, layout: str, *, unpacked: bool = True) -> View:
     return View(source.checkpoint, {move.name: unpack_blocks(move) if unpacked else move for move in moves})
 
 
-def map_source(source: Source, layout: str) -> tuple[Move, ...]:
+def map_source(source: CheckpointSource, layout: str) -> tuple[Move, ...]:
     """How each tensor of ``layout`` is made of the source's; of ``AS_IS``, as it is. Raises ``LayoutError``."""
     if layout == AS_IS:
         return keep_tensors(source.checkpoint.specs)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from magnetar.byte_source import ByteSource, FileSpan
+from magnetar.byte_source import ByteSource, FileBacked, FileSpan
 from magnetar.errors import DiskError, UsageError
 from magnetar.events import Adopted, Began, Emit, Ended, Moved, Step, ignore
 from magnetar.fetch.download.adoptable_files import AdoptableFiles, Candidate
@@ -112,7 +112,7 @@ def _link(candidate: Candidate, path: Path) -> bool:
     return True
 
 
-def _copy(source: ByteSource, path: Path, ranges: list[tuple[int, int]], emit: Emit) -> None:
+def _copy(source: FileBacked, path: Path, ranges: list[tuple[int, int]], emit: Emit) -> None:
     target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     try:
         for offset, length in ranges:

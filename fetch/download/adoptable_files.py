@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from magnetar.byte_source import ByteSource, Concatenation, LocalFile
+from magnetar.byte_source import FileBacked, JoinedFiles, LocalFile
 from magnetar.errors import TorrentError, UsageError
 from magnetar.fetch.download.state_folder import read_kept_torrent
 from magnetar.fetch.torrent.file_digests import FileDigests
@@ -26,11 +26,11 @@ class Candidate:
     paths: tuple[Path, ...]
 
     @contextmanager
-    def opened(self) -> Iterator[ByteSource]:
+    def opened(self) -> Iterator[FileBacked]:
         """Its bytes, as one source. Raises ``UsageError`` or ``DiskError``."""
         with ExitStack() as stack:
             parts = [stack.enter_context(LocalFile(path)) for path in self.paths]
-            yield parts[0] if len(parts) == 1 else Concatenation(self.paths[0].name, parts)
+            yield parts[0] if len(parts) == 1 else JoinedFiles(self.paths[0].name, parts)
 
     def __str__(self) -> str:
         more = f" and {len(self.paths) - 1} more parts" if len(self.paths) > 1 else ""

@@ -20,9 +20,9 @@ from magnetar.fetch.link.magnet import Magnet
 from magnetar.fetch.torrent.metadata import Metadata, check_same
 from magnetar.fetch.torrent.metainfo import read_torrent
 from magnetar.files import STATE_FOLDER, disk_failure, replace_file
+from magnetar.manifests.folder.layout import KEPT_TORRENT
 from magnetar.manifests.folder.origin import Origin, read_origin, record_origin
 
-TORRENT_FILE = "release.torrent"
 RESUME_FILE = "resume"
 STAMPS_FILE = "stamps.json"
 MAX_STATE_BYTES = 4 << 30
@@ -43,8 +43,8 @@ class State:
     def keep_torrent(self, content: bytes, *, complete: bool) -> None:
         """Remember the torrent (``.torrent`` bytes), and whether the folder holds all of it. Writes only changes."""
         origin = Origin(self.metadata.name, self.metadata.infohash_v1, self.metadata.infohash_v2, complete)
-        if read_small(self.path / TORRENT_FILE) != content:
-            replace_file(self.path / TORRENT_FILE, content)
+        if read_small(self.path / KEPT_TORRENT) != content:
+            replace_file(self.path / KEPT_TORRENT, content)
         if read_origin(self.folder) != origin:
             record_origin(self.folder, origin)
 
@@ -102,7 +102,7 @@ class State:
 
 def read_kept_torrent(folder: Path) -> bytes:
     """The ``.torrent`` bytes that a folder remembers; empty if it remembers none. They may be damaged."""
-    return read_small(folder / STATE_FOLDER / TORRENT_FILE) or b""
+    return read_small(folder / STATE_FOLDER / KEPT_TORRENT) or b""
 
 
 def matching_torrent(kept: bytes, magnet: Magnet) -> bytes:

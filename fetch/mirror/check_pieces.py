@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from threading import Event, RLock
 
-from magnetar.byte_source import Content
+from magnetar.byte_source import MemorySource
 from magnetar.events import MirrorDropped, Remarked
 from magnetar.fetch.mirror.mirror_source import MirrorSource
 from magnetar.fetch.mirror.read_pieces import Interrupted
@@ -76,7 +76,7 @@ class CheckedIntake:
         ``served`` has the bytes that each mirror gave to it. Raises ``Interrupted``.
         """
         handed_over = _HandedOver(served, len(content))
-        good = self._digests[piece].fits(Content(f"piece {piece}", content))
+        good = self._digests[piece].fits(MemorySource(f"piece {piece}", content))
         with self._lock:
             if self._stop.is_set():
                 raise Interrupted

@@ -11,7 +11,7 @@ from contextlib import suppress
 from itertools import islice, product
 from pathlib import Path
 
-from magnetar.byte_source import ByteSource, Concatenation, LocalFile
+from magnetar.byte_source import LocalFile, join, read_bytes
 from magnetar.errors import DiskError, UsageError
 from magnetar.fetch.download.disk_checks import part_hard_links
 from magnetar.fetch.torrent.piece_layout import Span
@@ -141,8 +141,7 @@ def _read_span(span: Span, paths: Copies | None) -> bytes:
         raise UsageError(f"{paths[0]}: there is no such file")
     files = [LocalFile(path) for path in paths]
     try:
-        source: ByteSource = files[0] if len(files) == 1 else Concatenation(paths[0].name, files)
-        return source.read(span.offset, span.length)
+        return read_bytes(join(paths[0].name, files), span.offset, span.length)
     finally:
         for file in files:
             file.close()

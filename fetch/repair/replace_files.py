@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from threading import Event
 
+from magnetar.byte_source import read_bytes
 from magnetar.errors import DiskError, NoSpace, Stalled, UsageError
 from magnetar.events import Adopted, Began, Emit, Ended, MirrorDropped, Moved, Remarked, Step, ignore
 from magnetar.fetch.download.adoptable_files import AdoptableFiles, Candidate
@@ -29,7 +30,7 @@ from magnetar.fetch.request.options import DEFAULT_FETCH, FetchOptions
 from magnetar.fetch.torrent.file_digests import FileDigests
 from magnetar.fetch.torrent.metadata import Metadata, TorrentFile
 from magnetar.files import disk_failure, lock_folder, sync_folder
-from magnetar.manifests.hashing.digests import CHUNK, digest_file, digest_parts
+from magnetar.manifests.hashing.digests import CHUNK_BYTES, digest_file, digest_parts
 from magnetar.manifests.schema import ReleaseFile
 
 NAP = 0.25
@@ -133,7 +134,7 @@ class _Replacement:
 
     def _adopt(self, file: ReleaseFile, size: int, staged: Path) -> bool:
         algorithms = [digest.algorithm for digest in file.digests]
-        for candidate in self._adoptable.candidates(FileDigests(file.path, size, 0, CHUNK, b"", ())):
+        for candidate in self._adoptable.candidates(FileDigests(file.path, size, 0, CHUNK_BYTES, b"", ())):
             with suppress(DiskError, UsageError):  # what cannot be read is no candidate
                 if digest_parts(candidate.paths, algorithms, lambda _count: None) != file.digests:
                     continue
@@ -219,13 +220,13 @@ class _Replacement:
 def _stand_in_metadata(name: str, files: Sequence[ReleaseFile]) -> Metadata:
     """Wrap the files in a stand-in ``Metadata``, because mirrors and disk checks expect one. There is no torrent."""
     listed = tuple(TorrentFile(PurePosixPath(file.path), file.size or 0) for file in files)
-    return Metadata(name, "", "", CHUNK, 0, listed, (), (), private=True)
+    return Metadata(name, "", "", CHUNK_BYTES, 0, listed, (), (), private=True)
 
 
 def _read_chunks(candidate: Candidate) -> Iterator[bytes]:
     with candidate.opened() as source:
-        for offset in range(0, source.size, CHUNK):
-            yield source.read(offset, min(CHUNK, source.size - offset))
+        for offset in range(0, source.size, CHUNK_BYTES):
+            yield read_bytes(source, offset, min(CHUNK_BYTES, source.size - offset))
 
 
 def _size(path: Path) -> int:

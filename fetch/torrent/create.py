@@ -14,7 +14,7 @@ from itertools import accumulate
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from magnetar.byte_source import LocalFile
+from magnetar.byte_source import LocalFile, read_bytes
 from magnetar.errors import DiskError, MalformedError, UsageError
 from magnetar.events import Began, Emit, Ended, Moved, Step, ignore
 from magnetar.fetch.link.healing import is_tracker_url, is_web_url
@@ -24,7 +24,7 @@ from magnetar.fetch.torrent.piece_hasher import Sha1Pieces, TreePieces
 from magnetar.fetch.torrent.piece_layout import Extent, PieceLayout, Span
 from magnetar.files import disk_failure
 from magnetar.manifests.folder.layout import payload_paths
-from magnetar.manifests.hashing.digests import Feed, digest_files
+from magnetar.manifests.hashing.digests import ByteConsumer, digest_files
 
 Version = Literal["hybrid", "v2", "v1"]
 
@@ -116,7 +116,7 @@ class Draft:
             for file, start in zip(self.files, starts, strict=False)
         }
 
-    def hashers(self, path: str) -> tuple[Feed, ...]:
+    def hashers(self, path: str) -> tuple[ByteConsumer, ...]:
         """The hashers of the file at ``path``: each wants all its bytes in order, on one thread at a time."""
         return self._entries[path].hashers
 
@@ -191,7 +191,7 @@ class Draft:
         hasher = sha1(usedforsecurity=False)
         for span in spans:
             with LocalFile(self.folder / span.path) as file:
-                hasher.update(file.read(span.offset, span.length))
+                hasher.update(read_bytes(file, span.offset, span.length))
         return hasher.digest()
 
 

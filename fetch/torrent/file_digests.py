@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hashlib import sha1
 from typing import Literal
 
-from magnetar.byte_source import ByteSource
+from magnetar.byte_source import ByteSource, read_bytes
 from magnetar.manifests.hashing.merkle import merkle_root
 
 
@@ -28,7 +28,7 @@ class PieceDigest:
         """Whether ``source``, a possible copy of the file, has these bytes. Raises ``DiskError``."""
         if self.kind == "merkle":
             return merkle_root(source, self.offset, self.length, leaves=self.leaves) == self.digest
-        data = source.read(self.offset, self.length) + bytes(self.padding)
+        data = read_bytes(source, self.offset, self.length) + bytes(self.padding)
         return sha1(data, usedforsecurity=False).digest() == self.digest
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha1
 from pathlib import Path
 
-from magnetar.byte_source import LocalFile
+from magnetar.byte_source import LocalFile, read_bytes
 from magnetar.errors import DiskError, UsageError
 from magnetar.events import Began, Emit, Ended, Moved, Step, ignore
 from magnetar.fetch.torrent.piece_digests import read_digests
@@ -93,7 +93,7 @@ def read_span(span: Span, folder: Path) -> Iterator[bytes]:
         raise UsageError(f"{path}: there is no such file")
     with LocalFile(path) as file:
         for at in range(0, span.length, _READ):
-            yield file.read(span.offset + at, min(_READ, span.length - at))
+            yield read_bytes(file, span.offset + at, min(_READ, span.length - at))
 
 
 def find_bad_pieces(pieces: Pieces, suspects: Sequence[int], folder: Path, emit: Emit = ignore) -> list[int]:

@@ -16,6 +16,7 @@ from magnetar.model.compare.comparison import Other, OtherCheckpoint
 from magnetar.model.compare.server import Server
 from magnetar.model.machine.machine import ALONE_ON_CPU, Machine
 from magnetar.pipeline.folder.expectations import look_up
+from magnetar.pipeline.folder.release_folder import ReleaseFolder
 
 KEY = "MAGNETAR_AGAINST_KEY"
 """The environment variable with the key of a server that wants one."""
@@ -53,7 +54,7 @@ def choose_other(target: str) -> Other:
 
 def compare_ways(path: Path, machine: Machine = ALONE_ON_CPU, emit: Emit = ignore) -> tuple[RoutingScore, ...]:
     """The same weights under every way of choosing who answers."""
-    return compare_routings(path, text=look_up(path).text, machine=machine, emit=emit)
+    return compare_routings(path, text=look_up(ReleaseFolder.read(path)).text, machine=machine, emit=emit)
 
 
 def write_on(
@@ -82,7 +83,7 @@ def write_golden(path: Path, target: Path, emit: Emit = ignore) -> WrittenGolden
     """Write the fingerprint of the weights at ``path``. Raises ``BootError`` if they are not healthy."""
     from magnetar.model.boot.boot import make_golden
 
-    content = make_golden(path, text=look_up(path).text, emit=emit)
+    content = make_golden(path, text=look_up(ReleaseFolder.read(path)).text, emit=emit)
     replace_file(target, content)
     return WrittenGolden(target, len(content))
 
@@ -101,9 +102,9 @@ def boot_release(path: Path, *, named: str | None = None, emit: Emit = ignore, *
     """
     from magnetar.model.boot.boot import boot
 
-    known = look_up(path, named)
+    known = look_up(ReleaseFolder.read(path), named)
     wish = {"golden": known.golden, "text": known.text, **wish}
-    report = boot(path, expected=known.expected, tolerance=known.tolerance, emit=emit, **wish)
+    report = boot(path, expected=known.bits_per_byte, tolerance=known.tolerance, emit=emit, **wish)
     if known.own or not report.tokens:
         return report
     return replace(report, assumptions=(*report.assumptions, NEUTRAL))

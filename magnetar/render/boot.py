@@ -1,4 +1,4 @@
-"""What was seen in weights: conversions, proofs, comparisons, and how they ran."""
+"""How weights ran: the verdict and its reasons, other routings, a text, a fingerprint."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -10,16 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from magnetar.findings import Outcome
-from magnetar.render.same import MOST_ROWS
-from magnetar.render.shapes import BAD, GOOD, UNSURE, new_table, note, verdict
-from magnetar.render.text import clean, clock, count, pace
-
-if TYPE_CHECKING:
-    from magnetar.model.compare.comparison import Agreement
+from magnetar.render.text import BAD, GOOD, MAX_ROWS, UNSURE, clean, clock, count, new_table, note, pace, verdict
 
 if TYPE_CHECKING:
     from magnetar.model.boot.compare_routings import RoutingScore
     from magnetar.model.boot.report import BootReport, Conducted
+    from magnetar.model.compare.comparison import Agreement
     from magnetar.pipeline.boot import WrittenGolden, WrittenOn
 
 EXPERT_COLOURS = ("red", "green", "yellow", "blue", "magenta", "cyan", "bright_red", "bright_green")
@@ -52,7 +48,7 @@ def _draw_levels(report: "BootReport") -> Table:
     words = {Outcome.GOOD: ("good", "green"), Outcome.BAD: ("bad", "red"), Outcome.UNKNOWN: ("skipped", "yellow")}
     for level in report.levels:
         table.add_row(level.name, Text(*words[level.outcome]), Text(clean(level.remark)))
-        for finding in level.findings[:MOST_ROWS]:
+        for finding in level.findings[:MAX_ROWS]:
             table.add_row("", Text(finding.kind, style="red"), Text(clean(finding.describe())))
     return table
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from magnetar.convert.read.source import Source
+from magnetar.convert.read.checkpoint_source import CheckpointSource
 from magnetar.errors import BootError
 
 UNKNOWN, BEGIN, END = 0, 1, 2
@@ -60,17 +60,18 @@ class Tokenizer:
         return str(self._processor.IdToPiece(piece)).replace(SPACE, " ").encode()
 
 
-def open_tokenizer(source: Source) -> Tokenizer:
+def open_tokenizer(source: CheckpointSource) -> Tokenizer:
     """The tokenizer beside the weights. Raises ``BootError`` if there is none, or one that does not fit them."""
-    if source.tokenizer is None:
+    if not source.has_tokenizer:
         raise BootError(
             f"{source.folder}: no tokenizer.model lies beside the weights, so no text can be scored",
             hint="put the release's tokenizer.model there",
         )
-    tokenizer, known = Tokenizer.open(source.tokenizer), source.architecture.vocab_size
+    name = f"{source.folder}/tokenizer.model"
+    tokenizer, known = Tokenizer(source.read_tokenizer(), name), source.architecture.vocab_size
     if tokenizer.vocab_size > known:
         raise BootError(
-            f"{source.tokenizer}: has {tokenizer.vocab_size} pieces, and the weights know {known}",
+            f"{name}: has {tokenizer.vocab_size} pieces, and the weights know {known}",
             hint="take the tokenizer.model of the same release",
         )
     return tokenizer

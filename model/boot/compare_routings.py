@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from magnetar.convert.read.source import Source, open_source
+from magnetar.convert.read.checkpoint_source import CheckpointSource, open_source
 from magnetar.convert.transform.view import view_as
 from magnetar.errors import BootError, UsageError
 from magnetar.events import Emit, ignore
@@ -64,7 +64,7 @@ def compare_routings(
         return tuple(_score(source, replace(task, strategy=strategy), size, emit) for strategy in chosen)
 
 
-def _choose_task(source: Source, text: str, machine: Machine) -> "tuple[Task, int]":
+def _choose_task(source: CheckpointSource, text: str, machine: Machine) -> "tuple[Task, int]":
     """What is run under each strategy, and how many bytes of the text that is."""
     from magnetar.model.run.measure_run import Task, choose_tokens
 
@@ -79,7 +79,7 @@ def _choose_task(source: Source, text: str, machine: Machine) -> "tuple[Task, in
     return Task(ids, decoded=1, ahead=ahead, arithmetic=machine.arithmetic()), tokenizer.count_bytes(ids)
 
 
-def _score(source: Source, task: "Task", size: int, emit: Emit) -> RoutingScore:
+def _score(source: CheckpointSource, task: "Task", size: int, emit: Emit) -> RoutingScore:
     from magnetar.model.architecture.routing import Router, Strategy
     from magnetar.model.run.measure_run import examine
 

@@ -8,10 +8,11 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+from magnetar.byte_source import LocalFolder
 from magnetar.convert.formats.checkpoint import Checkpoint
-from magnetar.convert.formats.detect import open_file
+from magnetar.convert.formats.detect import open_path
+from magnetar.convert.read.checkpoint_source import AS_IS, CheckpointSource, keep_as_it_is, open_as_it_is
 from magnetar.convert.read.find_weights import GGUF_SUFFIX, PUBLISHED_SUFFIXES
-from magnetar.convert.read.source import AS_IS, Source, open_as_it_is
 from magnetar.errors import CheckpointError, ConversionError
 from magnetar.events import Emit, ignore
 from magnetar.findings import Finding
@@ -38,7 +39,7 @@ def report_remains(path: Path, error: ConversionError, levels: Iterable[Level], 
         results = [*_list_results(sources, findings, wanted, emit)]
         numbers = sum(source.checkpoint.parameters for source in sources)
         kinds = ", ".join(sorted({source.checkpoint.container for source in sources}))
-        names = tuple(file.name for source in sources for file in source.files)
+        names = tuple(name for source in sources for name in source.files)
     assumptions = (f"only numbers were looked at, of {', '.join(names)}",) if Level.CONTENT in wanted else ()
     reasons = tuple(finding.describe() for result in results for finding in result.findings)
     return replace(
@@ -73,7 +74,7 @@ EMPTY = BootReport(
 
 
 def _list_results(
-    sources: Iterable[Source], findings: list[Finding], wanted: frozenset[Level], emit: Emit
+    sources: Iterable[CheckpointSource], findings: list[Finding], wanted: frozenset[Level], emit: Emit
 ) -> Iterator[LevelResult]:
     """What each wanted level came to; ``findings`` go to the first of them."""
     if Level.STRUCTURE in wanted:
@@ -87,7 +88,7 @@ def _list_results(
             first = False
 
 
-def _look(sources: Iterable[Source], findings: list[Finding], emit: Emit) -> LevelResult:
+def _look(sources: Iterable[CheckpointSource], findings: list[Finding], emit: Emit) -> LevelResult:
     """The numbers of every tensor that is there, file by file."""
     found, numbers, tensors, passed = list(findings), 0, 0, 0
     for source in sources:
@@ -104,16 +105,16 @@ def _look(sources: Iterable[Source], findings: list[Finding], emit: Emit) -> Lev
     return judge(Level.CONTENT, found, remark)
 
 
-def _open_remains(path: Path, error: ConversionError) -> tuple[list[Source], list[Finding]]:
+def _open_remains(path: Path, error: ConversionError) -> tuple[list[CheckpointSource], list[Finding]]:
     """All of it as it is; where that cannot be, each file that can be read by itself, and what is wrong with others."""
     try:
         return [open_as_it_is(path)], []
     except CheckpointError as unreadable:
-        sources: list[Source] = []
+        sources: list[CheckpointSource] = []
         findings: list[Finding] = []
         for file in _list_files(path):
             try:
-                sources.append(_keep(file, open_file(file)))
+                sources.append(_keep(file, open_path(file)))
             except ConversionError as damaged:
                 findings.append(Finding("unreadable", "", _with_hint(damaged)))
         if not sources:
@@ -121,8 +122,8 @@ def _open_remains(path: Path, error: ConversionError) -> tuple[list[Source], lis
         return sources, [finding for finding in findings if finding.detail != _with_hint(error)]
 
 
-def _keep(file: Path, checkpoint: Checkpoint) -> Source:
-    return Source(file.parent, (file,), checkpoint, None, AS_IS, "its names are kept", None)
+def _keep(file: Path, checkpoint: Checkpoint) -> CheckpointSource:
+    return keep_as_it_is(LocalFolder(file.parent), (file.name,), checkpoint, file.parent)
 
 
 def _list_files(path: Path) -> list[Path]:

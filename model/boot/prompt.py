@@ -5,7 +5,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from magnetar.convert.read.source import Source, open_source
+from magnetar.convert.read.checkpoint_source import CheckpointSource, open_source
 from magnetar.convert.transform.view import view_as
 from magnetar.errors import BootError, UsageError
 from magnetar.model.architecture.tokenizer import BEGIN, Tokenizer, open_tokenizer
@@ -56,7 +56,7 @@ def generate(
     return _spell_and_close(source, tokenizer, ids, generate_ids(follow, ids, max_tokens, temperature, seed))
 
 
-def follow_source(source: Source, room: int, machine: Machine) -> "Follow":
+def follow_source(source: CheckpointSource, room: int, machine: Machine) -> "Follow":
     """A model ready to write ``room`` positions: held whole where it fits, else with as much of it kept as does."""
     from magnetar.model.run.generate import follow_loaded, follow_streamed
     from magnetar.model.run.load import load_model
@@ -74,7 +74,9 @@ def follow_source(source: Source, room: int, machine: Machine) -> "Follow":
     return follow_streamed(model, Past(model.share.layers, architecture, room, arithmetic))
 
 
-def _spell_and_close(source: Source, tokenizer: Tokenizer, prompt: list[int], written: Iterable[int]) -> Iterator[str]:
+def _spell_and_close(
+    source: CheckpointSource, tokenizer: Tokenizer, prompt: list[int], written: Iterable[int]
+) -> Iterator[str]:
     with closing(source):
         yield from spell_out(tokenizer, prompt, written)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from magnetar.convert.read.source import Source
+from magnetar.convert.read.checkpoint_source import CheckpointSource
 from magnetar.errors import BootError, UsageError
 from magnetar.events import Emit
 from magnetar.findings import Finding, Outcome
@@ -63,7 +63,7 @@ class Request:
 class Session:
     """One checkpoint on its way through the levels."""
 
-    def __init__(self, source: Source, request: Request, emit: Emit) -> None:
+    def __init__(self, source: CheckpointSource, request: Request, emit: Emit) -> None:
         self._source, self._request, self._emit = source, request, emit
         self._weights: Weights = view_to_run(source)
         self._architecture = source.architecture
@@ -96,7 +96,7 @@ class Session:
             tokens_per_second=0.0,
             assumptions=(),
             routing=request.routing,
-            files=tuple(file.name for file in source.files),
+            files=source.files,
             kind=stored_kind(source),
         )
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from magnetar.convert.layout.architecture import Architecture
-from magnetar.convert.read.source import Source
+from magnetar.convert.read.checkpoint_source import CheckpointSource
 from magnetar.convert.write.journal import read_conversion
 from magnetar.model.run.altered_weights import (
     NO_CHANGE,
@@ -66,11 +66,10 @@ def list_remedies(
             yield Remedy(f"{name} in layer {suspect}", again, a, change, routing)
 
 
-def advise_remaking(source: Source) -> str:
+def advise_remaking(source: CheckpointSource) -> str:
     """The command that makes the weights of ``source`` anew: from their release, if it was noted which it is."""
-    folder = source.folder.resolve()
-    noted = read_conversion(folder)
-    return advise(source.layout, folder.name, noted.release if noted else "")
+    noted = read_conversion(source.path) if source.path else None
+    return advise(source.layout, source.folder.name, noted.release if noted else "")
 
 
 def advise(layout: str, name: str = "", release: str = "") -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
 from magnetar.convert.formats.checkpoint import Checkpoint, TensorSpec
-from magnetar.convert.read.source import Source
+from magnetar.convert.read.checkpoint_source import CheckpointSource
 from magnetar.findings import Finding
 from magnetar.model.checks.levels import Level, LevelResult, judge
 from magnetar.model.run.weights import RUNNABLE, Weights, name_stored, say_unrunnable
@@ -16,7 +16,7 @@ LARGEST_GAP = 1 << 20
 """Bytes between two tensors: containers align by up to 64, and the tables of names in them are smaller than this."""
 
 
-def check_structure(source: Source, weights: Weights) -> LevelResult:
+def check_structure(source: CheckpointSource, weights: Weights) -> LevelResult:
     """Hold dtypes and places of the tensors against what a model may be. Shapes are known to fit."""
     findings = [*_find_unrunnable(weights.specs), *_find_places(source)]
     remark = f"{len(source.checkpoint.specs)} tensors, {source.architecture.total_parameters:,} parameters"
@@ -30,7 +30,7 @@ def _find_unrunnable(specs: Mapping[str, TensorSpec]) -> Iterator[Finding]:
         yield Finding("dtype", first, say_unrunnable(dtype, len(others)))
 
 
-def _find_places(source: Source) -> Iterator[Finding]:
+def _find_places(source: CheckpointSource) -> Iterator[Finding]:
     """Tensors that share bytes, and bytes that are no tensor's."""
     published = {stored: name for name, stored in reversed(name_stored(source).items())}
     for kind, spec, detail in _compare_neighbours(source.checkpoint):

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from magnetar.convert.read.source import open_source
+from magnetar.convert.read.checkpoint_source import open_source
 from magnetar.errors import BootError, OutsideError
 from magnetar.events import Emit, ignore
 from magnetar.findings import Finding, Outcome

@@ -10,7 +10,7 @@ from magnetar.convert.formats.checkpoint import TensorSpec
 from magnetar.convert.layout.architecture import Architecture
 from magnetar.convert.layout.tables import find_layout
 from magnetar.convert.numbers.block_formats import BLOCK_FORMATS
-from magnetar.convert.read.source import Source, open_source
+from magnetar.convert.read.checkpoint_source import CheckpointSource, open_source
 from magnetar.convert.read.uncached_file import SparingFile
 from magnetar.convert.transform.view import View, view_as
 from magnetar.model.machine.machine import LARGEST_HELD
@@ -57,7 +57,7 @@ Buffer = bytearray | memoryview
 """The bytes of a tensor."""
 
 
-def open_for_a_pass(path: Path) -> Source:
+def open_for_a_pass(path: Path) -> CheckpointSource:
     """Open weights that are read once from first to last. Raises what ``open_source`` raises.
 
     What might be held in memory may be read again, to be mended or written on with, and should be in the cache then.
@@ -66,10 +66,10 @@ def open_for_a_pass(path: Path) -> Source:
     if source.checkpoint.nbytes <= LARGEST_HELD:
         return source
     source.close()
-    return open_source(path, kind=SparingFile)
+    return open_source(path, open_file=SparingFile)
 
 
-def view_to_run(source: Source, layout: str = PUBLISHED) -> View:
+def view_to_run(source: CheckpointSource, layout: str = PUBLISHED) -> View:
     """``source`` in ``layout``, as numbers that can be run; quantised blocks stay such if nobody here can read them."""
     return view_as(source, layout, unpacked=find_spec("gguf") is not None)
 
@@ -82,7 +82,7 @@ def say_unrunnable(dtype: str, others: int = 0) -> str:
     return f"{stored} which cannot be run; boot what it was made of"
 
 
-def name_stored(source: Source) -> dict[str, str]:
+def name_stored(source: CheckpointSource) -> dict[str, str]:
     """For each of the publisher's names what the tensor that holds it is called in the file."""
     architecture = source.architecture
     places = find_layout(source.layout).places(architecture)
@@ -90,7 +90,7 @@ def name_stored(source: Source) -> dict[str, str]:
     return {name: places[laid.parts[0]].tensor for name, laid in published.items()}
 
 
-def stored_kind(source: Source) -> str:
+def stored_kind(source: CheckpointSource) -> str:
     """The dtype or block format that most bytes of the file are of."""
     totals: dict[str, int] = {}
     for spec in source.checkpoint.specs.values():

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from magnetar.convert.layout.architecture import Architecture
-from magnetar.convert.read.source import open_source
+from magnetar.convert.read.checkpoint_source import open_source
 from magnetar.convert.transform.view import view_as
 from magnetar.errors import UsageError
 from magnetar.files import replace_file

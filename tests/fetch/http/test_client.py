@@ -1,15 +1,15 @@
 import json
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 
 import pytest
 
 from magnetar.fetch.http.address_policy import AddressPolicy, NotAllowed
 from magnetar.fetch.http.client import AnswerTooLarge, Client, DeadlinePassed, HttpFailed, WholeAnswer
+from tests import needs
 from tests.fetch.mirror_world import mirror_server
 
 HERE = AddressPolicy(frozenset({"127.0.0.1"}))
@@ -81,7 +81,7 @@ def test_a_proxy_that_we_do_not_speak_to_is_no_reason_to_go_without() -> None:
         assert not mirror.asked
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only there the loopback network has more than one address")
+@needs.linux  # where the loopback network has more than one address
 def test_connections_leave_by_the_interface_that_was_named() -> None:
     with mirror_server({"w": b"w"}) as mirror:
         for interface in ("127.0.0.2", "lo"):
@@ -101,10 +101,8 @@ def test_a_server_that_is_not_there_is_passing_and_named(client: Client) -> None
 def test_an_answer_that_ends_too_early_or_drips_is_passing(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     with mirror_server({"w": bytes(100_000)}, stalls_after=16384) as mirror:
         monkeypatch.setattr("magnetar.fetch.http.client.READ_TIMEOUT", 0.3)
-        answer = client.get(f"{mirror.url}/w")
-        with pytest.raises(HttpFailed) as caught:
+        with pytest.raises(HttpFailed) as caught, closing(client.get(f"{mirror.url}/w")) as answer:
             list(answer.chunks(100_000))
-        answer.close()
     assert caught.value.passing
 
 

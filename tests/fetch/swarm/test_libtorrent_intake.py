@@ -17,6 +17,7 @@ from magnetar.fetch.torrent.metadata import magnet_of
 from magnetar.fetch.torrent.metainfo import bare_torrent, load, read_torrent
 from magnetar.fetch.torrent.piece_layout import PieceLayout, read_layout
 from tests.fetch.world import contents, serve, write_release
+from tests.patience import PATIENCE
 
 PIECE = 65536
 SIZES = {"a": 300_001, "b": 99, "d": 200_000}
@@ -42,7 +43,7 @@ class World:
             for span in self.layout.spans(piece)
         )
 
-    def wait_until(self, done: Callable[[], bool], seconds: float = 10) -> bool:
+    def wait_until(self, done: Callable[[], bool], seconds: float = PATIENCE) -> bool:
         deadline = time.monotonic() + seconds
         while not done() and time.monotonic() < deadline:
             self.swarm.wait(0.05)

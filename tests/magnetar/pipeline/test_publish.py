@@ -240,7 +240,7 @@ def test_no_space_for_the_manifest_is_the_disks_fault_and_the_payload_is_untouch
         "from magnetar.cli.app import main; main(sys.argv[1:])"
     )
     command = [sys.executable, "-c", script, "publish", str(folder), "--no-tensors", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 4, done.stderr
     assert json.loads(done.stdout)["error"]["kind"] == "NoSpace"
     assert (folder / "weights").stat().st_size == 5_000

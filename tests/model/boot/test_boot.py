@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from magnetar.convert.write.convert import convert
+from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.errors import UsageError
 from magnetar.events import Began, Ended, Event, Moved
 from magnetar.findings import Outcome
@@ -22,6 +23,7 @@ from magnetar.model.bundled import bundled_golden, bundled_release, smoke_text
 from magnetar.model.checks.levels import Level
 from magnetar.model.machine.machine import Machine
 from magnetar.model.training.pack_release import write_release
+from tests import needs
 from tests.model.conftest import WriteRelease
 from tests.model.forge import DENSE, TINY, make_model
 
@@ -49,7 +51,7 @@ def test_the_bundled_release_boots(healthy: BootReport) -> None:
 
 
 def test_a_converted_copy_comes_to_the_same_numbers(healthy: BootReport, tmp_path: Path) -> None:
-    convert(bundled_release(), tmp_path / "hf", target="hf")
+    convert(ConvertRequest(bundled_release(), tmp_path / "hf", target="hf"))
     report = boot(tmp_path / "hf", text=TEXT, expected=healthy.bits_per_byte, tolerance=1e-9)
     assert report.healthy, report.reasons
     assert report.layout == "hf"
@@ -341,7 +343,7 @@ LIMITED = """
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is that of Linux")
+@needs.linux
 @pytest.mark.parametrize(("limit", "sampled"), [(370 << 20, "False"), (600 << 20, "True")])
 def test_no_more_memory_is_taken_than_is_allowed(limit: int, sampled: str, pieces: bytes, tmp_path: Path) -> None:
     architecture = replace(TINY, dim=256, hidden_dim=1024, n_layers=6, n_experts=8, vocab_size=1024)
@@ -353,7 +355,7 @@ def test_no_more_memory_is_taken_than_is_allowed(limit: int, sampled: str, piece
     assert written == sampled
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is read from /proc")
+@needs.linux
 def test_memory_is_that_of_an_expert_and_does_not_grow_with_the_layers(pieces: bytes, tmp_path: Path) -> None:
     peaks = {}
     wide = replace(TINY, dim=256, hidden_dim=1024, n_experts=8, vocab_size=1024)

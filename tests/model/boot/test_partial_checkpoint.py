@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from magnetar.convert.write.convert import convert
+from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.errors import CheckpointError, UnsafePickle
 from magnetar.findings import Outcome
 from magnetar.model.boot.boot import boot
@@ -70,7 +71,7 @@ def test_weights_without_a_configuration_are_looked_at(tmp_path: Path) -> None:
 
 
 def test_a_download_that_did_not_end_is_looked_at_as_far_as_it_came(tmp_path: Path) -> None:
-    convert(bundled_release(), tmp_path / "hf", target="hf", shard_size=2_000_000)
+    convert(ConvertRequest(bundled_release(), tmp_path / "hf", target="hf", shard_size=2_000_000))
     second, third = (tmp_path / "hf" / f"model-0000{i}-of-00004.safetensors" for i in (2, 3))
     second.unlink()
     third.write_bytes(third.read_bytes()[:-1000])
@@ -83,7 +84,7 @@ def test_a_download_that_did_not_end_is_looked_at_as_far_as_it_came(tmp_path: Pa
 
 
 def test_what_is_damaged_in_the_part_that_came_is_found(tmp_path: Path) -> None:
-    convert(bundled_release(), tmp_path / "gguf", target="gguf", shard_size=2_000_000)
+    convert(ConvertRequest(bundled_release(), tmp_path / "gguf", target="gguf", shard_size=2_000_000))
     first, second, *_ = sorted((tmp_path / "gguf").glob("*.gguf"))
     second.unlink()
     content = bytearray(first.read_bytes())
@@ -113,7 +114,7 @@ def test_a_pickle_that_would_run_something_is_refused_whatever_lies_beside_it(tm
 
 
 def test_a_quantised_file_of_a_kind_that_cannot_be_run_is_told_by_its_dtype(tmp_path: Path) -> None:
-    convert(bundled_release(), tmp_path / "hf", target="hf")
+    convert(ConvertRequest(bundled_release(), tmp_path / "hf", target="hf"))
     path = tmp_path / "hf" / "model.safetensors"
     weights = load_file(path)
     narrow = {name: torch.ones_like(w, dtype=torch.int8) if ".w2." in name else w for name, w in weights.items()}
@@ -126,7 +127,7 @@ def test_a_quantised_file_of_a_kind_that_cannot_be_run_is_told_by_its_dtype(tmp_
 def test_quantised_blocks_that_nobody_here_can_read_leave_the_levels_that_can_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    convert(bundled_release(), tmp_path / "q8", target="gguf", dtype="q8_0")
+    convert(ConvertRequest(bundled_release(), tmp_path / "q8", target="gguf", dtype="q8_0"))
     monkeypatch.setitem(sys.modules, "gguf", None)
     report = boot(tmp_path / "q8")
     assert report.outcome is Outcome.BAD
@@ -141,7 +142,7 @@ def test_quantised_blocks_that_nobody_here_can_read_leave_the_levels_that_can_ru
 def test_numbers_of_a_strange_model_are_looked_at_as_far_as_they_can_be_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    convert(bundled_release(), tmp_path / "q8", target="gguf", dtype="q8_0")
+    convert(ConvertRequest(bundled_release(), tmp_path / "q8", target="gguf", dtype="q8_0"))
     path = tmp_path / "q8" / "model.gguf"
     path.write_bytes(path.read_bytes().replace(b"llama", b"lhama"))
     monkeypatch.setitem(sys.modules, "gguf", None)
@@ -152,7 +153,7 @@ def test_numbers_of_a_strange_model_are_looked_at_as_far_as_they_can_be_read(
 
 @pytest.mark.parametrize("dtype", ["q8_0", "q4_0"])
 def test_the_quantised_blocks_of_gguf_are_run_as_the_numbers_that_they_stand_for(dtype: str, tmp_path: Path) -> None:
-    convert(bundled_release(), tmp_path / dtype, target="gguf", dtype=dtype)
+    convert(ConvertRequest(bundled_release(), tmp_path / dtype, target="gguf", dtype=dtype))
     report = boot(tmp_path / dtype, text=smoke_text().text[:2000], greedy_tokens=0)
     assert report.healthy, report.reasons
     assert report.bits_per_byte is not None

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from magnetar.convert.write.convert import convert
+from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.errors import BootError, CheckpointError
 from magnetar.findings import Outcome
 from magnetar.manifests.hashing.digests import Digest
@@ -69,7 +70,7 @@ def test_a_fingerprint_is_found_by_its_digest() -> None:
 
 
 def test_the_release_and_its_conversion_do_what_the_fingerprint_says(tmp_path: Path) -> None:
-    convert(bundled_release(), tmp_path / "hf", target="hf")
+    convert(ConvertRequest(bundled_release(), tmp_path / "hf", target="hf"))
     for path in (bundled_release(), tmp_path / "hf"):
         report = boot_against_golden(path)
         assert report.healthy, report.reasons
@@ -187,7 +188,7 @@ def test_a_fingerprint_with_pieces_that_the_model_does_not_know_is_not_run(tmp_p
 @pytest.mark.parametrize("dtype", ["q8_0", "f16"])
 def test_a_narrower_copy_is_allowed_what_its_format_costs_and_no_more(dtype: str, tmp_path: Path) -> None:
     expected = boot(bundled_release(), text=TEXT, greedy_tokens=1).bits_per_byte
-    convert(bundled_release(), tmp_path / dtype, target="gguf", dtype=dtype)
+    convert(ConvertRequest(bundled_release(), tmp_path / dtype, target="gguf", dtype=dtype))
     shutil.copy(bundled_release() / "tokenizer.model", tmp_path / dtype)
     report = boot(tmp_path / dtype, text=TEXT, expected=expected, golden=bundled_golden(), greedy_tokens=1)
     assert report.healthy, report.reasons

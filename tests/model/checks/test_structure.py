@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from magnetar.convert.read.source import open_source
+from magnetar.convert.read.checkpoint_source import open_source
 from magnetar.convert.transform.view import view_as
 from magnetar.findings import Outcome
 from magnetar.model.architecture.mixtral import Mixtral

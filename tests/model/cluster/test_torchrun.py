@@ -23,6 +23,7 @@ from magnetar.model.cluster.shares import NAMES, divide
 from magnetar.model.run.prefetch import reading_order
 from tests.model.conftest import WriteRelease
 from tests.model.forge import DENSE, TINY, make_model
+from tests.patience import PATIENCE
 
 SCRIPT = Path(__file__).with_name("one_rank.py")
 OWN_NUMBERS = {"seconds", "tokens_per_second", "peak_memory"}
@@ -64,7 +65,7 @@ def start(folders: Sequence[Path], lists: Path, *words: str, **environment: str)
         if rank != size - 1:
             known.pop("DIES_AT", None)
         processes.append(subprocess.Popen(command, env=known, stdout=pipe, stderr=pipe, text=True))
-    ended = [process.communicate(timeout=100) for process in processes]
+    ended = [process.communicate(timeout=PATIENCE) for process in processes]
     read = [path.read_text().split() if path.exists() else [] for path in (lists / str(rank) for rank in range(size))]
     return Ended([p.returncode for p in processes], [out for out, _ in ended], [err for _, err in ended], read)
 
@@ -127,10 +128,10 @@ def test_what_is_wrong_in_the_layers_of_another_process_is_reported_as_if_it_wer
 
 def test_a_process_that_dies_ends_the_others(release: WriteRelease, tmp_path: Path) -> None:
     folder = release(make_model(replace(TINY, vocab_size=1024)))
-    ended = start([folder] * 2, tmp_path, DIES_AT="layers.2.attention.wq.weight", SILENCE="4")
+    ended = start([folder] * 2, tmp_path, DIES_AT="layers.2.attention.wq.weight", SILENCE="10")
     assert ended.codes == [ExitCode.OUTSIDE, -9]
     error = json.loads(ended.outputs[0])["error"]
-    assert (error["kind"], error["message"]) == ("RankLost", "rank 1 has not been heard of for 4 seconds")
+    assert (error["kind"], error["message"]) == ("RankLost", "rank 1 has not been heard of for 10 seconds")
 
 
 def test_what_one_process_cannot_read_ends_all_with_one_code(release: WriteRelease, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from magnetar.convert.write.convert import convert
+from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.errors import CheckpointError, UsageError
 from magnetar.findings import Outcome
 from magnetar.model.architecture.mixtral import Mixtral
@@ -21,6 +22,7 @@ from magnetar.model.compare import http_json
 from magnetar.model.compare.comparison import OtherCheckpoint
 from magnetar.model.compare.server import MOST_ASKED, Server
 from magnetar.model.machine.machine import Machine
+from tests import needs
 from tests.model.compare.servers import (
     Answer,
     like_vllm,
@@ -34,6 +36,7 @@ from tests.model.compare.servers import (
     trickle,
 )
 from tests.model.conftest import WriteRelease
+from tests.patience import PATIENCE
 
 BUNDLED = bundled_release()
 TEXT = smoke_text().text[:2000]
@@ -46,15 +49,15 @@ def hold_against(other: OtherCheckpoint | Server, path: Path = BUNDLED, **wish: 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """llama.cpp's server with the bundled release in 32-bit floats."""
-    pytest.importorskip("xllamacpp")
+    needs.package("xllamacpp", "xllamacpp")
     folder = tmp_path_factory.mktemp("llama") / "gguf"
-    convert(bundled_release(), folder, target="gguf", dtype="f32")
+    convert(ConvertRequest(bundled_release(), folder, target="gguf", dtype="f32"))
     with llama_cpp(folder / "model.gguf") as running:
         yield running
 
 
 def test_a_converted_copy_agrees_to_the_last_bit(tmp_path: Path) -> None:
-    convert(bundled_release(), tmp_path / "hf", target="hf")
+    convert(ConvertRequest(bundled_release(), tmp_path / "hf", target="hf"))
     report = hold_against(OtherCheckpoint(tmp_path / "hf"))
     assert report.healthy, report.reasons
     assert report.agreement is not None
@@ -69,7 +72,7 @@ def test_a_converted_copy_agrees_to_the_last_bit(tmp_path: Path) -> None:
 
 
 def test_a_narrower_copy_may_differ_by_what_its_format_costs(tmp_path: Path) -> None:
-    convert(bundled_release(), tmp_path / "q8", target="gguf", dtype="q8_0")
+    convert(ConvertRequest(bundled_release(), tmp_path / "q8", target="gguf", dtype="q8_0"))
     agreement = hold_against(OtherCheckpoint(tmp_path / "q8")).agreement
     assert agreement is not None
     assert agreement.kind == "Q8_0"
@@ -208,7 +211,8 @@ def test_a_server_that_misbehaves_is_told_and_every_level_runs(
 ) -> None:
     monkeypatch.setattr(http_json, "MAX_ANSWER_BYTES", 40_000)
     with serve(answer) as url:
-        report = hold_against(Server(url, patience=0.3), levels=[Level.STRUCTURE])
+        patience = 0.3 if answer in (stall, trickle) else PATIENCE
+        report = hold_against(Server(url, patience=patience), levels=[Level.STRUCTURE])
     assert report.outcome is Outcome.BAD
     assert [level.outcome for level in report.levels] == ["good", "unknown"]
     assert len(report.reasons) == 1

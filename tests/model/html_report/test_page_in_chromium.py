@@ -18,10 +18,11 @@ from magnetar.model.bundled import bundled_golden, bundled_release, smoke_text
 from magnetar.model.checks.levels import Level, judge
 from magnetar.model.compare.comparison import OtherCheckpoint
 from magnetar.model.html_report.page import draw_page
+from tests.patience import PATIENCE
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 BROWSER = next(filter(None, map(shutil.which, NAMES)), None)
-pytestmark = pytest.mark.skipif(BROWSER is None, reason=f"none of {', '.join(NAMES)} is installed")
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs Chromium: apt-get install chromium")
 
 PHONE, DESK = 390, 1280
 SCHEMES = {"dark": 0, "light": 1}
@@ -53,7 +54,7 @@ def browse(page: Path, width: int, *words: str) -> str:
         *("--no-first-run", "--disable-extensions", f"--user-data-dir={page.parent / 'profile'}"),
         *(f"--window-size={width},{height}", *words, page.as_uri()),
     ]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE).stdout
 
 
 def first_pixel(image: bytes) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from magnetar.byte_source import LocalFile
 from magnetar.convert.formats.checkpoint import TensorSpec
 from magnetar.convert.layout.architecture import Architecture
 from magnetar.convert.read import uncached_file
-from magnetar.convert.read.source import open_source
+from magnetar.convert.read.checkpoint_source import open_source
 from magnetar.convert.transform.view import view_as
 from magnetar.findings import Outcome
 from magnetar.model.run import buffer_pool, weights
@@ -20,6 +20,7 @@ from magnetar.model.run.scoring import count_bits, cut_windows
 from magnetar.model.run.weights import open_for_a_pass
 from tests.model.conftest import WriteRelease
 from tests.model.forge import TINY, load_release, make_model
+from tests.patience import PATIENCE
 
 IDS = [3 + (7 * i * i + i) % 60 for i in range(40)]
 
@@ -64,7 +65,7 @@ def test_weights_too_large_to_be_held_are_read_past_the_cache_where_they_belong(
         expected = examine(view_as(source, "mistral"), TINY, "BF16", Task(IDS))
     monkeypatch.setattr(weights, "LARGEST_HELD", 0)
     monkeypatch.setattr(buffer_pool, "WORTH_IT", 1)
-    monkeypatch.setattr(uncached_file, "LEAST_DIRECT", buffer_pool.PAGE)
+    monkeypatch.setattr(uncached_file, "MIN_DIRECT_BYTES", buffer_pool.PAGE)
     monkeypatch.setattr(uncached_file, "_is_cached", lambda *_: False)
     digests: dict[str, str] = {}
 
@@ -110,7 +111,7 @@ def test_one_tensor_at_most_is_read_ahead(ahead: int, expected: int, release: Wr
     with TensorStream(weights, order, ahead=ahead) as stream:
         stream.take(order[0])
         for _ in range(expected):
-            assert weights.arrived.acquire(timeout=10)
+            assert weights.arrived.acquire(timeout=PATIENCE)
         assert weights.read_so_far == expected
     weights.close()
 
@@ -122,7 +123,7 @@ def test_as_many_tensors_are_read_ahead_as_there_is_room_for(release: WriteRelea
     with TensorStream(weights, order, ahead=sum(sizes[1:6])) as stream:
         stream.take(order[0])
         for _ in range(6):
-            assert weights.arrived.acquire(timeout=10)
+            assert weights.arrived.acquire(timeout=PATIENCE)
         assert not weights.arrived.acquire(timeout=0.1)
     weights.close()
 

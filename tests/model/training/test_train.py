@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from magnetar.convert.layout.architecture import Architecture
-from magnetar.convert.read.source import open_source
+from magnetar.convert.read.checkpoint_source import open_source
 from magnetar.errors import UsageError
 from magnetar.model.architecture.mixtral import Routing
 from magnetar.model.architecture.tokenizer import BEGIN, Tokenizer

@@ -66,7 +66,7 @@ class LaidTensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class TensorLayout:
     """A table of rules. ``sign`` is a pattern that some name must match, and that no other layout's names match."""
 
     name: str
