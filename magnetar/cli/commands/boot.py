@@ -1,7 +1,7 @@
 """``magnetar boot``: run the weights, and ask of them what can be asked."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -56,7 +56,8 @@ def boot(
     ] = None,
 ) -> None:
     """Run the weights in the bundled model and say whether they work. Exit 7: they do not."""
-    from magnetar.pipeline.boot import boot_release, choose_other, compare_ways, write_golden, write_on, write_page
+    from magnetar.model.boot.request import BootRequest, PromptRequest, RoutingRequest
+    from magnetar.pipeline import boot as booting
     from magnetar.render.boot import draw_boot, draw_golden, draw_routings, draw_written_on
 
     alone = prompt is not None or golden is not None or routing == "all"
@@ -66,22 +67,27 @@ def boot(
         raise UsageError("--report and --against are of a boot alone, not of a prompt, a fingerprint or all routings")
     if prompt is not None:
         screen = open_screen("boot", showing)
-        words: Any = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
-        words |= {"machine": computing.machine()}
-        with screen.streaming() as say:
-            raise typer.Exit(screen.run(lambda _: write_on(path, prompt, say, **words), draw_written_on))
+        asked = PromptRequest(path, prompt, max_tokens, temperature, seed, computing.machine())
+        with screen.streaming() as show:
+            raise typer.Exit(screen.run(lambda _: booting.continue_prompt(asked, show), draw_written_on))
     if golden is not None:
-        finish("boot", showing, lambda emit: write_golden(path, golden, emit), draw_golden)
+        finish("boot", showing, lambda emit: booting.write_fingerprint(path, golden, emit), draw_golden)
     if routing == "all":
-        finish("boot", showing, lambda emit: compare_ways(path, computing.machine(), emit), draw_routings)
-    wish: Any = {"routing": routing, "diagnose": not no_diagnosis}
-    wish |= {"levels": tuple(level)} if level else {}
+        compared = RoutingRequest(path, machine=computing.machine())
+        finish("boot", showing, lambda emit: booting.compare_release_routings(compared, emit), draw_routings)
 
     def work(machine: "Machine", emit: "Emit") -> "BootReport":
-        other = choose_other(against) if against else None
-        booted = boot_release(path, named=manifest, against=other, machine=machine, emit=emit, **wish)
-        if report is not None and machine.crew.rank == 0:
-            write_page(booted, path.resolve().name, report)
+        request = BootRequest(
+            path,
+            levels=tuple(level or Level),
+            routing=routing,
+            machine=machine,
+            against=booting.choose_other(against) if against else None,
+            diagnose=not no_diagnosis,
+        )
+        booted = booting.boot_release(request, manifest=manifest, emit=emit)
+        if report is not None and machine.group.rank == 0:
+            booting.write_page(booted, path.resolve().name, report)
         return booted
 
     finish_together("boot", showing, computing, work, draw_boot)
