@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from magnetar import __version__
 from magnetar.findings import Outcome
 from magnetar.model.boot.report import BootReport
 from magnetar.model.checks.cures import Cure, Diagnosis
@@ -10,6 +9,7 @@ from magnetar.model.checks.levels import LevelResult
 from magnetar.model.compare.comparison import Agreement
 from magnetar.model.html_report.figures import draw_curve, draw_load, draw_text, show
 from magnetar.model.html_report.style import HEAD
+from magnetar.version import __version__
 
 MAX_TRIED_SHOWN = 12
 """Cures that are named where none helped."""

@@ -15,7 +15,6 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from magnetar import __version__
 from magnetar.convert.compare.read_back import compare
 from magnetar.convert.formats.checkpoint import Checkpoint
 from magnetar.convert.layout.architecture import Architecture
@@ -35,6 +34,7 @@ from magnetar.errors import (
 )
 from magnetar.events import Began, Emit, Ended, Event, Moved, ignore
 from magnetar.files import STATE_FOLDER, lock_folder
+from magnetar.version import __version__
 from tests.convert.forge import DENSE, MOE, Tensors, random_tensors, raw, write_release
 
 SHARD = 5000
