@@ -10,11 +10,11 @@ from magnetar.convert.compare.expert_order import find_expert_orders
 from magnetar.convert.compare.tensor_difference import Side, explain
 from magnetar.convert.compare.tensor_digests import count_workers, digest_move
 from magnetar.convert.layout.architecture import Architecture
-from magnetar.convert.layout.layout import Part
 from magnetar.convert.layout.mapping import Move
 from magnetar.convert.layout.tables import find_layout
+from magnetar.convert.layout.tensor_layout import Part
 from magnetar.convert.numbers.block_formats import FLOATS
-from magnetar.convert.read.source import AS_IS, Source, open_as_it_is, open_source
+from magnetar.convert.read.checkpoint_source import AS_IS, CheckpointSource, open_as_it_is, open_source
 from magnetar.convert.transform.view import map_source
 from magnetar.errors import CheckpointError, LayoutError
 from magnetar.events import Began, Emit, Ended, Moved, Step, ignore
@@ -43,7 +43,7 @@ def same(first: Path, second: Path, *, emit: Emit = ignore) -> Sameness:
 
 
 @contextmanager
-def _open_both(first: Path, second: Path) -> Iterator[tuple[tuple[Source, Source], str]]:
+def _open_both(first: Path, second: Path) -> Iterator[tuple[tuple[CheckpointSource, CheckpointSource], str]]:
     """Both checkpoints, in layouts that can be told, or both as they are."""
     with ExitStack() as stack:
         try:

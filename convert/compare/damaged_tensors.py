@@ -10,14 +10,12 @@ from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
-from magnetar.byte_source import LocalFile
+from magnetar.byte_source import ByteSource, LocalFile, closing_on_error, read_bytes
 from magnetar.convert.formats.checkpoint import Checkpoint
-from magnetar.convert.formats.detect import open_file, open_joined
+from magnetar.convert.formats.detect import open_joined, open_path, read_checkpoint
 from magnetar.convert.formats.gguf import MAGIC as GGUF_MAGIC
-from magnetar.convert.formats.gguf import read_gguf
 from magnetar.convert.formats.grok import FILE as GROK_FILE
 from magnetar.convert.formats.grok import open_grok
-from magnetar.convert.formats.safetensors import read_safetensors
 from magnetar.convert.formats.torch_zip import outline_torch_zip
 from magnetar.convert.read.find_weights import find_files
 from magnetar.convert.read.part_names import split_stem
@@ -59,7 +57,7 @@ class Unreadable:
 
 
 @dataclass(frozen=True, slots=True)
-class Damage:
+class LocatedDamage:
     """What is damaged in a checkpoint, file by file, in the order in which the bytes lie."""
 
     tensors: tuple[DamagedTensor, ...]
@@ -67,7 +65,7 @@ class Damage:
     unreadable: tuple[Unreadable, ...]
 
 
-def locate_damage(folder: Path, ranges: Mapping[str, Sequence[ByteRange]]) -> Damage:
+def locate_damage(folder: Path, ranges: Mapping[str, Sequence[ByteRange]]) -> LocatedDamage:
     """Name the tensors that damaged bytes belong to.
 
     ``ranges`` holds the damaged bytes of each file, by its path below ``folder``, in any order; they may overlap, and
@@ -88,7 +86,7 @@ def locate_damage(folder: Path, ranges: Mapping[str, Sequence[ByteRange]]) -> Da
         beside = runs.total - sum(runs.count(extent) for extent in merge_ranges(held_by.range for held_by in held))
         if beside:
             headers.append(DamagedHeader(file, beside))
-    return Damage(tuple(tensors), tuple(headers), tuple(unreadable))
+    return LocatedDamage(tuple(tensors), tuple(headers), tuple(unreadable))
 
 
 def merge_ranges(ranges: Iterable[ByteRange]) -> list[ByteRange]:
@@ -154,11 +152,7 @@ def _list_extents(path: Path, end: int) -> Iterator[_Extent]:
         yield _name_grok(path)
         return
     with _open_whole(path, end) as checkpoint:
-        own = {
-            number
-            for number, source in enumerate(checkpoint.sources)
-            if isinstance(source, LocalFile) and source.path == path
-        }
+        own = {number for number, source in enumerate(checkpoint.sources) if source.name == path.name}
         specs = [spec for spec in checkpoint.specs.values() if spec.source in own]
     for spec in sorted(specs, key=lambda spec: spec.offset):
         yield _Extent(spec.name, (spec.offset, spec.nbytes))
@@ -168,22 +162,20 @@ def _name_grok(path: Path) -> _Extent:
     """Each file of Grok-1 is one tensor, whose name follows from its place among the others."""
     with LocalFile(path) as file:
         size = file.size
-    _, files = find_files(path.parent)
-    with open_grok(files) as checkpoint:
-        return _Extent(list(checkpoint.specs)[sorted(files).index(path)], (0, size))
+    folder, names = find_files(path.parent)
+    with open_grok(folder, names) as checkpoint:
+        return _Extent(list(checkpoint.specs)[sorted(names).index(path.name)], (0, size))
 
 
 def _open_whole(path: Path, size: int) -> Checkpoint:
     """A file as it was before it was damaged, as far as its header, or what follows from it, is whole."""
     with LocalFile(path) as file:
-        head = file.read(0, min(file.size, 16))
+        head = read_bytes(file, 0, min(file.size, 16))
         cut = file.size < size
-    if cut and head.startswith(GGUF_MAGIC):
-        return read_gguf(_CutShort(path, size))
-    if cut and head[8:9] == b"{":
-        return read_safetensors(_CutShort(path, size))
+    if cut and (head.startswith(GGUF_MAGIC) or head[8:9] == b"{"):
+        return read_checkpoint(_PaddedFile(LocalFile(path), size))
     try:
-        return open_file(path)
+        return open_path(path)
     except CheckpointError:
         if not head.startswith(ZIP_MAGIC):
             raise
@@ -193,36 +185,33 @@ def _open_whole(path: Path, size: int) -> Checkpoint:
 def _outline(path: Path) -> Checkpoint:
     """A file of ``torch.save`` whose tensors' bytes are damaged, and with them the small headers between them."""
     file = LocalFile(path)
-    try:
+    with closing_on_error([file]):
         return outline_torch_zip(file)
-    except BaseException:
-        file.close()
-        raise
 
 
-class _CutShort(LocalFile):
-    """A file that ends too early, with zeros in the place of what is missing."""
+class _PaddedFile:
+    """A file that ends too early, with zeros in the place of the bytes that are missing."""
 
-    def __init__(self, path: Path, size: int) -> None:
-        super().__init__(path)
-        self._wanted = size
-
-    @property
-    def size(self) -> int:
-        return self._wanted
+    def __init__(self, file: ByteSource, size: int) -> None:
+        self.name = file.name
+        self.size = size
+        self._file = file
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        there = max(min(super().size - offset, len(buffer)), 0)
-        super().read_into(offset, buffer[:there])
+        there = max(min(self._file.size - offset, len(buffer)), 0)
+        self._file.read_into(offset, buffer[:there])
         buffer[there:] = bytes(len(buffer) - there)
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def _list_part(path: Path) -> Iterator[_Extent]:
     """Of one part of a split file: tensors that go on in the next part have only what is in this one."""
-    _, parts = find_files(path)
-    begin = sum(part.stat().st_size for part in parts[: parts.index(path)])
-    end = begin + path.stat().st_size
-    with open_joined(parts, split_stem(path.name)) as checkpoint:
+    folder, parts = find_files(path)
+    begin = sum(folder.sizes[part] for part in parts[: parts.index(path.name)])
+    end = begin + folder.sizes[path.name]
+    with open_joined(folder, parts, split_stem(path.name)) as checkpoint:
         specs = sorted(checkpoint.specs.values(), key=lambda spec: spec.offset)
     for spec in specs:
         first, last = max(spec.offset, begin), min(spec.offset + spec.nbytes, end)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from itertools import groupby
 
 from magnetar.convert.compare.comparison_report import ExpertOrder
-from magnetar.convert.layout.layout import EXPERT_ROLES, Part
+from magnetar.convert.layout.tensor_layout import EXPERT_ROLES, Part
 
 
 def find_expert_orders(

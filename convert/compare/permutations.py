@@ -9,7 +9,7 @@ from magnetar.convert.compare.comparison_report import How
 from magnetar.convert.compare.row_fingerprints import Fingerprints, Words
 
 Indices = np.ndarray[Any, np.dtype[np.intp]]
-LONGEST_ORDER = 4096
+MAX_LISTED_ORDER = 4096
 """Beyond so many rows an order says nothing to anybody."""
 
 
@@ -100,7 +100,7 @@ def _find_lines(first: Words, second: Words, how: How) -> Reordering | None:
     moved = int(np.count_nonzero(first != second))
     order = np.empty(len(first), np.intp)
     order[from_second] = from_first
-    listed = tuple(order.tolist()) if len(order) <= LONGEST_ORDER else ()
+    listed = tuple(order.tolist()) if len(order) <= MAX_LISTED_ORDER else ()
     return Reordering(how, f"has {moved:,} of {len(first):,} {how}", listed)
 
 

@@ -13,7 +13,7 @@ from magnetar.convert.formats.checkpoint import Checkpoint
 from magnetar.convert.layout.mapping import Move
 from magnetar.convert.numbers.block_formats import FLOATS, can_recode
 from magnetar.convert.numbers.recode import recode
-from magnetar.convert.read.source import Source
+from magnetar.convert.read.checkpoint_source import CheckpointSource
 from magnetar.convert.transform.stream import stream_move
 from magnetar.convert.transform.view import map_source
 from magnetar.errors import CheckpointError, WrongBytesError
@@ -77,7 +77,9 @@ class Proof:
         return Outcome.GOOD if standings == {Standing.SAME} else Outcome.UNKNOWN
 
 
-def prove(source: Source, digests: TensorDigests, *, reference: Source | None = None, emit: Emit = ignore) -> Proof:
+def prove(
+    source: CheckpointSource, digests: TensorDigests, *, reference: CheckpointSource | None = None, emit: Emit = ignore
+) -> Proof:
     """Take every tensor of ``source`` back to the release's layout, in bounded memory, and compare its digest.
 
     ``reference`` is the release itself, in any layout, for the error of tensors that were rounded or quantised; its

@@ -7,7 +7,7 @@ from magnetar.convert.compare.tensor_digests import count_workers
 from magnetar.convert.formats.checkpoint import Checkpoint
 from magnetar.convert.layout.mapping import Move
 from magnetar.convert.numbers.block_formats import BLOCK_FORMATS
-from magnetar.convert.read.source import AS_IS, Source
+from magnetar.convert.read.checkpoint_source import AS_IS, CheckpointSource
 from magnetar.convert.transform.stream import Scratch, stream_move
 from magnetar.convert.transform.view import map_source
 from magnetar.errors import WrongBytesError
@@ -15,7 +15,7 @@ from magnetar.events import Began, Emit, Ended, Moved, Step, ignore
 from magnetar.parallel import work_in_parallel
 
 
-def compare(source: Source, output: Source, emit: Emit = ignore) -> int:
+def compare(source: CheckpointSource, output: CheckpointSource, emit: Emit = ignore) -> int:
     """Read both, ``output`` through the layout of ``source``, and compare every tensor; return how many.
 
     Raises ``WrongBytesError`` naming the first tensor that differs, ``LayoutError`` if the layouts do not fit,
@@ -24,7 +24,7 @@ def compare(source: Source, output: Source, emit: Emit = ignore) -> int:
     return _compare_all(source, output, _moves(source, source.layout), _moves(output, source.layout), emit)
 
 
-def compare_recoded(source: Source, output: Source, emit: Emit = ignore) -> int:
+def compare_recoded(source: CheckpointSource, output: CheckpointSource, emit: Emit = ignore) -> int:
     """As ``compare``, where ``output`` is in other number formats: the source's numbers are written in those first.
 
     Blocks run along rows as the publisher has them, so where there are any, that is the layout to compare in.
@@ -37,12 +37,12 @@ def compare_recoded(source: Source, output: Source, emit: Emit = ignore) -> int:
     return _compare_all(source, output, ours, theirs, emit)
 
 
-def _moves(source: Source, layout: str) -> dict[str, Move]:
+def _moves(source: CheckpointSource, layout: str) -> dict[str, Move]:
     return {move.name: move for move in map_source(source, layout)}
 
 
 def _compare_all(
-    source: Source, output: Source, ours: Mapping[str, Move], theirs: Mapping[str, Move], emit: Emit
+    source: CheckpointSource, output: CheckpointSource, ours: Mapping[str, Move], theirs: Mapping[str, Move], emit: Emit
 ) -> int:
     if apart := ours.keys() ^ theirs.keys():
         raise WrongBytesError(f"{min(apart)} is in only one of {source.folder} and {output.folder}")
@@ -62,8 +62,8 @@ def _compare_all(
 
 def _in_order(moves: Mapping[str, Move], checkpoint: Checkpoint) -> list[str]:
     """Names in the order in which their bytes begin in the files, so that those are read from front to back."""
-    specs = {name: checkpoint.specs[move.pieces[0].tensor] for name, move in moves.items()}
-    return sorted(moves, key=lambda name: (specs[name].source, specs[name].offset, moves[name].pieces[0].offset))
+    specs = {name: checkpoint.specs[move.segments[0].tensor] for name, move in moves.items()}
+    return sorted(moves, key=lambda name: (specs[name].source, specs[name].offset, moves[name].segments[0].offset))
 
 
 def _compare(

@@ -20,7 +20,7 @@ from magnetar.convert.numbers.block_formats import packed_unit
 from magnetar.convert.transform.stream import stream_move
 
 Words = np.ndarray[Any, np.dtype[np.uint64]]
-MOST_LINES = 1 << 22
+MAX_LINES = 1 << 22
 """Rows or columns, each of which takes 8 bytes."""
 
 
@@ -46,7 +46,7 @@ def fingerprint(checkpoint: Checkpoint, move: Move) -> Fingerprints | None:
     size = word_size(move.dtype)
     lines = math.prod(move.shape[:-1]) if len(move.shape) > 1 else math.prod(move.shape)
     words = move.nbytes // size // max(lines, 1)
-    if not words or words * size > CHUNK or max(lines, words) > MOST_LINES:
+    if not words or words * size > CHUNK or max(lines, words) > MAX_LINES:
         return None
     multipliers = _multipliers(max(lines, words))
     rows, columns = np.empty(lines, np.uint64), np.zeros(words, np.uint64)

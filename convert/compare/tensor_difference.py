@@ -13,8 +13,8 @@ from magnetar.convert.compare.row_fingerprints import Fingerprints, fingerprint,
 from magnetar.convert.compare.tensor_digests import digest_move
 from magnetar.convert.formats.checkpoint import Checkpoint
 from magnetar.convert.layout.architecture import Architecture
-from magnetar.convert.layout.layout import Part
 from magnetar.convert.layout.mapping import Move
+from magnetar.convert.layout.tensor_layout import Part
 from magnetar.convert.numbers.block_formats import BLOCK_FORMATS, FLOATS, READABLE_FLOATS, can_recode
 from magnetar.convert.numbers.recode import Numbers
 from magnetar.convert.transform.stream import stream_move

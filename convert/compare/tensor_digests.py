@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from magnetar.convert.formats.checkpoint import CHUNK, Checkpoint
 from magnetar.convert.layout.mapping import Move
-from magnetar.convert.read.source import Source
+from magnetar.convert.read.checkpoint_source import CheckpointSource
 from magnetar.convert.transform.stream import RECODING, stream_move
 from magnetar.convert.transform.view import map_source
 from magnetar.events import Began, Emit, Ended, Moved, Step, ignore
@@ -19,7 +19,7 @@ ROOM = 256 << 20
 
 
 def tensor_digests(
-    source: Source,
+    source: CheckpointSource,
     *,
     layout: str = "mistral",
     known: Mapping[str, str] = MappingProxyType({}),
@@ -60,5 +60,5 @@ def digest_move(checkpoint: Checkpoint, move: Move) -> str:
 
 def count_workers(moves: Iterable[Move]) -> int:
     """How many moves may be under way at once, so that their memory stays within ``ROOM``."""
-    block = max((piece.block for move in moves for piece in move.pieces), default=0)
+    block = max((segment.block for move in moves for segment in move.segments), default=0)
     return min(os.cpu_count() or 1, max(ROOM // (CHUNK + RECODING + 2 * block), 1))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from magnetar.byte_source import FileSpan
 
-LARGEST_CALL = 1 << 30
+MAX_CALL_BYTES = 1 << 30
 """copy_file_range and sendfile move at most 2 GiB less a page at once."""
 
 CANNOT = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EBADF, errno.EPERM, errno.ENOTSOCK})
@@ -21,7 +21,7 @@ def copy_span(span: FileSpan, descriptor: int) -> None:
     for copy in (_copy_file_range, _send_file, _copy_through_memory):
         try:
             while done < span.length:
-                rest = FileSpan(span.descriptor, span.offset + done, min(span.length - done, LARGEST_CALL))
+                rest = FileSpan(span.descriptor, span.offset + done, min(span.length - done, MAX_CALL_BYTES))
                 count = copy(rest, descriptor)
                 if count == 0:
                     raise OSError(errno.EIO, "the source ends too early")

@@ -10,11 +10,12 @@ from functools import partial
 from pathlib import Path
 from threading import Event, Lock
 
+from magnetar.byte_source import LocalFolder
 from magnetar.convert.compare.read_back import compare, compare_recoded
 from magnetar.convert.compare.tensor_digests import count_workers
 from magnetar.convert.formats.detect import open_files
 from magnetar.convert.layout.mapping import Move
-from magnetar.convert.read.source import Source
+from magnetar.convert.read.checkpoint_source import CheckpointSource
 from magnetar.convert.read.uncached_file import UncachedFile
 from magnetar.convert.transform.stream import Scratch, find_spans, is_copy, stream_move
 from magnetar.convert.write.destination import partial_path, write_large, write_small
@@ -38,14 +39,14 @@ THREADS_OF_A_WRITER = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class ConversionTask:
     """What is to be made of what, and where.
 
     ``check`` is of the source's checksums and of digests of what is written; ``allow_overflow`` lets numbers become
     infinite in a narrower dtype.
     """
 
-    source: Source
+    source: CheckpointSource
     destination: Path
     target: Target
     plan: Plan
@@ -53,13 +54,13 @@ class Task:
     allow_overflow: bool = False
 
 
-class Work:
+class ConversionRun:
     """One conversion under way; ``state`` is what is noted on disk about it.
 
     ``notes`` are what is to be said of the result; ``comparing`` is how many seconds the reading back took.
     """
 
-    def __init__(self, task: Task, state: Conversion, emit: Emit) -> None:
+    def __init__(self, task: ConversionTask, state: Conversion, emit: Emit) -> None:
         self.task = task
         self.state = state
         self.notes: tuple[str, ...] = ()
@@ -146,7 +147,7 @@ class Work:
                 self._note_begun(shard.file, sink.settle())
         if check:
             checkpoint = self.task.source.checkpoint
-            for tensor in {piece.tensor: None for move in shard.moves for piece in move.pieces}:
+            for tensor in {segment.tensor: None for move in shard.moves for segment in move.segments}:
                 checkpoint.check(checkpoint.specs[tensor])
 
     def _note_begun(self, name: str, written: WrittenFile) -> None:
@@ -180,8 +181,12 @@ class Work:
         started = time.monotonic()
         source, folder = self.task.source, self.task.destination
         compare_with = compare_recoded if self.task.plan.casts else compare
-        with open_files([folder / shard.file for shard in self.task.plan.shards], UncachedFile) as checkpoint:
-            output = replace(source, folder=folder, checkpoint=checkpoint, layout=self.task.target.layout)
+        files = tuple(shard.file for shard in self.task.plan.shards)
+        written = LocalFolder(folder, UncachedFile)
+        with open_files(written, files) as checkpoint:
+            output = replace(
+                source, folder=written, files=files, checkpoint=checkpoint, layout=self.task.target.layout, path=folder
+            )
             compare_with(source, output, self.emit)
         self._note(compared=True)
         self.comparing = time.monotonic() - started

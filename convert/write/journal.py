@@ -9,7 +9,7 @@ from magnetar.files import STATE_FOLDER, replace_file
 
 CONVERSION_FILE = "conversion.json"
 FORMAT = 1
-LARGEST_NOTE = 16 << 20
+MAX_JOURNAL_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def read_conversion(folder: Path) -> Conversion | None:
     """What the folder was converted from; None if nothing readable says so."""
     path = folder / STATE_FOLDER / CONVERSION_FILE
     try:
-        if path.is_symlink() or path.stat().st_size > LARGEST_NOTE:
+        if path.is_symlink() or path.stat().st_size > MAX_JOURNAL_BYTES:
             return None
         noted = json.loads(path.read_bytes())
         plan, release, target = noted["plan"], noted["release"], noted["target"]

@@ -57,7 +57,7 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The files of a conversion. Every byte of every source tensor is in exactly one piece of one shard."""
+    """The files of a conversion. Every byte of every source tensor is in exactly one segment of one shard."""
 
     shards: tuple[Shard, ...]
 
@@ -88,13 +88,13 @@ class Plan:
 
         Where several files are written at once, each takes what is beyond the interpreter.
         """
-        block = max((piece.block for move in self._moves() for piece in move.pieces), default=0)
+        block = max((segment.block for move in self._moves() for segment in move.segments), default=0)
         return INTERPRETER + ON_THE_WAY + block + (RECODING if self.casts else 0)
 
     @property
     def turned(self) -> int:
         """How many tensors do not go over as they are."""
-        return sum(any(piece.turn is not Turn.COPY for piece in move.pieces) for move in self._moves())
+        return sum(any(segment.turn is not Turn.COPY for segment in move.segments) for move in self._moves())
 
     @property
     def casts(self) -> dict[tuple[str, str], int]:
@@ -169,9 +169,9 @@ def spec_of(move: Move) -> TensorSpec:
 def list_steps(moves: Iterable[Move]) -> list[tuple[object, ...]]:
     """Every step as plain values, for a digest."""
     return [
-        (move.name, move.dtype, move.stored_as, *astuple(piece)[:3], piece.turn.value, *astuple(piece)[4:])
+        (move.name, move.dtype, move.stored_as, *astuple(segment)[:3], segment.turn.value, *astuple(segment)[4:])
         for move in moves
-        for piece in move.pieces
+        for segment in move.segments
     ]
 
 
@@ -189,5 +189,5 @@ def _pack(moves: Iterable[Move], shard_size: int | None) -> Iterator[list[Move]]
 
 
 def _label(move: Move) -> str:
-    pieces = " + ".join(piece.label for piece in move.pieces)
-    return f"{pieces}, {move.stored_as} to {move.dtype}" if move.recoded else pieces
+    segments = " + ".join(segment.label for segment in move.segments)
+    return f"{segments}, {move.stored_as} to {move.dtype}" if move.recoded else segments

@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from magnetar import __version__
 from magnetar.convert.formats.checkpoint import TensorSpec
 from magnetar.convert.layout.mapping import Move
-from magnetar.convert.read.source import Source
+from magnetar.convert.read.checkpoint_source import CheckpointSource
 from magnetar.convert.write.journal import WrittenFile
 from magnetar.convert.write.plan import Plan, list_steps
+from magnetar.version import __version__
 
 NOTE = "CONVERSION.md"
 
@@ -40,7 +40,7 @@ def record_provenance(specs: Mapping[str, TensorSpec], moves: Iterable[Move], ta
 
 
 def conversion_note(
-    source: Source, target: str, plan: Plan, provenance: Provenance, written: Mapping[str, WrittenFile]
+    source: CheckpointSource, target: str, plan: Plan, provenance: Provenance, written: Mapping[str, WrittenFile]
 ) -> bytes:
     """``CONVERSION.md``: what was changed, as the Apache licence asks (section 4b), with the digests of the result."""
     rows = [f"| {_plain(name)} | {file.size:,} | `{file.sha256}` |" for name, file in sorted(written.items())]

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from magnetar.convert.layout.mapping import Move
 from magnetar.convert.numbers.block_formats import BLOCK_FORMATS, FLOATS, READABLE_FLOATS
-from magnetar.convert.read.source import AS_IS, Source
+from magnetar.convert.read.checkpoint_source import AS_IS, CheckpointSource
 from magnetar.convert.transform.view import map_source, unpack_blocks
 from magnetar.convert.write.gguf_target import cast_for_llama, for_llama_cpp, pack_gguf
 from magnetar.convert.write.plan import DEFAULT_SHARD_SIZE, Plan, Shard, plan_shards
@@ -17,7 +17,7 @@ from magnetar.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class TargetOptions:
     """What may be asked of a target. ``shard_size`` is in bytes of tensors; None leaves it to the target.
 
     ``dtype`` is spelled as safetensors or GGUF spell it, in capitals; None keeps numbers as they are.
@@ -31,7 +31,7 @@ class Pack(Protocol):
     """How a target puts tensors into files; ``record`` is for their metadata. Raises ``UsageError``."""
 
     def __call__(
-        self, source: Source, moves: tuple[Move, ...], wish: Wish, record: Mapping[str, str], /
+        self, source: CheckpointSource, moves: tuple[Move, ...], wish: TargetOptions, record: Mapping[str, str], /
     ) -> tuple[Shard, ...]: ...
 
 
@@ -43,10 +43,10 @@ class Target:
     layout: str
     cast: Callable[[Move, str | None], Move]
     pack: Pack
-    side_files: Callable[[Source, Plan, Provenance], SideFiles]
+    side_files: Callable[[CheckpointSource, Plan, Provenance], SideFiles]
 
 
-def plan_target(source: Source, target: Target, wish: Wish) -> Plan:
+def plan_target(source: CheckpointSource, target: Target, wish: TargetOptions) -> Plan:
     """What is to be written. Raises ``UsageError`` for a wish that the target cannot grant, ``LayoutError``."""
     moves = tuple(target.cast(move, wish.dtype) for move in map_source(source, target.layout))
     record = record_provenance(source.checkpoint.specs, moves, target.name)
@@ -67,27 +67,35 @@ def _spell(dtypes: tuple[str, ...]) -> str:
 
 
 def _pack_shards(
-    metadata: Mapping[str, str], source: Source, moves: tuple[Move, ...], wish: Wish, record: Mapping[str, str]
+    metadata: Mapping[str, str],
+    source: CheckpointSource,
+    moves: tuple[Move, ...],
+    wish: TargetOptions,
+    record: Mapping[str, str],
 ) -> tuple[Shard, ...]:
     size = DEFAULT_SHARD_SIZE if wish.shard_size is None else wish.shard_size
     return plan_shards(moves, stem="model", shard_size=size, metadata={**metadata, **record})
 
 
 def _pack_as_the_library(
-    source: Source, moves: tuple[Move, ...], wish: Wish, record: Mapping[str, str]
+    source: CheckpointSource, moves: tuple[Move, ...], wish: TargetOptions, record: Mapping[str, str]
 ) -> tuple[Shard, ...]:
     """The bytes of ``safetensors.save_file(tensors, path)``, so without metadata."""
     return _pack_shards({}, source, moves, wish, {})
 
 
-def _pack_one_file(source: Source, moves: tuple[Move, ...], wish: Wish, record: Mapping[str, str]) -> tuple[Shard, ...]:
+def _pack_one_file(
+    source: CheckpointSource, moves: tuple[Move, ...], wish: TargetOptions, record: Mapping[str, str]
+) -> tuple[Shard, ...]:
     """mistral-inference reads one file of that name, and no shards."""
     if wish.shard_size is not None:
         raise UsageError("the target mistral is one file", hint="leave the shard size out")
     return plan_shards(moves, stem="consolidated", shard_size=None, metadata={"format": "pt", **record})
 
 
-def _pack_gguf(source: Source, moves: tuple[Move, ...], wish: Wish, record: Mapping[str, str]) -> tuple[Shard, ...]:
+def _pack_gguf(
+    source: CheckpointSource, moves: tuple[Move, ...], wish: TargetOptions, record: Mapping[str, str]
+) -> tuple[Shard, ...]:
     return pack_gguf(source, moves, wish.shard_size, record)
 
 

@@ -11,14 +11,14 @@ from magnetar.errors import ConversionError
 SPACE = "\u2581"
 """What SentencePiece writes for a space."""
 
-LARGEST_MODEL = 16 << 20
-MOST_FIELDS = 1 << 20
+MAX_MODEL_BYTES = 16 << 20
+MAX_FIELDS = 1 << 20
 """Of one message. The largest vocabulary known has 262,144 pieces in 4 MB."""
 
-LONGEST_PIECE = 512
+MAX_PIECE_LENGTH = 512
 
 
-class Kind(IntEnum):
+class PieceType(IntEnum):
     """The types of sentencepiece_model.proto."""
 
     NORMAL = 1
@@ -30,19 +30,19 @@ class Kind(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class VocabularyPiece:
     """One piece of the vocabulary; its id is its place."""
 
     text: str
     score: float
-    kind: Kind
+    kind: PieceType
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
     """What ``tokenizer.model`` holds, as far as encoding needs it. Ids are -1 where there is none."""
 
-    pieces: tuple[Piece, ...]
+    pieces: tuple[VocabularyPiece, ...]
     is_bpe: bool
     bos: int
     eos: int
@@ -87,8 +87,8 @@ def why_not_exact(vocabulary: Vocabulary) -> str:
         "it is not of the BPE kind": not vocabulary.is_bpe,
         "it rewrites text before encoding": vocabulary.has_rewrites,
         "it trims spaces": vocabulary.trims_spaces,
-        "it has pieces defined by the user": Kind.USER_DEFINED in kinds,
-        "it has unused pieces": Kind.UNUSED in kinds,
+        "it has pieces defined by the user": PieceType.USER_DEFINED in kinds,
+        "it has unused pieces": PieceType.UNUSED in kinds,
         "it has two pieces of one text": len(texts) != len(vocabulary.pieces),
         "it has no piece for what it does not know": not 0 <= vocabulary.unknown < len(vocabulary.pieces),
     }
@@ -98,7 +98,9 @@ def why_not_exact(vocabulary: Vocabulary) -> str:
 def tokenizer_json(vocabulary: Vocabulary) -> dict[str, Any]:
     """The document of the ``tokenizers`` library: a prefix, spaces written as U+2581, BPE with bytes as fallback."""
     pieces = vocabulary.pieces
-    specials = [(index, piece) for index, piece in enumerate(pieces) if piece.kind in (Kind.UNKNOWN, Kind.CONTROL)]
+    specials = [
+        (index, piece) for index, piece in enumerate(pieces) if piece.kind in (PieceType.UNKNOWN, PieceType.CONTROL)
+    ]
     prefix = [{"type": "Prepend", "prepend": SPACE}] if vocabulary.adds_prefix else []
     strip = [{"type": "Strip", "content": " ", "start": 1, "stop": 0}] if vocabulary.adds_prefix else []
     return {
@@ -128,14 +130,14 @@ def tokenizer_json(vocabulary: Vocabulary) -> dict[str, Any]:
     }
 
 
-def list_merges(pieces: Sequence[Piece]) -> list[tuple[str, str]]:
+def list_merges(pieces: Sequence[VocabularyPiece]) -> list[tuple[str, str]]:
     """Every pair of pieces that joins to a piece, best first.
 
     SentencePiece joins the pair whose *result* has the best score, the leftmost of equals. A list of merges ranks the
     pairs of one result too, but that could show only where two of them overlap in a text, and joining from the left
     leaves no such place.
     """
-    known = {piece.text: piece for piece in pieces if piece.kind is Kind.NORMAL}
+    known = {piece.text: piece for piece in pieces if piece.kind is PieceType.NORMAL}
     ranked = sorted(known, key=lambda text: -known[text].score)
     return [
         (text[:cut], text[cut:])
@@ -169,13 +171,13 @@ def _replace(text: str, by: str) -> dict[str, Any]:
     return {"type": "Replace", "pattern": {"String": text}, "content": by}
 
 
-def _read_piece(content: int | bytes) -> Piece:
+def _read_piece(content: int | bytes) -> VocabularyPiece:
     fields = dict(_fields(_bytes(content)))
     score = struct.unpack("<f", _bytes(fields.get(2, b"\0\0\0\0")))[0]
     text = _text(fields.get(1, b""))
-    if len(text) > LONGEST_PIECE:
+    if len(text) > MAX_PIECE_LENGTH:
         raise ValueError(f"it has a piece of {len(text)} characters")
-    return Piece(text, score, Kind(_signed(fields.get(3, Kind.NORMAL))))
+    return VocabularyPiece(text, score, PieceType(_signed(fields.get(3, PieceType.NORMAL))))
 
 
 def _fields(content: bytes) -> Iterator[tuple[int, int | bytes]]:
@@ -183,7 +185,7 @@ def _fields(content: bytes) -> Iterator[tuple[int, int | bytes]]:
     position = count = 0
     while position < len(content):
         count += 1
-        if count > MOST_FIELDS:
+        if count > MAX_FIELDS:
             raise ValueError("it has more fields than any vocabulary")
         tag, position = _varint(content, position)
         number, wire = tag >> 3, tag & 7

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from magnetar.byte_source import FileSpan, LocalFile, new_buffer
+from magnetar.byte_source import FileSpan, LocalFile, new_buffer, read_bytes
 from magnetar.convert.write.copy_range import copy_span, is_direct, write_at
 from magnetar.convert.write.journal import WrittenFile
 
@@ -50,7 +50,7 @@ def read_prefix(path: Path, size: int, moved: Callable[[int], None]) -> Prefix:
             opened.read_into(start, block)
             digest.update(block)
             moved(len(block))
-        return Prefix(size, digest, opened.read(size - size % PAGE, size % PAGE))
+        return Prefix(size, digest, read_bytes(opened, size - size % PAGE, size % PAGE))
 
 
 class Sink:

@@ -2,20 +2,22 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 from magnetar.convert.write.convert import Converted
+from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.convert.write.destination import forecast_room
 from magnetar.errors import UsageError
 from magnetar.events import Emit, Skipped, ignore
 from magnetar.fetch.download.fetch import Fetched
 from magnetar.fetch.request.options import DEFAULT_FETCH, FetchOptions
 from magnetar.findings import Outcome, Question, worst
-from magnetar.manifests.checking.report import Report
+from magnetar.manifests.checking.report import VerifyReport
 from magnetar.model.boot.report import BootReport
+from magnetar.model.boot.request import BootRequest
 from magnetar.pipeline.boot import boot_release
 from magnetar.pipeline.convert import convert_release
 from magnetar.pipeline.fetch import fetch_release
@@ -57,14 +59,14 @@ class StepDone:
 
 @dataclass(frozen=True, slots=True)
 class Got:
-    """What ``get`` did. A step that was not done is None; ``not_done`` names the steps that were wanted all the same."""
+    """What ``get`` did. A step that was not done is None; ``not_done`` names those that were wanted all the same."""
 
     folder: Path
     fetched: Fetched
-    report: Report | None = None
+    report: VerifyReport | None = None
     converted: Converted | None = None
     boot: BootReport | None = None
-    steps: tuple[StepDone, ...] = field(default=())
+    steps: tuple[StepDone, ...] = ()
     not_done: tuple[str, ...] = ()
 
     @property
@@ -123,8 +125,8 @@ def _convert(request: GetRequest, got: Got, emit: Emit) -> Got:
         return got
     began = time.monotonic()
     proven = got.report is not None and got.report.outcome is Outcome.GOOD
-    destination = request.converted_folder(got.folder)
-    converted = convert_release(got.folder, destination, target=request.target, proven=proven, emit=emit)
+    conversion = ConvertRequest(got.folder, request.converted_folder(got.folder), target=request.target)
+    converted = convert_release(conversion, proven=proven, emit=emit)
     return _note(replace(got, converted=converted), "converted", began, _describe_converted(converted))
 
 
@@ -135,7 +137,7 @@ def _boot(request: GetRequest, got: Got, emit: Emit) -> Got:
         emit(Skipped("boot", "torch is not installed", hint="pip install 'magnetar[boot]'"))
         return replace(got, not_done=("boot",))
     began = time.monotonic()
-    report = boot_release(got.result, emit=emit)
+    report = boot_release(BootRequest(got.result), emit=emit)
     return _note(replace(got, boot=report), "booted", began, _describe_booted(report))
 
 
@@ -159,7 +161,7 @@ def _describe_fetched(fetched: Fetched) -> str:
     return f"{fetched.downloaded / 1e6:,.1f} MB; every piece checked"
 
 
-def _describe_verified(report: Report) -> str:
+def _describe_verified(report: VerifyReport) -> str:
     if report.findings:
         return f"{len(report.findings)} findings: not the release"
     good = sum(file.state == "good" for file in report.files)

@@ -10,7 +10,7 @@ from magnetar.events import Emit, ignore
 from magnetar.files import replace_file
 from magnetar.manifests.schema import Manifest
 from magnetar.manifests.tensor_digests import format_tensor_digests
-from magnetar.manifests.writing.create import checked, create_manifest, pin, to_toml
+from magnetar.manifests.writing.create import create_manifest, pin_digests, round_trip, to_toml
 from magnetar.manifests.writing.lfs_pointers import import_manifest
 from magnetar.pipeline.folder.release_folder import require_folder
 from magnetar.pipeline.proving.request import VerifyRequest
@@ -39,12 +39,12 @@ def pin_release(
     """Verify ``folder`` with all that is known, and add what it was found to be to its manifest."""
     opened = require_folder(folder, hint="name the folder that holds the release's files")
     report = verify_files(VerifyRequest(folder=opened, named=named), emit)
-    return _write(pin(opened.choose(named).manifest, folder, report, algorithms, emit), path)
+    return _write(pin_digests(opened.choose(named).manifest, folder, report, algorithms, emit), path)
 
 
 def import_release(source: Path, path: Path | None, emit: Emit = ignore) -> WrittenManifest:
     """What others wrote of a release, as a manifest; written to ``path`` if there is one."""
-    return _write(checked(import_manifest(source, emit), str(source)), path)
+    return _write(round_trip(import_manifest(source, emit), str(source)), path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def digest_tensors(source: Path, layout: str | None, path: Path, emit: Emit = ig
     ``tensor_digests`` raise, ``NoSpace`` or ``DiskError``.
     """
     from magnetar.convert.compare.tensor_digests import tensor_digests
-    from magnetar.convert.read.source import open_source
+    from magnetar.convert.read.checkpoint_source import open_source
 
     with open_source(source) as opened:
         digests = tensor_digests(opened, layout=layout or opened.layout, emit=emit)

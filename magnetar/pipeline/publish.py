@@ -1,7 +1,7 @@
 """``publish``: a folder of weights becomes a release that others can fetch, prove and trust."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,14 @@ from magnetar.fetch.torrent.create import Draft, TorrentWish
 from magnetar.fetch.torrent.metadata import Metadata, magnet_of
 from magnetar.fetch.torrent.metainfo import info_digest, read_torrent
 from magnetar.files import disk_failure, hold_folder, replace_file
-from magnetar.manifests.checking.unfinished_hashes import Notes
+from magnetar.manifests.checking.unfinished_hashes import UnfinishedHashes
 from magnetar.manifests.checksum_lists import write_checksums
 from magnetar.manifests.folder.layout import SIGNATURE, SIGNERS_KEY, publication_folder
 from magnetar.manifests.schema import Manifest, Mirror
 from magnetar.manifests.signing.check import Signer
 from magnetar.manifests.signing.keys import read_key
-from magnetar.manifests.signing.sign import E_MAIL_IS_PUBLISHED, Signing, SigningTool, SigstoreSigning
-from magnetar.manifests.writing.create import plain_name, state_manifest, to_toml
+from magnetar.manifests.signing.sign import E_MAIL_IS_PUBLISHED, ManifestSigner, Signing, SigstoreSigning
+from magnetar.manifests.writing.create import assemble_manifest, plain_name, to_toml
 from magnetar.pipeline.folder.release_folder import ReleaseFolder
 from magnetar.pipeline.publishing.describe_weights import DescribedWeights, describe_weights
 from magnetar.pipeline.publishing.hash_files import Hashed, hash_files
@@ -51,8 +51,8 @@ class PublishRequest:
     """
 
     folder: Path
-    claims: Claims = Claims()
-    torrent: TorrentWish = TorrentWish()
+    claims: Claims = field(default_factory=Claims)
+    torrent: TorrentWish = field(default_factory=TorrentWish)
     out: Path | None = None
     signing: Signing | None = None
     tensors: bool = True
@@ -104,9 +104,9 @@ def publish(request: PublishRequest, page: Page, emit: Emit = ignore) -> Publish
     out = _choose_place(draft.folder, name, request.out)
     with hold_folder(draft.folder) as writable:
         before = ReleaseFolder.read(draft.folder)
-        notes = Notes(draft.folder)
+        notes = UnfinishedHashes(draft.folder)
         described = _describe(before, name, draft, request, notes, emit)
-        manifest = state_manifest(draft.folder, described.hashed.files, facts | described.facts())
+        manifest = assemble_manifest(draft.folder, described.hashed.files, facts | described.facts())
         published = _sum_up(request, described, manifest, out, tool.signer if tool else None, writable)
         written = [_write(out / path, content) for path, content in _render(published, described, page).items()]
         written += _write_manifest(out / f"{name}.toml", to_toml(manifest).encode(), tool)
@@ -146,12 +146,12 @@ def _state_claims(folder: Path, claims: Claims) -> dict[str, Any]:
         raise UsageError(f"{folder}: a release's name has letters of a to z or digits", hint="say one with --name")
     said = {key: value for key, value in asdict(claims).items() if value}
     facts = {"title": folder.name, "publisher": "unknown", "licence": "unknown", **said, "name": name}
-    state_manifest(folder, (), facts)
+    assemble_manifest(folder, (), facts)
     return facts
 
 
 def _describe(
-    folder: ReleaseFolder, name: str, draft: Draft, request: PublishRequest, notes: Notes, emit: Emit
+    folder: ReleaseFolder, name: str, draft: Draft, request: PublishRequest, notes: UnfinishedHashes, emit: Emit
 ) -> _Description:
     """Read the weights, then every file."""
     weights = describe_weights(
@@ -199,12 +199,12 @@ def _render(published: Published, described: _Description, page: Page) -> dict[s
     }
 
 
-def _open_tool(folder: Path, signing: Signing | None, emit: Emit) -> SigningTool | None:
+def _open_tool(folder: Path, signing: Signing | None, emit: Emit) -> ManifestSigner | None:
     if isinstance(signing, SigstoreSigning):
         emit(Remarked(E_MAIL_IS_PUBLISHED))
     elif signing and signing.key.resolve().is_relative_to(folder):
         raise UsageError(f"{signing.key}: a private key, in the folder that is published", hint="move it away first")
-    return SigningTool(signing) if signing else None
+    return ManifestSigner(signing) if signing else None
 
 
 def _choose_place(folder: Path, name: str, out: Path | None) -> Path:
@@ -227,7 +227,7 @@ def _write(path: Path, content: bytes) -> Path:
     return path
 
 
-def _write_manifest(path: Path, content: bytes, tool: SigningTool | None) -> list[Path]:
+def _write_manifest(path: Path, content: bytes, tool: ManifestSigner | None) -> list[Path]:
     """The manifest and its signature. One that is there and still holds is kept; one of other bytes goes first."""
     beside, key = path.with_name(path.name + SIGNATURE), path.with_name(path.name + SIGNERS_KEY)
     old = read_key(beside) if beside.is_file() and path.is_file() and path.read_bytes() == content else b""
@@ -236,7 +236,7 @@ def _write_manifest(path: Path, content: bytes, tool: SigningTool | None) -> lis
     written = [_write(path, content)]
     if tool is None:
         return written
-    if not (old and tool.made(content, old)):
+    if not (old and tool.is_own_signature(content, old)):
         written.append(_write(beside, tool.sign(path.name, content)))
     if not tool.public_key:
         _remove(key)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from magnetar.events import Emit, Remarked, ignore
-from magnetar.manifests.checking.report import Report
+from magnetar.manifests.checking.report import VerifyReport
 from magnetar.manifests.folder.layout import SIGNATURE
 from magnetar.pipeline.folder.release_folder import ReleaseFolder
 from magnetar.pipeline.proving.request import VerifyRequest
@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # a proof of tensors brings numpy
 __all__ = ["VerifyRequest", "verify"]
 
 
-def verify(request: VerifyRequest, emit: Emit = ignore) -> "Report | ProvenCopy":
+def verify(request: VerifyRequest, emit: Emit = ignore) -> "VerifyReport | ProvenCopy":
     """Hold a folder, or a file of weights, against its release.
 
     Raises ``UsageError`` where nothing says which release it should be, ``WrongBytesError`` where the signature that
@@ -33,7 +33,7 @@ def verify(request: VerifyRequest, emit: Emit = ignore) -> "Report | ProvenCopy"
     return _verify_unsigned(request, emit)
 
 
-def _verify_unsigned(request: VerifyRequest, emit: Emit) -> "Report | ProvenCopy":
+def _verify_unsigned(request: VerifyRequest, emit: Emit) -> "VerifyReport | ProvenCopy":
     from magnetar.pipeline.proving.copies import is_copy
 
     if request.fetched is None and is_copy(request.folder, request.named):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from magnetar.errors import ManifestError
 from magnetar.manifests.hashing.digests import Digest, digest_file
 from magnetar.manifests.tensor_digests import (
-    LARGEST,
+    MAX_TENSOR_LIST_BYTES,
     TensorDigest,
     TensorDigests,
     format_tensor_digests,
@@ -86,7 +86,7 @@ def test_a_list_that_is_not_the_one_that_was_pinned_is_refused(tmp_path: Path) -
         (document(tensors={"a": ["F32", [2], HEX.upper()]}), "no SHA-256"),
         (document(tensors={"a": ["F32", [2], HEX + "\n"]}), "no SHA-256"),
         (document(tensors={"a": ["F32", [2], None]}), "no SHA-256"),
-        (b" " * (LARGEST + 1), "is larger than"),
+        (b" " * (MAX_TENSOR_LIST_BYTES + 1), "is larger than"),
     ],
 )
 def test_hostile_lists_are_refused_with_the_reason(content: bytes, reason: str) -> None:
@@ -96,9 +96,9 @@ def test_hostile_lists_are_refused_with_the_reason(content: bytes, reason: str) 
 
 def test_the_largest_hostile_list_takes_little_work() -> None:
     for content in (
-        b'{"a":' * (LARGEST // 5),
-        b"[0," * (LARGEST // 3),
-        b'{"format": 1, "x": "' + b"a" * (LARGEST - 99),
+        b'{"a":' * (MAX_TENSOR_LIST_BYTES // 5),
+        b"[0," * (MAX_TENSOR_LIST_BYTES // 3),
+        b'{"format": 1, "x": "' + b"a" * (MAX_TENSOR_LIST_BYTES - 99),
     ):
         with measured_effort() as effort, pytest.raises(ManifestError):
             parse_tensor_digests(content, "tensors.json")

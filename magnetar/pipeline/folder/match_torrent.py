@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from magnetar.fetch.torrent.metadata import Metadata
-from magnetar.manifests.checking.choose_manifest import Choice, Trust
+from magnetar.manifests.checking.choose_manifest import ChosenManifest, Trust
 from magnetar.manifests.schema import Manifest, ReleaseFile
 
 
@@ -22,7 +22,7 @@ def lists_same_files(manifest: Manifest, metadata: Metadata) -> bool:
     return all(file.size is not None and sizes.get(file.path) == file.size for file in manifest.files or ())
 
 
-def fill_from_torrent(choice: Choice | None, metadata: Metadata) -> Choice:
+def fill_from_torrent(choice: ChosenManifest | None, metadata: Metadata) -> ChosenManifest:
     """The choice, with the torrent's own list of files where the manifest has none, or where there is no manifest."""
     files = tuple(ReleaseFile(path=str(file.path), size=file.size) for file in metadata.files)
     if choice is None:
@@ -36,7 +36,9 @@ def fill_from_torrent(choice: Choice | None, metadata: Metadata) -> Choice:
             infohash_v2=metadata.infohash_v2 or None,
             files=files,
         )
-        return Choice(manifest, "the torrent that the link names; no manifest says whose it is", Trust.UNDAMAGED)
+        return ChosenManifest(
+            manifest, "the torrent that the link names; no manifest says whose it is", Trust.UNDAMAGED
+        )
     if choice.manifest.files is None:
         return replace(choice, manifest=choice.manifest.model_copy(update={"files": files}))
     return choice

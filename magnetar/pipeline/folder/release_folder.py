@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 from magnetar.convert.write.journal import Conversion, read_conversion
 from magnetar.errors import UsageError
 from magnetar.files import STATE_FOLDER, disk_failure
-from magnetar.manifests.checking.choose_manifest import Choice, choose_manifest
+from magnetar.manifests.checking.choose_manifest import ChosenManifest, choose_manifest
 from magnetar.manifests.folder.layout import KEPT_TORRENT, published_manifest
 from magnetar.manifests.folder.origin import Origin, read_origin
 
@@ -82,7 +82,7 @@ class ReleaseFolder:
         """The names of the other files beside the weights."""
         return tuple(name for name in self.names if name not in self.weights)
 
-    def choose(self, named: str | None = None) -> Choice:
+    def choose(self, named: str | None = None) -> ChosenManifest:
         """The manifest to hold the folder against: the one that was named, or the one that fits.
 
         Raises ``UsageError`` where no manifest fits, or several do.
@@ -91,7 +91,7 @@ class ReleaseFolder:
 
 
 def require_folder(path: Path, hint: str) -> ReleaseFolder:
-    """``ReleaseFolder.read`` for commands that need a whole folder. Raises ``UsageError`` for a file, or for nothing."""
+    """``ReleaseFolder.read`` for commands that need a whole folder. Raises ``UsageError`` for what is none."""
     if not path.is_dir():
         raise UsageError(f"{path}: there is no such folder", hint=hint)
     return ReleaseFolder.read(path)

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from magnetar.errors import UsageError, WrongBytesError
 from magnetar.events import Emit, SignerFound, ignore
-from magnetar.manifests.catalog import bundled
+from magnetar.manifests.catalog import bundled_releases
 from magnetar.manifests.checking.choose_manifest import Trust
-from magnetar.manifests.checking.report import Report
+from magnetar.manifests.checking.report import VerifyReport
 from magnetar.manifests.folder.layout import OWN_MANIFEST, SIGNATURE, SIGNERS_KEY
-from magnetar.manifests.schema import LARGEST_MANIFEST, parse_manifest
-from magnetar.manifests.signing.check import ByKey, Expected, Signer, check_signature, hint_of, key_hint
+from magnetar.manifests.schema import MAX_MANIFEST_BYTES, parse_manifest
+from magnetar.manifests.signing.check import ByKey, Expected, Signer, check_signature, hint_for_key, hint_in_signature
 from magnetar.manifests.signing.keys import read_key
 from magnetar.manifests.user_catalog import read_pins, user_folder, user_releases
 from magnetar.pipeline.folder.release_folder import ReleaseFolder
@@ -40,7 +40,7 @@ class SignedManifest:
     content: bytes
     signer: Signer
 
-    def credit(self, found: "Report | ProvenCopy") -> "Report | ProvenCopy":
+    def credit(self, found: "VerifyReport | ProvenCopy") -> "VerifyReport | ProvenCopy":
         """The result with the trust that the signature adds.
 
         A folder's own manifest counts for as much as one from elsewhere if the right signer signed it. Raises
@@ -49,7 +49,7 @@ class SignedManifest:
         if _read(self.path) != self.content:
             raise WrongBytesError(f"{self.path}: changed while it was used", hint="see who else writes there")
         trust = Trust.RELEASE if found.trust is Trust.UNDAMAGED else found.trust
-        if isinstance(found, Report):
+        if isinstance(found, VerifyReport):
             return replace(found, trust=trust, reason=f"the manifest {self.path}, signed by {self.signer}")
         return replace(found, trust=trust)
 
@@ -71,7 +71,7 @@ def check_signed(
 
 def _find_manifest(folder: ReleaseFolder, named: str | None) -> Path:
     """The file of the manifest that was named, or of the one that goes with the folder."""
-    if named in bundled():
+    if named in bundled_releases():
         raise WrongBytesError(f"{named}: its manifest ships with Magnetar, and is not signed by its publisher")
     if named is not None and named in user_releases():
         return user_folder() / f"{named}.toml"
@@ -99,10 +99,10 @@ def _check_known(manifest: Path, content: bytes, signature: bytes) -> Signer:
     """The signer, if it is the one that the publisher's releases were added to the catalog with."""
     release = parse_manifest(content, str(manifest))
     pinned = read_pins().signer_of(release.name, release.publisher)
-    hint = key_hint(signature)
+    hint = hint_in_signature(signature)
     for path in sorted(user_folder().glob(f"*{SIGNERS_KEY}")):
         key = ByKey(read_key(path), path.name)
-        if pinned and hint and hint_of(key) == hint:
+        if pinned and hint and hint_for_key(key) == hint:
             signer = check_signature(content, signature, key, str(manifest))
             if str(signer) == pinned:
                 return signer
@@ -115,6 +115,6 @@ def _check_known(manifest: Path, content: bytes, signature: bytes) -> Signer:
 def _read(manifest: Path) -> bytes:
     try:
         with manifest.open("rb") as stream:
-            return stream.read(LARGEST_MANIFEST + 1)
+            return stream.read(MAX_MANIFEST_BYTES + 1)
     except OSError as error:
         raise UsageError(f"{manifest}: cannot be read: {error.strerror}", hint="name a manifest with -m") from error

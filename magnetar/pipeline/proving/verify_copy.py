@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from magnetar.convert.compare.proof import Proof, prove
-from magnetar.convert.read.source import open_source
+from magnetar.convert.read.checkpoint_source import open_source
 from magnetar.errors import UsageError
 from magnetar.events import Emit, ignore
 from magnetar.findings import Outcome, Question
-from magnetar.manifests.catalog import folder_of
+from magnetar.manifests.catalog import side_files_folder
 from magnetar.manifests.checking.choose_manifest import Trust
 from magnetar.manifests.schema import Manifest
 from magnetar.manifests.tensor_digests import TensorDigests, load_tensor_digests
@@ -63,7 +63,7 @@ def _digests_of(folder: ReleaseFolder, named: str | None) -> tuple[Manifest, Ten
         if Path(name).resolve().is_relative_to(folder.path.resolve()):
             trust = Trust.UNDAMAGED
     else:
-        beside = folder_of(manifest.name)
+        beside = side_files_folder(manifest.name)
     if manifest.tensors is None:
         raise UsageError(
             f"{manifest.name}: its manifest has no digests of tensors, so a converted copy cannot be proven by it",

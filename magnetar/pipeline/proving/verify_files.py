@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 from magnetar.errors import UsageError
 from magnetar.events import Emit, ignore
 from magnetar.manifests.catalog import find_by_infohash
-from magnetar.manifests.checking.choose_manifest import Choice, Trust
-from magnetar.manifests.checking.report import PieceCheck, Report
-from magnetar.manifests.checking.verified_index import Index
-from magnetar.manifests.checking.verify import Terms, proofs_of, verify
+from magnetar.manifests.checking.choose_manifest import ChosenManifest, Trust
+from magnetar.manifests.checking.report import PieceCheck, VerifyReport
+from magnetar.manifests.checking.verified_index import VerifiedIndex
+from magnetar.manifests.checking.verify import VerifyOptions, proofs_of, verify
 from magnetar.manifests.schema import Manifest
 from magnetar.pipeline.folder.find_parts import find_parts
 from magnetar.pipeline.folder.release_folder import ReleaseFolder
@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # verifying a folder that no torrent is involved in needs no 
     from magnetar.fetch.torrent.metadata import Metadata
 
 
-def verify_files(request: VerifyRequest, emit: Emit = ignore) -> Report:
+def verify_files(request: VerifyRequest, emit: Emit = ignore) -> VerifyReport:
     """Hold the files of a folder against the manifest that was named, or the one that fits.
 
     A folder that was fetched keeps its torrent. The pieces of the torrent decide on the files that the manifest has no
@@ -29,9 +29,9 @@ def verify_files(request: VerifyRequest, emit: Emit = ignore) -> Report:
     folder = request.folder
     if not folder.is_folder:
         raise UsageError(f"{folder.path}: is not a folder", hint="name the folder that holds the release's files")
-    index = Index(folder.root)
+    index = VerifiedIndex(folder.root)
     choice, pieces = _choose(request, index, emit)
-    terms = Terms(
+    options = VerifyOptions(
         pieces=pieces,
         left_out=request.fetched.left_out if request.fetched else (),
         parts={} if request.fetched else find_parts(folder.root, choice.manifest),
@@ -41,13 +41,13 @@ def verify_files(request: VerifyRequest, emit: Emit = ignore) -> Report:
         fail_fast=request.fail_fast,
     )
     try:
-        report = verify(folder.root, choice, terms, emit=emit)
+        report = verify(folder.root, choice, options, emit=emit)
     finally:
         index.save()  # after Ctrl-C too: --quick then goes on with the files that were not read
     return _locate_damage(report, choice.manifest, folder, emit) if report.findings else report
 
 
-def _choose(request: VerifyRequest, index: Index, emit: Emit) -> tuple[Choice, PieceCheck | None]:
+def _choose(request: VerifyRequest, index: VerifiedIndex, emit: Emit) -> tuple[ChosenManifest, PieceCheck | None]:
     """What to hold the folder against, and what is known of the pieces; None if they were not looked at."""
     if request.fetched is not None:
         return _choose_fetched(request.fetched)
@@ -63,12 +63,12 @@ def _choose(request: VerifyRequest, index: Index, emit: Emit) -> tuple[Choice, P
     return choice, None
 
 
-def _choose_fetched(fetched: "Fetched") -> tuple[Choice, PieceCheck | None]:
+def _choose_fetched(fetched: "Fetched") -> tuple[ChosenManifest, PieceCheck | None]:
     """A download that has just ended is what its link names, and its pieces were just hashed."""
     from magnetar.pipeline.folder.match_torrent import fill_from_torrent
 
     pinned = find_by_infohash(fetched.metadata.infohash_v1, fetched.metadata.infohash_v2)
-    choice = Choice(pinned, "the release that the link names", Trust.RELEASE) if pinned else None
+    choice = ChosenManifest(pinned, "the release that the link names", Trust.RELEASE) if pinned else None
     return fill_from_torrent(choice, fetched.metadata), PieceCheck(frozenset()) if fetched.complete else None
 
 
@@ -78,8 +78,8 @@ def _leaves_gaps(manifest: Manifest) -> bool:
 
 
 def _decide_by_pieces(
-    folder: ReleaseFolder, metadata: "Metadata", choice: Choice | None, index: Index | None, emit: Emit
-) -> tuple[Choice, PieceCheck | None]:
+    folder: ReleaseFolder, metadata: "Metadata", choice: ChosenManifest | None, index: VerifiedIndex | None, emit: Emit
+) -> tuple[ChosenManifest, PieceCheck | None]:
     """The choice with every file that the kept torrent has, and what hashing its pieces found.
 
     No piece is hashed if the torrent is not the one that the manifest pins, or if the ``index`` of earlier runs knows
@@ -96,7 +96,7 @@ def _decide_by_pieces(
     return choice, PieceCheck(frozenset(check_pieces(folder.root, folder.torrent, emit=emit).damaged))
 
 
-def _all_known(root: Path, manifest: Manifest, index: Index) -> bool:
+def _all_known(root: Path, manifest: Manifest, index: VerifiedIndex) -> bool:
     """Whether an earlier run checked the pieces of every file without a digest, and none has changed since."""
     for file in manifest.files or ():
         try:
@@ -108,7 +108,7 @@ def _all_known(root: Path, manifest: Manifest, index: Index) -> bool:
     return True
 
 
-def _locate_damage(report: Report, manifest: Manifest, folder: ReleaseFolder, emit: Emit) -> Report:
+def _locate_damage(report: VerifyReport, manifest: Manifest, folder: ReleaseFolder, emit: Emit) -> VerifyReport:
     """The report with the damage located, if the kept torrent is of the release that the folder was held against."""
     if folder.metadata is None:
         return report

@@ -9,7 +9,7 @@ from typing import Any
 from magnetar.errors import UsageError
 from magnetar.events import Began, Emit, Ended, Moved, Resumed, Step, ignore
 from magnetar.fetch.torrent.create import Draft, FileHashes
-from magnetar.manifests.checking.unfinished_hashes import Note, Notes
+from magnetar.manifests.checking.unfinished_hashes import UnfinishedHash, UnfinishedHashes
 from magnetar.manifests.folder.layout import OWN_MANIFEST, payload_paths
 from magnetar.manifests.hashing.digests import Digest, digest_files
 from magnetar.manifests.schema import ReleaseFile
@@ -24,7 +24,7 @@ class Hashed:
     recalled: tuple[str, ...]
 
 
-def hash_files(draft: Draft, notes: Notes, emit: Emit = ignore) -> Hashed:
+def hash_files(draft: Draft, notes: UnfinishedHashes, emit: Emit = ignore) -> Hashed:
     """Hash every file of a draft, files side by side, and note each as it is done.
 
     A file that is noted already, and unchanged since, is not read. The folder's own manifest is part of the torrent,
@@ -57,7 +57,7 @@ def hash_files(draft: Draft, notes: Notes, emit: Emit = ignore) -> Hashed:
     return Hashed(tuple(files), tuple(path for path in listed if path in known))
 
 
-def _open(notes: Notes, draft: Draft, path: str) -> Note:
+def _open(notes: UnfinishedHashes, draft: Draft, path: str) -> UnfinishedHash:
     return notes.open(f"{path}: {', '.join(ALGORITHMS)}; {draft.terms(path)}", [draft.folder / path])
 
 

@@ -12,8 +12,9 @@ from safetensors.torch import save_file
 from magnetar.convert.compare.compare_checkpoints import same
 from magnetar.convert.compare.comparison_report import ExpertOrder, How, Sameness, TensorDifference
 from magnetar.convert.layout.architecture import Architecture
-from magnetar.convert.read.source import open_source
+from magnetar.convert.read.checkpoint_source import open_source
 from magnetar.convert.write.convert import convert
+from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.errors import LayoutError
 from magnetar.events import Began, Ended, Event, Moved
 from magnetar.findings import Outcome
@@ -76,7 +77,7 @@ def from_hf(matrix: torch.Tensor, heads: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("target", ["hf", "mistral", "gguf", "mlx", "safetensors"])
 def test_the_bundled_release_is_the_same_in_every_format(target: str, tmp_path: Path) -> None:
-    convert(BUNDLED, tmp_path / "out", target=target, verify=False)
+    convert(ConvertRequest(BUNDLED, tmp_path / "out", target=target, verify=False))
     if target == "safetensors":
         (tmp_path / "out/params.json").write_bytes((BUNDLED / "params.json").read_bytes())
     sameness = same(BUNDLED, tmp_path / "out")
@@ -152,7 +153,7 @@ def test_rotary_pairs_that_were_not_brought_over_are_named(
 def test_k_permuted_for_the_heads_of_q_in_the_form_of_transformers_is_named(tmp_path: Path) -> None:
     tensors = random_tensors(MOE)
     first = write_release(tmp_path / "first", MOE, tensors)
-    convert(first, tmp_path / "hf", target="hf")
+    convert(ConvertRequest(first, tmp_path / "hf", target="hf"))
     with open_source(tmp_path / "hf") as source:
         spec = source.checkpoint.specs["model.layers.1.self_attn.k_proj.weight"]
     wrong = to_hf(tensors[WK], MOE.n_heads).contiguous().view(torch.uint8).numpy().tobytes()
@@ -279,8 +280,8 @@ def test_a_reordering_is_named_through_a_cast(altered: Callable[[Change], Samene
 
 
 def test_quantised_tensors_are_measured(tmp_path: Path) -> None:
-    convert(BUNDLED, tmp_path / "q8", target="gguf", dtype="q8_0", verify=False)
-    convert(BUNDLED, tmp_path / "q4", target="gguf", dtype="q4_0", verify=False)
+    convert(ConvertRequest(BUNDLED, tmp_path / "q8", target="gguf", dtype="q8_0", verify=False))
+    convert(ConvertRequest(BUNDLED, tmp_path / "q4", target="gguf", dtype="q4_0", verify=False))
     rounded, apart = same(BUNDLED, tmp_path / "q8"), same(tmp_path / "q8", tmp_path / "q4")
     assert {one.how for one in rounded.differences} == {How.CAST, How.ROUNDED}
     assert {one.how for one in apart.differences} == {How.NOT_COMPARABLE}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from magnetar.convert.formats.pickle_reader import read_pickle
 from magnetar.convert.formats.state_dict import is_contiguous, read_state_dict
-from magnetar.convert.read.source import open_checkpoint
+from magnetar.convert.read.checkpoint_source import open_checkpoint
 from magnetar.errors import CheckpointError, ConversionError, UnsafePickle
 from tests.convert.forge import forge_checkpoint
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from magnetar.convert.layout.architecture import Architecture
 from magnetar.convert.layout.tables import LAYOUTS, check_tensors, detect_layout, find_layout
-from magnetar.convert.read.source import open_source
+from magnetar.convert.read.checkpoint_source import open_source
 from magnetar.convert.transform.view import view_as
 from magnetar.errors import LayoutError
 from tests.convert.forge import DENSE, MOE, Tensors, random_tensors, raw

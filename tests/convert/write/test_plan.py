@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from magnetar.convert.layout.mapping import Move, Piece, Turn, keep_tensors, map_tensors
+from magnetar.convert.layout.mapping import Move, Segment, Turn, keep_tensors, map_tensors
 from magnetar.convert.layout.tables import LAYOUTS
-from magnetar.convert.read.source import open_source
-from magnetar.convert.write.convert import convert, plan_conversion
+from magnetar.convert.read.checkpoint_source import open_source
+from magnetar.convert.write.convert import convert, forecast
+from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.convert.write.plan import Plan, plan_shards
 from magnetar.errors import LayoutError, UsageError
 from tests.convert.forge import DENSE, MOE, Tensors, write_release
@@ -22,7 +23,7 @@ def specs_of(layout: str, architecture: object) -> dict:
 
     specs, position = {}, 100
     for tensor in LAYOUTS[layout].tensors(architecture).values():  # type: ignore[arg-type]
-        nbytes = tensor_bytes("BF16", tensor.shape, "x")
+        nbytes = tensor_bytes("BF16", tensor.shape, "x", tensor.name)
         specs[tensor.name] = TensorSpec(tensor.name, "BF16", tensor.shape, 0, position, nbytes)
         position += nbytes + 64
     return specs
@@ -46,9 +47,9 @@ def test_every_byte_of_every_tensor_lands_exactly_once(
     for shard in shards:
         assert shard.payload <= shard_size or len(shard.moves) == 1
         for move in shard.moves:
-            for piece in move.pieces:
-                ranges.setdefault(piece.tensor, []).append((piece.offset, piece.offset + piece.nbytes))
-                assert piece.turn is Turn.COPY or piece.nbytes % piece.block == 0
+            for segment in move.segments:
+                ranges.setdefault(segment.tensor, []).append((segment.offset, segment.offset + segment.nbytes))
+                assert segment.turn is Turn.COPY or segment.nbytes % segment.block == 0
     assert ranges.keys() == specs.keys()
     for name, found in ranges.items():
         edge = 0
@@ -60,7 +61,7 @@ def test_every_byte_of_every_tensor_lands_exactly_once(
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=30), st.integers(1, 100))
 def test_shards_are_full_but_never_over_full_and_keep_the_order(sizes: list[int], limit: int) -> None:
-    moves = [Move(f"t{n:03}", "U8", (size,), (Piece(f"t{n:03}", 0, size),)) for n, size in enumerate(sizes)]
+    moves = [Move(f"t{n:03}", "U8", (size,), (Segment(f"t{n:03}", 0, size),)) for n, size in enumerate(sizes)]
     shards = plan_shards(moves, stem="m", shard_size=limit, metadata={})
     assert [move for shard in shards for move in shard.moves] == moves
     for shard, following in pairwise(shards):
@@ -89,12 +90,12 @@ def test_kept_tensors_are_copies() -> None:
     specs = specs_of("hf", DENSE)
     moves = keep_tensors(specs)
     assert {move.name: move.shape for move in moves} == {spec.name: spec.shape for spec in specs.values()}
-    assert all(piece.turn is Turn.COPY for move in moves for piece in move.pieces)
+    assert all(segment.turn is Turn.COPY for move in moves for segment in move.segments)
 
 
 def test_a_plan_can_be_printed_before_anything_is_written(release: Path, tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
-    plan = plan_conversion(release, tmp_path / "out", shard_size=5000)
+    plan = forecast(ConvertRequest(release, tmp_path / "out", shard_size=5000))
     assert plan.steps[0].startswith("model-00001-of-00005.safetensors: ")
     assert any("q_proj.weight BF16 [32, 16] = split halves layers.0.attention.wq.weight" in line for line in plan.steps)
     assert (len(plan.files), plan.tensors, plan.turned) == (5, 35, 4)
@@ -102,7 +103,7 @@ def test_a_plan_can_be_printed_before_anything_is_written(release: Path, tmp_pat
     assert plan.free > 0
     assert 0 < plan.memory < 100 << 20
     assert sorted(tmp_path.rglob("*")) == before
-    convert(release, tmp_path / "out", shard_size=5000)
+    convert(ConvertRequest(release, tmp_path / "out", shard_size=5000))
     assert {file.path: file.size for file in plan.files}.items() <= {
         path.name: path.stat().st_size for path in (tmp_path / "out").iterdir()
     }.items()
@@ -110,7 +111,7 @@ def test_a_plan_can_be_printed_before_anything_is_written(release: Path, tmp_pat
 
 def test_a_plan_for_a_folder_that_is_not_ours_is_refused(release: Path) -> None:
     with pytest.raises(UsageError, match="lies in the source"):
-        plan_conversion(release, release / "out")
+        forecast(ConvertRequest(release, release / "out"))
 
 
 def test_a_plans_digest_tells_sources_and_shards_apart(tmp_path: Path) -> None:
@@ -130,12 +131,12 @@ def test_a_plans_digest_tells_sources_and_shards_apart(tmp_path: Path) -> None:
 
 def test_a_shard_must_hold_something(release: Path) -> None:
     with pytest.raises(UsageError, match="holds nothing"):
-        plan_conversion(release, release.parent / "out", shard_size=0)
+        forecast(ConvertRequest(release, release.parent / "out", shard_size=0))
 
 
 def test_an_unknown_target_is_a_wrong_request(release: Path) -> None:
     with pytest.raises(UsageError, match="'onnx' is not known"):
-        plan_conversion(release, release.parent / "out", target="onnx")
+        forecast(ConvertRequest(release, release.parent / "out", target="onnx"))
 
 
 @settings(max_examples=5)
@@ -150,5 +151,5 @@ def test_a_missing_tensor_is_found_before_a_byte_is_written(
     del tensors[name]
     write_release(folder / "r", MOE, tensors)
     with pytest.raises(LayoutError, match=f"{name} is missing"):
-        convert(folder / "r", folder / "out")
+        convert(ConvertRequest(folder / "r", folder / "out"))
     assert not (folder / "out").exists()

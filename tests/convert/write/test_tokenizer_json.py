@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from magnetar.convert.write.tokenizer_json import Kind, read_vocabulary, tokenizer_json, why_not_exact
+from magnetar.convert.write.tokenizer_json import PieceType, read_vocabulary, tokenizer_json, why_not_exact
 from magnetar.errors import ConversionError
 from tests.convert.forge import TEXT
 
@@ -80,8 +80,8 @@ def test_the_vocabulary_is_that_of_sentencepiece(pair: Pair, tokenizer_model: by
     ]
     for index, piece in enumerate(vocabulary.pieces):
         assert piece.score == reference.get_score(index)
-        assert (piece.kind is Kind.BYTE) == reference.is_byte(index)
-        assert (piece.kind is Kind.CONTROL) == reference.is_control(index)
+        assert (piece.kind is PieceType.BYTE) == reference.is_byte(index)
+        assert (piece.kind is PieceType.CONTROL) == reference.is_control(index)
     assert (vocabulary.unknown, vocabulary.bos, vocabulary.eos) == (0, 1, 2)
     assert why_not_exact(vocabulary) == ""
 
@@ -91,10 +91,7 @@ def test_transformers_gives_the_ids_of_sentencepiece(pair: Pair, tokenizer_model
 
     from magnetar.convert.write.side_files import tokenizer_files
 
-    model = tmp_path / "source" / "tokenizer.model"
-    model.parent.mkdir()
-    model.write_bytes(tokenizer_model)
-    for name, content in tokenizer_files(model, 32768)[0].items():
+    for name, content in tokenizer_files(tokenizer_model, 32768)[0].items():
         (tmp_path / name).write_bytes(content)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
     for text in (*ODD_STRINGS, "a<s>b</s> <unk>"):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from magnetar.byte_source import LocalFile
 from magnetar.errors import UsageError
 from magnetar.events import Adopted, Event, Moved
-from magnetar.fetch.download.adoptable_files import Shelf
+from magnetar.fetch.download.adoptable_files import AdoptableFiles
 from magnetar.fetch.download.fetch import fetch
 from magnetar.fetch.seed.seed import Seeding
 from magnetar.fetch.torrent.create import TorrentWish, create_torrent
@@ -126,7 +126,7 @@ def test_an_older_versions_unchanged_files_are_known_by_their_roots(tmp_path: Pa
     new = write_release(tmp_path / "new" / "rel-v2", SIZES)
     (new / "tail.bin").write_bytes(b"changed" * 9000)
     unchanged = {digests.path: digests for digests in file_digests(publish(new, V2, PIECE))}
-    first = next(Shelf([old], apart_from=new).candidates(unchanged["same.bin"]))
+    first = next(AdoptableFiles([old], apart_from=new).candidates(unchanged["same.bin"]))
     assert first.paths == (old / "same.bin",)
     with serve(new) as seeding:
         fetched = fetch(seeding.magnet, tmp_path / "here", options=replace(NEARBY, adopt=(old,)))
@@ -148,7 +148,7 @@ def test_the_folder_itself_and_what_is_no_plain_file_are_not_candidates(tmp_path
     (mine / "dangling").symlink_to(tmp_path / "nowhere")
     (mine / "snapshot.bin").symlink_to(mine / "tail.bin")  # as in a cache of Hugging Face
     found = file_digests(create_torrent(mine_without_links(mine), TorrentWish(piece_length=PIECE)))
-    shelf = Shelf([tmp_path], apart_from=mine)
+    shelf = AdoptableFiles([tmp_path], apart_from=mine)
     assert all(mine not in path.parents for file in found for c in shelf.candidates(file) for path in c.paths)
 
 

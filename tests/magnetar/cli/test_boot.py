@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from magnetar.convert.write.convert import convert
+from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.model.bundled import bundled_release, neutral_text
 from tests.magnetar.conftest import Run
 from tests.model.compare.servers import redirect, serve
@@ -16,7 +17,7 @@ BUNDLED = bundled_release()
 
 
 def test_two_copies_of_one_release_are_shown_side_by_side(magnetar: Run, tmp_path: Path) -> None:
-    convert(BUNDLED, tmp_path / "hf", target="hf")
+    convert(ConvertRequest(BUNDLED, tmp_path / "hf", target="hf"))
     done = magnetar("boot", BUNDLED, "--against", tmp_path / "hf", "--level", "structure")
     assert done.code == 0, done.err
     assert f"against {tmp_path / 'hf'}" in done.out
@@ -48,7 +49,7 @@ def test_what_can_be_no_other_is_refused_before_anything_is_run(other: str, code
 
 def forget_origin(folder: Path) -> Path:
     """A converted copy whose notes were lost: nothing says which release it is of."""
-    convert(BUNDLED, folder, target="hf")
+    convert(ConvertRequest(BUNDLED, folder, target="hf"))
     (folder / ".magnetar" / "conversion.json").unlink()
     return folder
 
@@ -108,12 +109,12 @@ def test_the_neutral_text_is_long_enough_and_ships_as_it_is() -> None:
 def test_what_would_be_left_out_is_refused(words: tuple[str, str], option: str, magnetar: Run, tmp_path: Path) -> None:
     done = magnetar("boot", BUNDLED, *words, option, tmp_path / "page.html")
     assert done.code == 2
-    assert "--report and --against are of a boot alone" in done.err
+    assert "--report and --against do not go with" in done.err
     assert not list(tmp_path.iterdir())
 
 
 def test_every_routing_has_its_score_in_the_json(magnetar: Run) -> None:
-    result = magnetar("boot", BUNDLED, "--routing", "all", "--json").document["result"]
+    result = magnetar("boot", BUNDLED, "--routing", "all", "--json").document["result"]["routings"]
     assert [score["strategy"] for score in result] == [
         "top1",
         "top2",

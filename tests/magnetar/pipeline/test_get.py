@@ -69,11 +69,11 @@ def test_one_command_takes_a_link_to_weights_that_are_proven_converted_and_healt
     assert (document["command"], document["ok"], document["exit"]) == ("get", True, 0)
     assert result["fetched"]["complete"] is True
     assert result["fetched"]["downloaded"] >= AUSTEN.known_size
-    assert (result["report"]["release"], result["report"]["trust"]) == ("austen-moe", "the release")
-    assert {file["state"] for file in result["report"]["files"]} == {"good"}
+    assert (result["verified"]["release"], result["verified"]["trust"]) == ("austen-moe", "the release")
+    assert {file["state"] for file in result["verified"]["files"]} == {"good"}
     assert (result["converted"]["verified"], result["converted"]["already"]) == (True, False)
-    assert result["boot"]["healthy"] is True
-    assert result["boot"]["bits_per_byte"] <= 1.50
+    assert result["booted"]["healthy"] is True
+    assert result["booted"]["bits_per_byte"] <= 1.50
     assert [step["name"] for step in result["steps"]] == ["fetched", "verified", "converted", "booted"]
 
 
@@ -197,7 +197,7 @@ def test_transformers_gives_the_same_logits_on_what_was_converted(got: Path) -> 
     import torch
     from transformers import AutoTokenizer, MixtralForCausalLM
 
-    from magnetar.convert.read.source import open_source
+    from magnetar.convert.read.checkpoint_source import open_source
     from magnetar.convert.transform.view import view_as
     from magnetar.model.run.load import load_model
 
@@ -244,7 +244,7 @@ def test_the_demonstration_shows_all_of_it(tmp_path: Path) -> None:
     )  # fmt: skip
     document = json.loads(done.stdout)
     assert document["ok"] is True
-    assert document["result"]["got"]["boot"]["healthy"] is True
+    assert document["result"]["got"]["booted"]["healthy"] is True
     assert {path.name for path in tmp_path.iterdir()} == {"seeder", "downloads"}
     assert {path.name for path in (tmp_path / "downloads").iterdir()} == {"austen-moe", "austen-moe-hf"}
 
@@ -338,7 +338,7 @@ def test_a_converted_copy_is_proven_to_be_the_publishers_weights_whoever_convert
 ) -> None:
     noted = magnetar("verify", got / "austen-moe-hf", "--json").document["result"]
     assert (noted["release"], noted["trust"]) == ("austen-moe", "the release")
-    assert {tensor["standing"] for tensor in noted["proof"]["tensors"]} == {"same"}
+    assert {tensor["standing"] for tensor in noted["tensors"]} == {"same"}
     stranger = shutil.copytree(got / "austen-moe-hf", tmp_path / "hf")
     shutil.rmtree(stranger / ".magnetar")
     assert magnetar("verify", stranger, "--manifest", "austen-moe").code == 0
@@ -373,7 +373,7 @@ def test_two_checkpoints_are_the_same_or_it_is_said_which_tensors_differ_and_how
 def test_the_same_weights_are_shown_under_every_way_of_choosing_who_answers(magnetar: Run, got: Path) -> None:
     scores = {
         one["strategy"]: one
-        for one in magnetar("boot", got / "austen-moe", "--routing", "all", "--json").document["result"]
+        for one in magnetar("boot", got / "austen-moe", "--routing", "all", "--json").document["result"]["routings"]
     }
     assert scores["top2"]["trained"] is True
     assert scores["random"]["bits_per_byte"] > scores["top2"]["bits_per_byte"] + 0.5

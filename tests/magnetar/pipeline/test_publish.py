@@ -205,7 +205,7 @@ def test_ctrl_c_is_heard_while_a_large_file_is_hashed_and_nothing_is_left(tmp_pa
     command = [sys.executable, "-m", "magnetar", "publish", str(tmp_path / "data"), "--no-tensors"]
     with subprocess.Popen([*command, "--progress", "json"], stderr=subprocess.PIPE, text=True) as publishing:
         assert publishing.stderr is not None
-        while '"Moved"' not in publishing.stderr.readline():
+        while '"moved"' not in publishing.stderr.readline():
             assert publishing.poll() is None
         publishing.send_signal(signal.SIGINT)
         publishing.stderr.read()
