@@ -1,7 +1,8 @@
 """The GGUF format (docs/gguf.md of ggml): typed metadata, a table of tensors, then the tensors, each aligned.
 
-Version 3, little-endian, is written; 2 and 3 are read. Stricter than llama.cpp in what it leaves open: duplicate keys
-and names, nested arrays, tensors out of order, with holes or overlaps, and bytes after the last one are refused.
+Versions 2 and 3, little-endian, are read; version 3 is written. The reader is stricter than llama.cpp: it refuses keys
+or names that occur twice, arrays of arrays, tensors out of order or with holes or overlaps between them, and bytes
+after the last tensor.
 """
 
 import math
@@ -20,16 +21,17 @@ VERSION = 3
 ALIGNMENT = 32
 ALIGNMENT_KEY = "general.alignment"
 MAX_HEADER_BYTES = 128 << 20
-"""Most of it is the vocabulary; the largest known, of 260,000 tokens with their merges, takes some 16 MB."""
+"""Most of a header is the vocabulary. The largest known, of 260,000 tokens with their merges, takes about 16 MB."""
 
 MAX_TEXT_BYTES = 16 << 20
 MAX_TENSORS = 1 << 17
 MAX_FIELDS = 1 << 16
 MAX_ELEMENTS = 1 << 22
-"""Of all arrays of the metadata together: each becomes an object of Python's, far larger than its bytes."""
+"""In all arrays of the metadata together. Each becomes an object of Python, far larger than its bytes."""
 
 MAX_DIMENSIONS = 4
 WINDOW = 1 << 18
+"""Bytes of the header that are read at once."""
 
 PLAIN_TYPES: Mapping[str, int] = {"F32": 0, "F16": 1, "I8": 24, "I16": 25, "I32": 26, "I64": 27, "F64": 28, "BF16": 30}
 TYPE_NUMBERS: Mapping[str, int] = {**PLAIN_TYPES, **{block.name: block.number for block in BLOCK_FORMATS.values()}}
@@ -37,7 +39,7 @@ TYPE_NAMES: Mapping[int, str] = {number: name for name, number in TYPE_NUMBERS.i
 
 
 class MetadataType(IntEnum):
-    """The types of metadata."""
+    """The types of metadata (``gguf_metadata_value_type``)."""
 
     UINT8 = 0
     INT8 = 1
@@ -70,7 +72,7 @@ FORMS: Mapping[MetadataType, str] = {
 
 
 class Field(NamedTuple):
-    """One entry of the metadata. A list is an array of ``kind``."""
+    """One entry of the metadata. A ``value`` that is a list is an array of ``kind``."""
 
     key: str
     kind: MetadataType
@@ -78,9 +80,9 @@ class Field(NamedTuple):
 
 
 def encode_gguf_header(fields: Sequence[Field], specs: Sequence[TensorSpec]) -> bytes:
-    """All that stands before the tensors, which follow in the given order, each padded to ``ALIGNMENT`` bytes.
+    """All bytes before the tensors. The tensors must follow in the given order, each padded to ``ALIGNMENT`` bytes.
 
-    Only name, dtype, shape and nbytes of a spec are used. GGUF lists dimensions with the last one first.
+    Of a spec only name, dtype, shape and nbytes are used. GGUF lists the dimensions of a shape in reverse.
     """
     out = bytearray(MAGIC + struct.pack("<IQQ", VERSION, len(specs), len(fields)))
     for field in fields:
@@ -95,7 +97,7 @@ def encode_gguf_header(fields: Sequence[Field], specs: Sequence[TensorSpec]) -> 
 
 
 def read_gguf(source: ByteSource) -> Checkpoint:
-    """The tensors and the metadata of one file. Raises ``CheckpointError`` naming the rule that it broke."""
+    """The tensors and the metadata of one file. Raises ``CheckpointError`` that says which rule the file broke."""
     cursor = _Cursor(source)
     if cursor.take(4) != MAGIC:
         raise _broken(source, "does not begin as a GGUF file does")
@@ -114,7 +116,7 @@ def read_gguf(source: ByteSource) -> Checkpoint:
 
 
 class _Info(NamedTuple):
-    """A line of the table of tensors; ``offset`` counts from the first of them."""
+    """A line of the table of tensors. ``offset`` counts from the beginning of the first tensor."""
 
     name: str
     dtype: str
@@ -123,7 +125,7 @@ class _Info(NamedTuple):
 
 
 class _Cursor:
-    """Reads a source from its beginning on, within the bounds of a header."""
+    """Reads a header from its beginning to its end, within its limits. Methods raise ``CheckpointError``."""
 
     def __init__(self, source: ByteSource) -> None:
         self.source = source
@@ -133,7 +135,7 @@ class _Cursor:
         self._start = 0
 
     def take(self, length: int) -> bytes:
-        """The next bytes. Raises ``CheckpointError`` if the file ends before, or the header is too long."""
+        """The next bytes. Raises ``CheckpointError`` if the file ends before them, or the header is too long."""
         end = self.position + length
         if end > self.source.size:
             raise _broken(self.source, "ends inside of its header", "the download did not end; fetch it again")
@@ -166,6 +168,7 @@ class _Cursor:
         return MetadataType(number)
 
     def values(self, kind: MetadataType, count: int) -> list[Any]:
+        """``count`` values of one type. The count is checked before anything is read."""
         if kind is MetadataType.ARRAY:
             raise _broken(self.source, "has an array of arrays")
         self._elements += count
@@ -199,27 +202,28 @@ def _read_info(cursor: _Cursor) -> _Info:
     check_name(name, cursor.source.name)
     (dimensions,) = cursor.unpack("I")
     if dimensions > MAX_DIMENSIONS:
-        raise _broken(cursor.source, f"has a tensor {name} of {dimensions} dimensions")
+        raise _broken(cursor.source, f"has a tensor {name} of {dimensions} dimensions", tensor=name)
     shape = cursor.unpack(f"{dimensions}Q")[::-1]
     number, offset = cursor.unpack("IQ")
     if number not in TYPE_NAMES:
-        raise _broken(cursor.source, f"has a tensor {name} of the type {number}, which is not known")
+        raise _broken(cursor.source, f"has a tensor {name} of the type {number}, which is not known", tensor=name)
     dtype = TYPE_NAMES[number]
     if 0 in shape or math.prod(shape) >= 1 << 63 or not fits_blocks(dtype, shape):
-        raise _broken(cursor.source, f"has a tensor {name} of {dtype} with the impossible shape {list(shape)}")
+        what = f"has a tensor {name} of {dtype} with the impossible shape {list(shape)}"
+        raise _broken(cursor.source, what, tensor=name)
     return _Info(name, dtype, shape, offset)
 
 
 def _place(source: ByteSource, infos: Iterable[_Info], begin: int, alignment: int) -> Iterator[TensorSpec]:
-    """Hold the tensors' places against one another: each follows the one before, after less than an alignment."""
+    """Check where the tensors lie: each must begin at the first aligned byte after the one before it."""
     seen = set()
     position = begin
     for info in infos:
         if info.name in seen:
-            raise _broken(source, f"has the tensor {info.name} twice")
+            raise _broken(source, f"has the tensor {info.name} twice", tensor=info.name)
         seen.add(info.name)
         if begin + info.offset != _padded(position, alignment):
-            raise _broken(source, f"has a hole or an overlap before the bytes of {info.name}")
+            raise _broken(source, f"has a hole or an overlap before the bytes of {info.name}", tensor=info.name)
         spec = TensorSpec(
             info.name, info.dtype, info.shape, 0, begin + info.offset, packed_bytes(info.dtype, info.shape)
         )
@@ -257,5 +261,6 @@ def _padded(size: int, alignment: int) -> int:
     return size + -size % alignment
 
 
-def _broken(source: ByteSource, what: str, hint: str = "") -> CheckpointError:
-    return CheckpointError(f"{source.name}: the file {what}", hint=hint or "get it from its publisher again")
+def _broken(source: ByteSource, what: str, hint: str = "", tensor: str = "") -> CheckpointError:
+    hint = hint or "get it from its publisher again"
+    return CheckpointError(f"{source.name}: the file {what}", hint=hint, tensor=tensor)

@@ -1,9 +1,9 @@
-"""Grok-1 as released: 770 pickles of JAX arrays, found by their bytes, never unpickled.
+"""Grok-1 as released: 770 pickles of JAX arrays. The arrays are found in the bytes; nothing is unpickled.
 
-Structure from xai-org/grok-1 (checkpoint.py, model.py): the leaves of a tree of parameters in the order of its sorted
-keys, so layer 10 comes before layer 2; twelve for each layer. Matrices are 8-bit integers with bfloat16 scales, one
-for each column of each of ``blocks`` runs of rows; they are read here as the 32-bit floats that they stand for,
-exactly. Names and (in, out) shapes are JAX's.
+The structure is that of xai-org/grok-1 (checkpoint.py, model.py). The files are the leaves of a tree of parameters in
+the order of its sorted keys, twelve for each layer, so layer 10 comes before layer 2. Matrices are 8-bit integers with
+bfloat16 scales: the rows are divided into equal runs, and each column of each run has one scale. They are read as the
+32-bit floats that they stand for, exactly. Names and (in, out) shapes are those of JAX.
 """
 
 import io
@@ -25,7 +25,7 @@ SLOTS = (
     *("attention.key", "attention.linear", "attention.query", "attention.value"),
     *("rms_norm", "rms_norm_1", "rms_norm_2", "rms_norm_3", "router"),
 )
-"""A layer's leaves: gate, down and up projections of the experts, attention, norms before and after each, router."""
+"""A layer's leaves: gate, down and up projections of the experts; attention; norms before and after each; router."""
 
 MODULES = frozenset({"numpy", "ml_dtypes", "jax", "jaxlib", "__main__", "model", "_codecs"})
 WORDS = frozenset(
@@ -35,7 +35,7 @@ WORDS = frozenset(
         *("f4", "i1", "V2", "E", "<", "|", "=", "C", "b"),
     }
 )
-"""The only texts that pickles of arrays hold: parts of names that are never resolved, and descriptions of numbers."""
+"""The only texts that pickles of arrays hold: parts of names, which are never imported, and descriptions of numbers."""
 
 MAX_TEXT_BYTES = 256
 MAX_INSTRUCTIONS = 10_000
@@ -138,7 +138,7 @@ def _check_word(source: ByteSource, content: bytes) -> None:
 
 
 class _Sizes(NamedTuple):
-    """The sizes of the model, as its files tell them."""
+    """The sizes of the model, as they follow from the sizes of its files."""
 
     vocabulary: int
     dim: int
@@ -149,7 +149,7 @@ class _Sizes(NamedTuple):
 
 
 def _measure(sources: Sequence[ByteSource], buffers: Sequence[Sequence[Buffer]]) -> _Sizes:
-    """Sizes from the lengths of the final norm, the embedding, and the first layer's matrices."""
+    """The sizes that follow from the lengths of the final norm, the embedding, and the first layer's matrices."""
     for source, found in zip(sources, buffers, strict=True):
         if len(found) not in (1, 2):
             raise CheckpointError(f"{source.name}: holds {len(found)} arrays, where one, or one with scales, should be")
@@ -183,7 +183,7 @@ def _list_tensors(layers: int, sizes: _Sizes) -> Iterator[tuple[str, tuple[int, 
 
 
 class _Scaled:
-    """8-bit integers times their scales, as 32-bit floats, computed as they are read."""
+    """8-bit integers times their scales, as 32-bit floats that are computed when they are read."""
 
     def __init__(self, source: ByteSource, buffers: Sequence[Buffer], shape: tuple[int, ...]) -> None:
         self.name = source.name
@@ -203,7 +203,7 @@ class _Scaled:
         buffer[:] = self._compute(first, last)[start : start + len(buffer)]
 
     def _compute(self, first: int, last: int) -> memoryview:
-        """Rows of the tensor, seen as one tall matrix."""
+        """Rows ``first`` to ``last`` of the tensor, seen as one tall matrix, as 32-bit floats."""
         import numpy as np  # here, so that what needs no arithmetic starts without it
 
         from magnetar.convert.numbers.recode import decode

@@ -30,11 +30,11 @@ DESCRIPTIONS: Mapping[str, str] = {
     "<i8": "I64",
     "<u8": "U64",
 }
-"""Numbers only: an array of objects is a pickle. bfloat16 has no description, and is not guessed from two raw bytes."""
+"""Numbers only: an array of objects is a pickle. numpy has no description for bfloat16; "|V2" could be anything."""
 
 
 def is_npz(head: bytes) -> bool:
-    """Whether a zip that begins so has a ``.npy`` file first."""
+    """Whether ``head``, the first bytes of a file, is of a zip whose first entry is a ``.npy`` file."""
     if len(head) < LOCAL.size or not head.startswith(b"PK\x03\x04"):
         return False
     length = int.from_bytes(head[26:28], "little")
@@ -42,9 +42,9 @@ def is_npz(head: bytes) -> bool:
 
 
 def read_npz(source: ByteSource) -> Checkpoint:
-    """The arrays of one file as ``numpy.savez`` wrote it, under their names without the suffix.
+    """The arrays of one file that ``numpy.savez`` wrote, by their names without the suffix ``.npy``.
 
-    Their CRC-32s are checked as their bytes are read. Raises ``CheckpointError``; compressed files are refused.
+    The CRC-32 of an array is checked when its bytes are read. Raises ``CheckpointError``, also for a compressed file.
     """
     return Checkpoint("npz", [source], [_read_array(source, entry) for entry in read_zip(source).values()])
 
@@ -58,11 +58,11 @@ def _read_array(source: ByteSource, entry: ZipEntry) -> TensorSpec:
     size = {b"\1": 2, b"\2": 4, b"\3": 4}.get(version, 0)
     begin = 8 + size + int.from_bytes(head[8 : 8 + size], "little")
     if not entry.name.endswith(SUFFIX) or not head.startswith(MAGIC) or not size or begin > len(head):
-        raise CheckpointError(f"{where}: is not an array of numpy")
+        raise CheckpointError(f"{where}: is not an array of numpy", tensor=name)
     dtype, shape = _read_header(head[8 + size : begin], where)
     nbytes = math.prod(shape) * DTYPES[dtype].itemsize
     if begin + nbytes != entry.size:
-        raise CheckpointError(f"{where}: has {entry.size - begin} bytes; its shape needs {nbytes}")
+        raise CheckpointError(f"{where}: has {entry.size - begin} bytes; its shape needs {nbytes}", tensor=name)
     seal = Seal(entry.offset, entry.size, entry.crc32)
     return TensorSpec(name, dtype, shape, 0, entry.offset + begin, nbytes, seal)
 

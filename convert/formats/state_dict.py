@@ -1,4 +1,4 @@
-"""What the pickle of a state dict speaks of: storages of numbers, and the tensors that lie in them."""
+"""What the pickle of a state dict describes: storages of numbers, and the tensors that lie in them."""
 
 import math
 from collections.abc import Mapping
@@ -36,14 +36,14 @@ WRAPPERS = ("state_dict", "model")
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A name of the allow-list, as a word: it is never resolved."""
+    """A global of the allow-list, as text only: nothing is imported."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """A storage by its key in the container, holding ``nbytes``."""
+    """``nbytes`` of numbers, stored in the container under ``key``."""
 
     key: str
     dtype: str
@@ -62,9 +62,9 @@ class StoredTensor:
 
 
 def read_state_dict(content: bytes, where: str) -> tuple[dict[str, StoredTensor], dict[str, Storage]]:
-    """The tensors that a state dict's pickle names, and every storage that it mentions, by key.
+    """The tensors of a state dict by name, and every storage that its pickle mentions, by key.
 
-    A dictionary that holds the state dict under ``state_dict`` or ``model`` is opened once.
+    The state dict may also be the entry ``state_dict`` or ``model`` of the dictionary in the pickle.
     Raises ``UnsafePickle`` for what a state dict does not need, ``CheckpointError`` for what is damaged.
     """
     resolver = _StateDictResolver(where)
@@ -73,7 +73,7 @@ def read_state_dict(content: bytes, where: str) -> tuple[dict[str, StoredTensor]
 
 
 def read_leading_state_dict(content: bytes, where: str) -> tuple[dict[str, StoredTensor], dict[str, Storage], int]:
-    """As ``read_state_dict``, where more follows the pickle; also its length. Raises the same."""
+    """The same where more bytes follow the pickle, and the pickle's length. Raises as ``read_state_dict``."""
     resolver = _StateDictResolver(where)
     root, length = read_pickle(content, resolver, where, may_go_on=True)
     return _check_root(root, where), resolver.storages, length
@@ -92,7 +92,7 @@ def _check_root(root: Value, where: str) -> dict[str, StoredTensor]:
 
 
 def needed_bytes(content: bytes, where: str) -> int:
-    """How many bytes a file needs at least from where a state dict's pickle begins: its own, and its storages'.
+    """The least number of bytes in a file from where a state dict's pickle begins: the pickle's and its storages'.
 
     Raises what ``read_state_dict`` raises.
     """
@@ -102,7 +102,7 @@ def needed_bytes(content: bytes, where: str) -> int:
 
 
 class _StateDictResolver:
-    """Names of the allow-list, storages, and the four calls that a state dict makes."""
+    """Knows the names of the allow-list, storages, and the four calls that a state dict makes."""
 
     def __init__(self, where: str) -> None:
         self.where = where
@@ -114,7 +114,7 @@ class _StateDictResolver:
         return Name(name)
 
     def load(self, persistent_id: Value) -> Storage:
-        """``("storage", type, key, location, count)``, as ``torch.save`` writes it; before 1.6 with a None behind."""
+        """Read ``("storage", type, key, location, count)``, as ``torch.save`` writes it; before 1.6 a None follows."""
         match persistent_id:
             case ("storage", Name(kind), str(key), str(), int(count), *rest) if (
                 kind in STORAGES and count >= 0 and rest in ([], [None])
@@ -145,7 +145,7 @@ class _StateDictResolver:
         raise unsafe(self.where, f"calls {function.text.replace(' ', '.')} with odd arguments")
 
     def _stated_dtype(self, rest: list[Value]) -> str:
-        """Version 3 states the dtype, after requires_grad and the hooks; before it, it is the storage's."""
+        """The dtype that version 3 states after requires_grad and the hooks. Older versions take the storage's."""
         match rest:
             case [_, _, Name(text), *_] if text in TORCH_DTYPES:
                 return TORCH_DTYPES[text]
@@ -154,7 +154,7 @@ class _StateDictResolver:
     def _rebuild(
         self, storage: Storage, dtype: str, offset: int, shape: tuple[Value, ...], strides: tuple[Value, ...]
     ) -> StoredTensor:
-        """Hold a tensor's place against its storage. Only contiguous tensors: others could grow without bound."""
+        """Check that a tensor lies inside its storage. Only contiguous tensors: others could grow without bound."""
         numbers = (offset, *shape, *strides)
         if max(len(shape), len(strides)) > MAX_DIMENSIONS or not all(_is_count(number) for number in numbers):
             raise self.damaged("has a tensor with an impossible shape")
@@ -175,7 +175,7 @@ def _is_count(number: Value) -> bool:
 
 
 def is_contiguous(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
-    """Whether elements follow one another row by row. The stride of a dimension of one says nothing."""
+    """Whether elements follow one another row by row. The stride of a dimension of size one does not matter."""
     if 0 in shape:
         return True
     expected = 1

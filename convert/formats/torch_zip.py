@@ -12,14 +12,14 @@ from magnetar.errors import CheckpointError, ConversionError
 SMALL_ENTRIES = frozenset({"version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id"})
 MAX_SMALL_ENTRY_BYTES = 4096
 MAX_HEAD_BYTES = 4 << 20
-"""How far to look for the end of the pickle in a file that is cut short."""
+"""How far to look for the end of the pickle in a file that was cut short."""
 
 
 def read_torch_zip(source: ByteSource) -> Checkpoint:
     """The tensors of one ``torch.save`` file. Nothing of its pickle is run.
 
-    Checked here: the zip's structure, the pickle, every size and bound, and the CRC-32 of every entry that is not a
-    tensor's; the tensors' own are checked as their bytes are read.
+    Checked here are the zip's structure, the pickle, every size and bound, and the CRC-32 of every entry that holds no
+    tensors. The CRC-32 of the tensors is checked when their bytes are read.
     Raises ``CheckpointError`` or ``UnsafePickle``.
     """
     try:
@@ -40,7 +40,7 @@ def read_torch_zip(source: ByteSource) -> Checkpoint:
 
 
 def outline_torch_zip(source: ByteSource) -> Checkpoint:
-    """Where the tensors of a damaged ``torch.save`` file lie, if its pickle and its directory are whole.
+    """Where the tensors lie in a damaged ``torch.save`` file whose pickle and directory are whole.
 
     Raises ``CheckpointError`` or ``UnsafePickle``.
     """
@@ -53,9 +53,9 @@ def outline_torch_zip(source: ByteSource) -> Checkpoint:
 
 
 def _count_missing(source: ByteSource) -> int:
-    """How many bytes more the storages need than there are, by the pickle, which ``torch.save`` writes first.
+    """How many bytes are missing from the file, told from the sizes in its pickle, which ``torch.save`` writes first.
 
-    Zero or less where that cannot be told. Only for the message about a file that was refused already.
+    Zero or less where that cannot be told. Used only in the message about a file that was refused already.
     """
     head = read_bytes(source, 0, min(source.size, MAX_HEAD_BYTES))
     if len(head) < LOCAL.size:
@@ -69,7 +69,7 @@ def _count_missing(source: ByteSource) -> int:
 
 
 def _strip_root(source: ByteSource, entries: Mapping[str, ZipEntry]) -> dict[str, ZipEntry]:
-    """Entries by their name below the one folder that ``torch.save`` puts them in."""
+    """Entries by their names inside the one folder that ``torch.save`` puts them in."""
     root = next(iter(entries), "").split("/")[0] + "/"
     for name in entries:
         if not name.startswith(root):
@@ -94,7 +94,7 @@ def _check_kind(source: ByteSource, entries: Mapping[str, ZipEntry]) -> None:
 
 
 def _check_storages(source: ByteSource, entries: Mapping[str, ZipEntry], storages: Mapping[str, Storage]) -> None:
-    """Each storage that the pickle mentions is there in the size that it states, and no other is."""
+    """Check that each storage of the pickle is there in the stated size, and that there is no other."""
     for key, storage in storages.items():
         entry = entries.get(f"data/{key}")
         if entry is None:

@@ -1,7 +1,7 @@
 """A strict reader of the zip files that ``torch.save`` writes: stored entries back to back, and nothing else.
 
 Written from PKWARE's APPNOTE 6.3.10 (sections 4.3 and 4.5), but narrower: what ``torch.save`` never writes is
-refused, since two readers that disagree about a file are how a harmless one becomes a harmful one.
+refused. Where two readers disagree about a file, one can be shown a harmless file and the other a harmful one.
 """
 
 import struct
@@ -27,14 +27,14 @@ FULL16, FULL32 = 0xFFFF, 0xFFFFFFFF
 ZIP64_EXTRA = 1
 
 ALIGNMENT = 64
-"""Bytes. ``torch.save`` pads the header of each entry, so that its bytes begin at a multiple of this."""
+"""``torch.save`` pads the header of each entry so that its content begins at a multiple of so many bytes."""
 
 MAX_DIRECTORY_BYTES = 64 << 20
-"""Half a million entries; the largest releases have two thousand."""
+"""Room for half a million entries. The largest releases have two thousand."""
 
 
 class ZipEntry(NamedTuple):
-    """One stored file inside the zip: where its bytes lie, and the CRC-32 that they must have."""
+    """One file inside the zip: where its content lies, and the CRC-32 that it must have."""
 
     name: str
     offset: int
@@ -59,9 +59,9 @@ class _Directory(NamedTuple):
 
 
 def read_zip(source: ByteSource) -> Mapping[str, ZipEntry]:
-    """The entries of a zip, by name, in the order of their bytes. Their CRC-32s are not checked here.
+    """The entries of a zip by name, in the order in which they lie. No CRC-32 is checked here.
 
-    Raises ``CheckpointError`` naming the rule that the file broke.
+    Raises ``CheckpointError`` that says which rule the file broke.
     """
     if source.size < LOCAL.size + END.size or read_bytes(source, 0, 4) != b"PK\x03\x04":
         raise _broken(source, "does not begin with a zip entry")
@@ -82,10 +82,10 @@ def read_zip(source: ByteSource) -> Mapping[str, ZipEntry]:
 
 
 def outline_zip(source: ByteSource) -> Mapping[str, ZipEntry]:
-    """As ``read_zip``, by the directory alone, for a file that is known to be damaged between its entries.
+    """The same from the directory alone, for a file that is known to be damaged between its entries.
 
-    Where an entry's bytes lie follows from where the next one begins. Only to say what lies where: nothing that is read
-    by it may be called good. Raises ``CheckpointError``.
+    Where an entry's content lies follows from where the next entry begins. This only tells what lies where: nothing
+    that is read by it may be called good. Raises ``CheckpointError``.
     """
     directory = _find_directory(source)
     records = sorted(_read_directory(source, directory), key=lambda record: record.header)
@@ -102,12 +102,15 @@ def outline_zip(source: ByteSource) -> Mapping[str, ZipEntry]:
 
 
 def _descriptor_sizes(record: _Record) -> tuple[int, ...]:
-    """How many bytes may lie between an entry's bytes and the next entry."""
+    """How many bytes may lie between an entry's content and the next entry."""
     return (DESCRIPTOR.size, DESCRIPTOR64.size) if record.flags & HAS_DESCRIPTOR else (0,)
 
 
 def read_entry(source: ByteSource, entry: ZipEntry, limit: int) -> bytes:
-    """A small entry's bytes, checked against its CRC-32. Raises ``CheckpointError`` if larger than ``limit``."""
+    """A small entry's content, checked against its CRC-32.
+
+    Raises ``CheckpointError`` if it is damaged, or larger than ``limit`` bytes.
+    """
     if entry.size > limit:
         raise _broken(source, f"has a {entry.name} of {entry.size} bytes; more than {limit} is no checkpoint's")
     content = read_bytes(source, entry.offset, entry.size)
@@ -117,7 +120,7 @@ def read_entry(source: ByteSource, entry: ZipEntry, limit: int) -> bytes:
 
 
 def _find_directory(source: ByteSource) -> _Directory:
-    """Read the end records, which must be the very end, one touching the next."""
+    """Read the end records. They must touch one another, and be the very end of the file."""
     position = source.size - END.size
     fields = END.unpack(read_bytes(source, position, END.size))
     signature, disk, first_disk, here, entries, size, offset, comment = fields
@@ -187,7 +190,7 @@ def _read_record(source: ByteSource, content: bytes, position: int) -> tuple[_Re
 
 
 def _widen(source: ByteSource, extra: bytes, fields: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-    """Take from the zip64 extra field (4.5.3) what did not fit: size, packed size, offset of the header, disk."""
+    """Replace what did not fit by what the zip64 extra field says (4.5.3): size, packed size, header offset, disk."""
     wide = _find_extra(source, extra)
     if wide is None:
         return fields
@@ -216,7 +219,7 @@ def _find_extra(source: ByteSource, extra: bytes) -> bytes | None:
 
 
 def _read_entry(source: ByteSource, record: _Record, name: str, limit: int) -> tuple[ZipEntry, int]:
-    """Hold the local header (and descriptor) against the directory; return the entry and where it ends."""
+    """Compare the local header (and descriptor) with the directory. Return the entry, and where it ends."""
     if record.header + LOCAL.size > limit:
         raise _broken(source, f"has an entry {name!r} that begins behind the directory")
     fields = LOCAL.unpack(read_bytes(source, record.header, LOCAL.size))
@@ -231,7 +234,7 @@ def _read_entry(source: ByteSource, record: _Record, name: str, limit: int) -> t
     if flags != record.flags or method != STORED:
         raise _broken(source, f"has an entry {name!r} whose two headers disagree")
     if flags & HAS_DESCRIPTOR and (crc32, packed, size) == (0, 0, 0):
-        # What is to be believed follows the bytes. miniz puts a zip64 field of its own kind here; nobody reads it.
+        # The sizes follow in the descriptor. miniz puts a zip64 field of its own kind here, which nobody reads.
         _find_extra(source, tail[name_length:])
     else:
         size, packed, _, _ = _widen(source, tail[name_length:], (size, packed, 0, 0))
@@ -243,7 +246,7 @@ def _read_entry(source: ByteSource, record: _Record, name: str, limit: int) -> t
 
 
 def _read_descriptor(source: ByteSource, record: _Record, name: str, position: int) -> int:
-    """The data descriptor after the bytes; its sizes are 8 bytes wide in an entry of the zip64 kind."""
+    """Check the data descriptor after the content. Its sizes have 8 bytes each in a zip64 entry. Return its end."""
     for form in (DESCRIPTOR, DESCRIPTOR64):
         if position + form.size > source.size:
             continue

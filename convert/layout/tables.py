@@ -1,14 +1,15 @@
-"""Layouts as data: how each family of tools names, arranges and packs the same matrices."""
+"""The layouts that are known, as data, and the detection of a layout by the names of tensors."""
 
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from magnetar.convert.layout.architecture import Architecture
 from magnetar.convert.layout.tensor_layout import EXPERT_ROLES, Arrangement, Rule, TensorLayout
 from magnetar.errors import LayoutError
 
 MAX_MATRICES = 1 << 18
-"""Layers by experts, beyond which a configuration is a joke on our memory. The largest releases have some thousands."""
+"""Layers times experts. A hostile configuration could fill memory with more; the largest releases have thousands."""
 
 _MISTRAL_COMMON = (
     Rule("embedding", "tok_embeddings.weight"),
@@ -133,14 +134,14 @@ LAYOUTS: Mapping[str, TensorLayout] = {
 
 
 def find_layout(name: str) -> TensorLayout:
-    """The layout of that name. Raises ``LayoutError`` listing those that there are."""
+    """The layout of that name. Raises ``LayoutError`` with a list of all layouts if there is none."""
     if name not in LAYOUTS:
         raise LayoutError(f"the layout {name!r} is not known", hint=f"known are {', '.join(LAYOUTS)}")
     return LAYOUTS[name]
 
 
 def detect_layout(names: Iterable[str]) -> tuple[TensorLayout, str]:
-    """The layout that names speak of, and the reason. Raises ``LayoutError`` if it is none, or two."""
+    """The layout that has such names of tensors, and the reason in words. Raises ``LayoutError`` for none, or two."""
     names, found = list(names), []
     for layout in LAYOUTS.values():
         named = next((name for name in names if re.fullmatch(layout.sign, name)), None)
@@ -160,21 +161,28 @@ def detect_layout(names: Iterable[str]) -> tuple[TensorLayout, str]:
 def check_tensors(
     layout: TensorLayout, architecture: Architecture, shapes: Mapping[str, tuple[int, ...]], where: str
 ) -> None:
-    """Hold names and shapes against the layout. Raises ``LayoutError`` naming what is missing, extra or misshapen."""
+    """Check names and shapes against a layout. ``where`` names the file that states the architecture.
+
+    Raises ``LayoutError`` naming the first tensors that are missing, extra or of another shape.
+    """
     if architecture.n_layers * (1 + architecture.n_experts) > MAX_MATRICES:
-        raise LayoutError(f"{where}: the configuration describes more matrices than any model has")
+        what = f"{where}: the configuration describes more matrices than any model has"
+        raise LayoutError(what, path=Path(where))
     wanted = layout.tensors(architecture)
-    faults = [f"{name} is missing" for name in wanted if name not in shapes]
-    faults += [f"{name} should not be there" for name in shapes if name not in wanted]
+    faults = [(name, "is missing") for name in wanted if name not in shapes]
+    faults += [(name, "should not be there") for name in shapes if name not in wanted]
     faults += [
-        f"{name} has shape {list(shape)}, not {list(wanted[name].shape)}"
+        (name, f"has shape {list(shape)}, not {list(wanted[name].shape)}")
         for name, shape in shapes.items()
         if name in wanted and shape != wanted[name].shape
     ]
     if faults:
+        first = "; ".join(f"{name} {fault}" for name, fault in faults[:3])
         more = f", and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise LayoutError(
             f"{where}: these are not the tensors of the model that its configuration describes in the layout "
-            f"{layout.name}: {'; '.join(faults[:3])}{more}",
+            f"{layout.name}: {first}{more}",
             hint="check that the configuration file and the weights are of one release",
+            path=Path(where),
+            tensor=faults[0][0],
         )

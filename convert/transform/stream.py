@@ -1,4 +1,4 @@
-"""The bytes of a tensor as it will be written, about a megabyte at a time, checked on the way."""
+"""Stream the bytes of a tensor as it will be written, about a megabyte at a time, and check them on the way."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -11,20 +11,23 @@ from magnetar.errors import ConversionError
 from magnetar.events import Emit, Remarked, ignore
 
 RECODED = 1 << 16
-"""Bytes that are written in another format at once: numpy makes several copies of them, which a cache should hold."""
+"""Bytes that are recoded at once. numpy makes several copies of them, and all should fit into a processor's cache."""
+
+RECODING = 4 * CHUNK
+"""Bytes of memory that recoding a chunk takes beside it."""
 
 Lend = Callable[[int], memoryview]
-"""Lends memory to read into: at most so many bytes, at least one. It is good until more is asked for."""
+"""Lends memory to read into: at most so many bytes, at least one. It stays valid until more is asked for."""
 
 
 class Scratch:
-    """Memory that is lent again and again: new memory would have to be cleared by the kernel each time."""
+    """Memory that is lent again and again. The kernel would have to clear new memory each time."""
 
     def __init__(self) -> None:
         self._memory = bytearray()
 
     def lend(self, length: int) -> memoryview:
-        """Just so many bytes, with anything in them."""
+        """Exactly ``length`` bytes, with anything in them."""
         if len(self._memory) < length:
             self._memory = bytearray(length)
         return memoryview(self._memory)[:length]
@@ -41,20 +44,22 @@ def stream_move(
     scratch: Scratch | None = None,
     lend: Lend | None = None,
 ) -> Iterator[memoryview]:
-    """A tensor's bytes, first to last. A view is good until the next is asked for.
+    """The bytes of the tensor that ``move`` makes, first to last. Each view is valid until the next is asked for.
 
-    Where the container has a checksum over them, it is checked, if need be by reading more: the error may come after
-    the last view, so use nothing before the iterator ends. With ``defer`` nothing more is read: the caller calls
-    ``checkpoint.check`` for every tensor at the end. ``check=False`` leaves checksums alone.
-    ``scratch`` is for what is turned on the way, so that several calls can share it; bytes that are copied go straight
-    into what ``lend`` lends.
-    Raises ``CheckpointError``, ``DiskError``, and ``ConversionError`` at the end if numbers became infinite and that
-    is not allowed.
+    With ``check``, the container's checksum over the bytes is compared, if it has one. Comparing it may take reading
+    more bytes, and the error may come after the last view, so nothing may be used before the iterator has ended. With
+    ``defer``, nothing more is read: the caller calls ``checkpoint.check`` for every tensor at the end.
+
+    ``scratch`` is memory for what is turned or recoded; several calls can share it. Bytes that are copied as they are
+    go straight into the memory of ``lend``, if it is given.
+
+    Raises ``CheckpointError`` (a wrong checksum), ``OutsideError``, and at the end ``ConversionError`` if numbers were
+    too large for the dtype, unless ``allow_overflow``; then ``emit`` gets a remark.
     """
     scratch = scratch or Scratch()
     if not move.recoded:
         for segment in move.segments:
-            yield from _stream(checkpoint, segment, 1, check, defer, scratch, lend or scratch.lend)
+            yield from _stream_segment(checkpoint, segment, 1, check, defer, scratch, lend or scratch.lend)
         return
     from magnetar.convert.numbers.recode import recode
 
@@ -62,7 +67,7 @@ def stream_move(
     step = _step(unit, RECODED)
     too_large = 0
     for segment in move.segments:
-        for block in _stream(checkpoint, segment, unit, check, defer, scratch, scratch.lend):
+        for block in _stream_segment(checkpoint, segment, unit, check, defer, scratch, scratch.lend):
             for start in range(0, len(block), step):
                 recoded, lost = recode(block[start : start + step], move.stored_as, move.dtype)
                 too_large += lost
@@ -72,7 +77,7 @@ def stream_move(
 
 
 def is_copy(checkpoint: Checkpoint, move: Move) -> bool:
-    """Whether a tensor is made of nothing but bytes that lie in files as they will be written."""
+    """Whether a tensor is made only of bytes that lie in files as they will be written, so that the kernel can copy."""
     if move.recoded or any(segment.turn is not Turn.COPY for segment in move.segments):
         return False
     sources = {checkpoint.specs[segment.tensor].source for segment in move.segments}
@@ -96,7 +101,7 @@ def _report_overflow(move: Move, count: int, allow_overflow: bool, emit: Emit) -
 
 
 def _unit(move: Move) -> int:
-    """The fewest bytes of the source that are whole units of both dtypes."""
+    """The fewest bytes of the source that hold whole units of both dtypes."""
     if not move.recoded:
         return 1
     elements, nbytes = packed_unit(move.stored_as)
@@ -105,14 +110,14 @@ def _unit(move: Move) -> int:
 
 
 def _step(unit: int, size: int = CHUNK) -> int:
-    """As many whole units as fit; at least one."""
+    """The bytes of as many whole units as fit into ``size``; at least one."""
     return max(size // unit, 1) * unit
 
 
-def _stream(
+def _stream_segment(
     checkpoint: Checkpoint, segment: Segment, unit: int, check: bool, defer: bool, scratch: Scratch, lend: Lend
 ) -> Iterator[memoryview]:
-    """The bytes of a segment in their new order; of numbers to be recoded, whole units at a time."""
+    """The bytes of a segment in their new order, in whole units of ``unit`` bytes."""
     if segment.turn is Turn.COPY:
         yield from _read(checkpoint, segment, _step(unit), check, lend)
     else:
@@ -137,13 +142,9 @@ def _read(checkpoint: Checkpoint, segment: Segment, step: int, check: bool, lend
 
 
 def _fill(checkpoint: Checkpoint, spec: TensorSpec, start: int, block: memoryview, check: bool) -> None:
-    """Read a block, and follow its bytes while the cache still holds them."""
+    """Read a block, and add its bytes to the checksum while the processor's cache still holds them."""
     for begin in range(0, len(block), CHUNK):
         part = block[begin : begin + CHUNK]
         checkpoint.read_into(spec, start + begin, part)
         if check:
             checkpoint.follow(spec, start + begin, part)
-
-
-RECODING = 4 * CHUNK
-"""What writing a chunk in another format takes beside it."""

@@ -52,7 +52,7 @@ class Mender:
                 return self._write(piece, content)
         return None
 
-    def settle(self) -> None:
+    def sync(self) -> None:
         """Make what was written durable. Raises ``DiskError``."""
         for path in self._written:
             try:

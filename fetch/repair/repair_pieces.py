@@ -191,7 +191,7 @@ class _Repair:
             if file.path in copies:
                 copies[file.path] += [candidate.paths for candidate in adoptable.candidates(file)]
         lacking = self._mend(bad, copies)
-        self._mender.settle()
+        self._mender.sync()
         return lacking
 
     def _mend_from_network(self, lacking: Sequence[int]) -> None:
@@ -204,7 +204,7 @@ class _Repair:
             placed = self._put_in_place(came)
             came = [piece for piece in came if not placed.issuperset(self._pieces.layout.paths(piece))]
             unread = self._mend(came, self._staged(came), trusted=True)
-            self._mender.settle()
+            self._mender.sync()
         if unread:
             raise DiskError(
                 f"{self._folder}: {len(unread)} pieces that came cannot be read back",

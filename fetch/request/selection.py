@@ -9,14 +9,15 @@ from magnetar.errors import UsageError
 from magnetar.fetch.torrent.metadata import Metadata
 
 MAX_NAMED_FILES = 8
-"""Files that a message lists before it says "and more"."""
+"""Files that a message lists; an ellipsis stands for the others."""
 
 
 def narrow(metadata: Metadata, include: Sequence[str], exclude: Sequence[str]) -> Metadata:
-    """The same torrent with only its wanted files: those that match an ``include``, if any, and no ``exclude``.
+    """The same torrent with only its wanted files.
 
-    A glob is held against a file's path and against its bare name; ``*`` crosses slashes, a trailing slash means all
-    below a folder. Raises ``UsageError`` if nothing is left.
+    A file is wanted if it matches an ``include`` (or there are none) and no ``exclude``. A glob is matched against a
+    file's path and against its bare name. ``*`` matches slashes too, and a trailing slash means everything below a
+    folder. Raises ``UsageError`` if no file is left.
     """
     wanted = tuple(
         file
@@ -38,8 +39,8 @@ def left_out(metadata: Metadata, wanted: Metadata) -> frozenset[str]:
 
 
 def _matches(path: PurePosixPath, globs: Sequence[str]) -> bool:
-    return any(_matches_one(path, glob + "*" if glob.endswith("/") else glob) for glob in globs)
+    return any(_matches_glob(path, glob + "*" if glob.endswith("/") else glob) for glob in globs)
 
 
-def _matches_one(path: PurePosixPath, glob: str) -> bool:
+def _matches_glob(path: PurePosixPath, glob: str) -> bool:
     return fnmatchcase(str(path), glob) or fnmatchcase(path.name, glob)

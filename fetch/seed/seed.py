@@ -112,13 +112,14 @@ def seed_all(
     if not folders:
         raise UsageError("there is nothing to serve", hint="name a folder")
     if not any(map(_holds_files, folders)):
-        raise _no_files(folders[0])  # before anybody outside is told that we are here
+        _require_files(folders[0])  # before anybody outside is told that we are here
     with ExitStack() as stack:
         swarm = _open(stack, options, emit)
         serving: list[_Serving] = []
         errors: list[MagnetarError] = []
         for folder in folders:
             try:
+                _require_files(folder)
                 kept = kept_torrent_of(folder)
                 serving.append(_begin(stack, swarm, folder, kept, options, link_of, emit))
             except MagnetarError as error:
@@ -197,8 +198,6 @@ def _begin(
     emit: Emit,
 ) -> _Serving:
     """Prove every piece of a folder, and join its swarm. Holds the folder as long as the stack lasts."""
-    if not _holds_files(folder):
-        raise _no_files(folder)
     with ExitStack() as held:
         writable = held.enter_context(hold_folder(folder))
         if not writable:
@@ -221,8 +220,9 @@ def _holds_files(folder: Path) -> bool:
     return folder.is_dir() and any(path.name != STATE_FOLDER for path in folder.iterdir())
 
 
-def _no_files(folder: Path) -> UsageError:
-    return UsageError(f"{folder}: is not a folder with files", hint="name the folder that holds the release's files")
+def _require_files(folder: Path) -> None:
+    if not _holds_files(folder):
+        raise UsageError(f"{folder}: is not a folder with files", hint="name the folder that holds the release's files")
 
 
 def _serve(swarm: Swarm, serving: Sequence[_Serving], watch: Watch, stop: Stop, emit: Emit) -> None:
