@@ -179,7 +179,7 @@ def test_each_digest_is_of_the_bytes_that_it_names(tmp_path: Path, version: int)
             flip_byte(folder / file.path, piece.offset + piece.length - 1)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(0, 60), st.integers(1, 90), st.integers(1, 20), st.randoms(use_true_random=False))
 def test_the_ranges_to_take_are_the_bytes_of_pieces_that_are_not_good(
     start: int, size: int, length: int, chance: random.Random

@@ -40,7 +40,7 @@ def made_by_libtorrent(folder: Path, version: Version, piece_length: int = PIECE
 
 
 @pytest.mark.parametrize("version", ["hybrid", "v2", "v1"])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(sizes=st.dictionaries(NAMES, AROUND, min_size=1, max_size=6), seed=st.integers(0, 3))
 def test_it_is_byte_for_byte_the_torrent_that_libtorrent_makes(
     version: Version, sizes: dict[str, int], seed: int
@@ -65,7 +65,7 @@ def test_a_hybrid_torrent_lists_its_files_in_the_order_of_its_tree_even_where_li
     assert [str(file.path) for file in read_torrent(create_torrent(folder)).files] == ["b/c", "b.c"]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=200_000), st.lists(st.integers(1, 70_000), max_size=10), st.integers(0, PIECE - 1))
 def test_the_hashes_do_not_depend_on_how_the_bytes_came(data: bytes, cuts: list[int], skip: int) -> None:
     def portions() -> Iterator[memoryview]:

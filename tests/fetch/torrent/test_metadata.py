@@ -150,7 +150,7 @@ def test_what_is_no_torrent_is_refused_with_the_reason(tmp_path: Path) -> None:
         read_torrent_file(tmp_path / "huge.torrent")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(0), st.binary(min_size=1, max_size=8))
 def test_no_damage_to_a_torrent_leads_out_of_the_folder_or_to_an_unforeseen_error(place: int, new: bytes) -> None:
     content = torrent_of("a", "b/c", "d/e/f")
