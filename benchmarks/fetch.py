@@ -29,8 +29,8 @@ from pathlib import Path
 import libtorrent as lt
 from measuring import Run, measure
 
-from magnetar.fetch.download.state_folder import TORRENT_FILE
 from magnetar.files import STATE_FOLDER, replace_file
+from magnetar.manifests.folder.layout import KEPT_TORRENT
 
 FILES = 4
 PIECE_LENGTH = 1 << 20
@@ -100,13 +100,13 @@ def publish(folder: Path) -> None:
     entries = sorted(lt.list_files(str(folder), flags=0), key=lambda entry: entry.filename)
     draft = lt.create_torrent(entries, PIECE_LENGTH, lt.create_torrent.v1_only)
     lt.set_piece_hashes(draft, str(folder.parent), lambda _piece: None)
-    replace_file(folder / STATE_FOLDER / TORRENT_FILE, lt.bencode(draft.generate()))
+    replace_file(folder / STATE_FOLDER / KEPT_TORRENT, lt.bencode(draft.generate()))
 
 
 def contestants(scratch: Path, release: Path, port: int, announce: str) -> dict[str, list[str]]:
     """The command of each, all of them writing to ``scratch/down``."""
     down, torrent = str(scratch / "down"), scratch / "release.torrent"
-    document = lt.bdecode((release / STATE_FOLDER / TORRENT_FILE).read_bytes())
+    document = lt.bdecode((release / STATE_FOLDER / KEPT_TORRENT).read_bytes())
     torrent.write_bytes(lt.bencode({**document, b"announce": announce.encode()}))
     ours = [sys.executable, "-m", "magnetar", "fetch", str(torrent), "--dir", down, "--loopback", "--quiet"]
     commands = {

@@ -1,4 +1,4 @@
-"""The releases that Magnetar knows: the manifests that ship beside this module, and those that the user added."""
+"""The releases that Magnetar knows: the ``*.toml`` beside this module, and those that the user added."""
 
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -10,26 +10,26 @@ from magnetar.errors import UsageError
 from magnetar.manifests.schema import Manifest, load_manifest
 from magnetar.manifests.user_catalog import user_folder, user_releases
 
-FOLDER = Path(__file__).parent
+CATALOG_FOLDER = Path(__file__).parent
 
 
 @cache
-def bundled() -> Mapping[str, Manifest]:
+def bundled_releases() -> Mapping[str, Manifest]:
     """Every release that ships with Magnetar, in the order of names."""
-    loaded = [load_manifest(path) for path in sorted(FOLDER.glob("*.toml"))]
+    loaded = [load_manifest(path) for path in sorted(CATALOG_FOLDER.glob("*.toml"))]
     return MappingProxyType({manifest.name: manifest for manifest in loaded})
 
 
 def catalog() -> Mapping[str, Manifest]:
-    """Every release by its name: the bundled ones, then the user's, none of which takes the place of a bundled one."""
-    return MappingProxyType(
-        {**bundled(), **{name: one for name, one in user_releases().items() if name not in bundled()}}
-    )
+    """Every release by its name: the bundled ones, then the user's. A user's entry never replaces a bundled one."""
+    bundled = bundled_releases()
+    added = {name: manifest for name, manifest in user_releases().items() if name not in bundled}
+    return MappingProxyType({**bundled, **added})
 
 
-def folder_of(name: str) -> Path:
-    """Where the side files of a release of the catalog are."""
-    return FOLDER if name in bundled() else user_folder()
+def side_files_folder(name: str) -> Path:
+    """The folder that holds the side files (``NAME.tensors.json``) of a release of the catalog."""
+    return CATALOG_FOLDER if name in bundled_releases() else user_folder()
 
 
 def find_release(name: str) -> Manifest:

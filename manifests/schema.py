@@ -1,6 +1,8 @@
-"""The manifest: one release in TOML, ``format = 1``. Strict: what is not understood is refused, not skipped.
+"""The manifest: a TOML document, ``format = 1``, that describes one release.
 
-Keys that begin with ``x-`` are for others, and are passed over.
+Reading is strict: an unknown key is an error, since it may be a misspelt one that somebody relies on. Keys that begin
+with ``x-`` belong to other tools and are ignored. Size, nesting and the length of keys are bounded before the text is
+given to ``tomllib``, because its time and its recursion grow with them.
 """
 
 import re
@@ -27,29 +29,28 @@ from magnetar.manifests.folder.safe_path import PART_NUMBER, safe_path
 from magnetar.manifests.hashing.digests import HEX_LENGTHS, Digest
 
 FORMAT = 1
-LARGEST_MANIFEST = 1 << 20
-"""tomllib reads 6 MB/s. The catalog's manifests have 3 KB."""
-LONGEST_KEY = 256
-"""A dotted key costs tomllib time that is quadratic in its length: 9 s for 40 KB."""
-DEEPEST_NESTING = 32
-"""tomllib recurses once a bracket."""
+MAX_MANIFEST_BYTES = 1 << 20
+"""tomllib reads 6 MB/s. The manifests of the catalog have about 3 KB."""
+MAX_KEY_LENGTH = 256
+"""Characters. tomllib needs time quadratic in the length of a dotted key: 9 s for 40 KB."""
+MAX_NESTING = 32
+"""tomllib recurses once for each open bracket."""
+
+WINDOWS_DEVICE = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)
+"""A name that is a device in every folder of a Windows machine, whatever suffix it has."""
 
 
-DEVICES = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)
-"""Names that are devices in every folder of a Windows machine, whatever their ending."""
-
-
-def _safe(text: str) -> str:
+def _check_path(text: str) -> str:
     try:
         path = safe_path(text)
     except MalformedError as error:
         raise ValueError(error.message) from error
-    if any(DEVICES.fullmatch(part.rstrip(" .")) for part in path.parts):
+    if any(WINDOWS_DEVICE.fullmatch(part.rstrip(" .")) for part in path.parts):
         raise ValueError(f"{text[:100]!r} names a device on some machines")
     return str(path)
 
 
-def _digest(value: object) -> Digest:
+def _parse_digest(value: object) -> Digest:
     if isinstance(value, Digest):
         return value
     try:
@@ -58,7 +59,7 @@ def _digest(value: object) -> Digest:
         raise ValueError(error.message) from error
 
 
-def _strong(digest: Digest) -> Digest:
+def _check_strong(digest: Digest) -> Digest:
     if digest.weak:
         raise ValueError(f"{digest.algorithm} is too weak to pin a file")
     return digest
@@ -68,10 +69,12 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
 Line = Annotated[str, Field(min_length=1, max_length=2000)]
 Count = Annotated[int, Field(gt=0, lt=1 << 62)]
 Size = Annotated[int, Field(ge=0, lt=1 << 62)]
-RelativePath = Annotated[str, AfterValidator(_safe)]
+RelativePath = Annotated[str, AfterValidator(_check_path)]
 DIGEST_PATTERN = "^(" + "|".join(f"{name}:[0-9a-f]{{{length}}}" for name, length in HEX_LENGTHS.items()) + ")$"
 DigestText = Annotated[
-    Digest, BeforeValidator(_digest), WithJsonSchema({"type": "string", "pattern": DIGEST_PATTERN}, mode="validation")
+    Digest,
+    BeforeValidator(_parse_digest),
+    WithJsonSchema({"type": "string", "pattern": DIGEST_PATTERN}, mode="validation"),
 ]
 Url = Annotated[str, Field(pattern=r"^https?://[^\s]+$", max_length=2000)]
 
@@ -85,18 +88,18 @@ class _Table(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _pass_over_foreign_keys(cls, table: Any) -> Any:
+    def _ignore_foreign_keys(cls, table: Any) -> Any:
         if not isinstance(table, dict):
             return table
         return {key: value for key, value in table.items() if not str(key).startswith("x-")}
 
 
 class FilePlace(_Table):
-    """Where else one file can be had, by HTTP.
+    """A place from which one file can be downloaded by HTTP.
 
-    ``offset`` is the byte of the URL at which it begins: inside an uncompressed tar, say. With ``parts``, the file was
-    cut in so many, and the URL holds ``{part}`` where their numbers stand, counted from 0, or ``{part:02}`` for at
-    least two digits.
+    The file begins at byte ``offset`` of what the URL serves, for example inside an uncompressed tar. With ``parts``,
+    the file was cut into that many parts: the URL holds ``{part}`` for the number of a part, counted from 0, or
+    ``{part:02}`` for a number of at least two digits.
     """
 
     url: Url
@@ -104,7 +107,7 @@ class FilePlace(_Table):
     parts: Annotated[int, Field(ge=0, le=10_000)] = 0
 
     @model_validator(mode="after")
-    def _number_parts_in_the_url(self) -> "FilePlace":
+    def _check_parts(self) -> "FilePlace":
         if bool(self.parts) != bool(PART_NUMBER.search(self.url)):
             raise ValueError("parts and {part} in the url belong together")
         if self.parts and self.offset:
@@ -113,7 +116,7 @@ class FilePlace(_Table):
 
 
 class ReleaseFile(_Table):
-    """One file of the release. ``size`` in bytes; without digests it can be found, but not proven."""
+    """One file of the release; ``size`` in bytes. Without a digest, its content cannot be proven."""
 
     path: RelativePath
     size: Size | None = None
@@ -122,21 +125,21 @@ class ReleaseFile(_Table):
 
 
 class Mirror(_Table):
-    """Where else the whole release can be had by HTTP: an uncompressed tar of it, or the folder above its files."""
+    """A place from which the release can be downloaded by HTTP: an uncompressed tar, or the folder of its files."""
 
     url: Url
     digests: tuple[DigestText, ...] = ()
 
 
 class SideFile(_Table):
-    """A file beside the manifest, by its digest."""
+    """A file that lies beside the manifest, and its digest."""
 
     path: RelativePath
-    digest: Annotated[DigestText, AfterValidator(_strong)]
+    digest: Annotated[DigestText, AfterValidator(_check_strong)]
 
 
 class ArchitectureFacts(_Table):
-    """What kind of model it is, in counts of weights; ``context_length`` in tokens."""
+    """What kind of model it is. Parameters are counted as single weights, ``context_length`` in tokens."""
 
     total_parameters: Count | None = None
     active_parameters: Count | None = None
@@ -148,22 +151,23 @@ class ArchitectureFacts(_Table):
 
 
 class Smoke(_Table):
-    """What the smoke test must find: bits per byte on the text with that digest, give or take ``tolerance``.
+    """What the smoke test must find: ``bits_per_byte`` on the text with the digest ``text``.
 
-    Without ``bits_per_byte`` only the fingerprint tells. ``golden`` is its digest; it holds what the model answered,
-    position by position.
+    ``tolerance`` is relative: 0.01 allows one per cent more or less. ``golden`` is the digest of the fingerprint, which
+    holds what the model answered at each position. Without ``bits_per_byte``, only the fingerprint is compared.
     """
 
-    text: Annotated[DigestText, AfterValidator(_strong)]
+    text: Annotated[DigestText, AfterValidator(_check_strong)]
     bits_per_byte: Annotated[float, Field(gt=0, lt=64)] | None = None
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.01
-    golden: Annotated[DigestText, AfterValidator(_strong)] | None = None
+    golden: Annotated[DigestText, AfterValidator(_check_strong)] | None = None
 
 
 class Manifest(_Table):
-    """One release. ``files`` is None where the list itself is not known; ``tensors`` names its tensors' digests.
+    """One release. ``files`` is None if the list of its files is not known.
 
-    ``info`` is a digest of the torrent's info dictionary, byte for byte: more than the SHA-1 that an infohash is.
+    ``tensors`` is the side file with a digest for each tensor. ``info`` is a strong digest of the torrent's info
+    dictionary, because the infohash of version 1 is only SHA-1.
     """
 
     format: int
@@ -176,7 +180,7 @@ class Manifest(_Table):
     magnet: Annotated[str, Field(pattern=r"^magnet:\?", max_length=16384)] | None = None
     infohash_v1: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
     infohash_v2: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
-    info: Annotated[DigestText, AfterValidator(_strong)] | None = None
+    info: Annotated[DigestText, AfterValidator(_check_strong)] | None = None
     folder: RelativePath | None = None
     layout: Line | None = None
     architecture: ArchitectureFacts = ArchitectureFacts()
@@ -189,7 +193,7 @@ class Manifest(_Table):
 
     @model_validator(mode="after")
     def _name_each_file_once(self) -> "Manifest":
-        # Compared as a file system that ignores case and Unicode form would: the second file would overwrite the first.
+        # Some file systems ignore case and Unicode form: there, the second file would overwrite the first.
         seen: set[str] = set()
         for file in self.files or ():
             folded = unicodedata.normalize("NFC", file.path).casefold()
@@ -204,23 +208,23 @@ class Manifest(_Table):
 
     @property
     def known_size(self) -> int | None:
-        """Bytes of all files; None where one of them is not known."""
+        """Bytes of all files together; None if the size of one is not known."""
         sizes = [file.size for file in self.files or ()]
         return None if not sizes or None in sizes else sum(size for size in sizes if size is not None)
 
 
 def load_manifest(path: Path) -> Manifest:
-    """Read and check one manifest. Raises ``ManifestError``, naming the file and the key."""
+    """Read and check a manifest file. Raises ``ManifestError``; its message names the file and the key."""
     try:
         with path.open("rb") as stream:
-            content = stream.read(LARGEST_MANIFEST + 1)
+            content = stream.read(MAX_MANIFEST_BYTES + 1)
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read: {error.strerror}", hint="check the path") from error
     return parse_manifest(content, str(path))
 
 
 def parse_manifest(content: bytes, where: str) -> Manifest:
-    """Check the bytes of a manifest; ``where`` names them in messages. Raises ``ManifestError``."""
+    """Parse and check the bytes of a manifest; messages name it by ``where``. Raises ``ManifestError``."""
     table = _parse_toml(content, where)
     version = table.get("format")
     if type(version) is int and version > FORMAT:
@@ -236,16 +240,15 @@ def parse_manifest(content: bytes, where: str) -> Manifest:
 
 
 def _explain(error: ValidationError) -> Iterator[str]:
-    """Each thing wrong, with the path of its key: ``files.0.path: …``."""
-    for one in error.errors(include_url=False, include_input=False)[:10]:
-        path = ".".join(str(part) for part in one["loc"])
-        yield (
-            f"{path}: {one['msg'].removeprefix('Value error, ')}" if path else one["msg"].removeprefix("Value error, ")
-        )
+    """The first ten errors, each with the path of its key: ``files.0.path: …``."""
+    for detail in error.errors(include_url=False, include_input=False)[:10]:
+        path = ".".join(str(part) for part in detail["loc"])
+        message = detail["msg"].removeprefix("Value error, ")
+        yield f"{path}: {message}" if path else message
 
 
 def _lists_as_tuples(value: Any) -> Any:
-    """TOML has arrays; the frozen tables hold tuples, and strict validation does not confuse the two."""
+    """Turn lists into tuples: TOML gives lists, the frozen tables hold tuples, and strict validation takes no other."""
     if isinstance(value, dict):
         return {key: _lists_as_tuples(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -254,8 +257,8 @@ def _lists_as_tuples(value: Any) -> Any:
 
 
 def _parse_toml(content: bytes, where: str) -> dict[str, Any]:
-    if len(content) > LARGEST_MANIFEST:
-        raise ManifestError(f"{where}: is larger than {LARGEST_MANIFEST} bytes, which no manifest is")
+    if len(content) > MAX_MANIFEST_BYTES:
+        raise ManifestError(f"{where}: is larger than {MAX_MANIFEST_BYTES} bytes, which no manifest is")
     try:
         text = content.decode("utf-8")
         _bound_parse_time(text, where)
@@ -267,14 +270,14 @@ def _parse_toml(content: bytes, where: str) -> dict[str, Any]:
 
 
 def _bound_parse_time(text: str, where: str) -> None:
-    """Refuse what would make tomllib slow or deep, before it sees the document."""
+    """Refuse a document that would make tomllib slow, or recurse deeply."""
     for number, line in enumerate(text.splitlines(), start=1):
         bare = re.sub(r'"(?:[^"\\]|\\.)*"|\'[^\']*\'', '""', line)
-        if max((len(key) for key in re.split(r"[=,{]", bare)), default=0) > LONGEST_KEY and "." in bare:
-            raise ManifestError(f"{where}: line {number} has a key or value of over {LONGEST_KEY} characters")
+        if max((len(key) for key in re.split(r"[=,{]", bare)), default=0) > MAX_KEY_LENGTH and "." in bare:
+            raise ManifestError(f"{where}: line {number} has a key or value of over {MAX_KEY_LENGTH} characters")
     depth = deepest = 0
     for bracket in re.findall(r"[\[\]{}]", text):
         depth = depth + 1 if bracket in "[{" else max(depth - 1, 0)
         deepest = max(deepest, depth)
-    if deepest > DEEPEST_NESTING:
-        raise ManifestError(f"{where}: is nested {deepest} deep; {DEEPEST_NESTING} is the limit")
+    if deepest > MAX_NESTING:
+        raise ManifestError(f"{where}: is nested {deepest} deep; {MAX_NESTING} is the limit")

@@ -1,7 +1,8 @@
-"""The digests of a release's tensors, in a file beside its manifest: they outlive every conversion.
+"""A digest for each tensor of a release, in a JSON file beside its manifest.
 
-JSON, since a release has thousands of tensors and tomllib reads 6 MB/s; one tensor a line, so that two files can be
-read side by side. As strict as the manifest: what is not understood is refused.
+A conversion changes every file, and leaves the numbers of each tensor as they are, so these digests still hold. The
+file is JSON because a release has thousands of tensors, and tomllib reads only 6 MB/s. It has one tensor a line, so
+that a diff of two files is readable. Reading is as strict as for the manifest: unknown keys are errors.
 """
 
 import json
@@ -15,11 +16,11 @@ from magnetar.errors import ManifestError
 from magnetar.manifests.hashing.digests import Digest, new_hasher
 
 FORMAT = 1
-LARGEST = 16 << 20
-"""Bytes. The largest release, 1,739 tensors, needs a quarter of a million."""
+MAX_TENSOR_LIST_BYTES = 16 << 20
+"""The largest release of the catalog has 1,739 tensors, which take a quarter of a million bytes."""
 
-LONGEST_NAME = 512
-MOST_DIMENSIONS = 8
+MAX_NAME_LENGTH = 512
+MAX_DIMENSIONS = 8
 KEYS = {"format", "layout", "tensors"}
 DTYPE = re.compile(r"[A-Z][A-Z0-9_]{0,31}")
 LAYOUT = re.compile(r"[a-z0-9][a-z0-9 ._-]{0,63}")
@@ -28,9 +29,9 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class TensorDigest:
-    """A tensor: its dtype as safetensors spells it, its shape, and the SHA-256 (lower-case hex) of its bytes.
+    """A tensor: its dtype as safetensors spells it, its shape, and the SHA-256 of its bytes as lower-case hex.
 
-    The bytes are the numbers row by row, little-endian.
+    The bytes are the tensor's numbers in row-major order, little-endian.
     """
 
     dtype: str
@@ -40,20 +41,20 @@ class TensorDigest:
 
 @dataclass(frozen=True, slots=True)
 class TensorDigests:
-    """Every tensor of a release by its name in ``layout``, the layout that the release came in."""
+    """The digests of all tensors of a release. Names are those of ``layout``, the layout that the release came in."""
 
     layout: str
     tensors: Mapping[str, TensorDigest]
 
 
 def load_tensor_digests(path: Path, pinned: Digest | None = None) -> TensorDigests:
-    """Read a side file. ``pinned`` is the digest that the manifest names it by.
+    """Read a side file. ``pinned`` is the digest that the manifest gives for the side file.
 
-    Raises ``ManifestError`` if it cannot be read, is not what was pinned, or is malformed.
+    Raises ``ManifestError`` if the file cannot be read, has another digest, or is malformed.
     """
     try:
         with path.open("rb") as stream:
-            content = stream.read(LARGEST + 1)
+            content = stream.read(MAX_TENSOR_LIST_BYTES + 1)
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read: {error.strerror}", hint="check the path") from error
     if pinned is not None:
@@ -69,7 +70,7 @@ def load_tensor_digests(path: Path, pinned: Digest | None = None) -> TensorDiges
 
 
 def parse_tensor_digests(content: bytes, where: str) -> TensorDigests:
-    """Check the bytes of a side file; ``where`` names them in messages. Raises ``ManifestError``."""
+    """Parse and check the bytes of a side file; messages name it by ``where``. Raises ``ManifestError``."""
     document = _parse_json(content, where)
     _check_format(document.get("format"), where)
     if set(document) != KEYS:
@@ -84,7 +85,7 @@ def parse_tensor_digests(content: bytes, where: str) -> TensorDigests:
 
 
 def format_tensor_digests(digests: TensorDigests) -> bytes:
-    """The side file: the same digests give the same bytes."""
+    """The bytes of the side file. The same digests always give the same bytes."""
     lines = [
         f"{json.dumps(name)}: {json.dumps([tensor.dtype, list(tensor.shape), tensor.sha256])}"
         for name, tensor in digests.tensors.items()
@@ -94,10 +95,12 @@ def format_tensor_digests(digests: TensorDigests) -> bytes:
 
 
 def _parse_json(content: bytes, where: str) -> dict[str, Any]:
-    if len(content) > LARGEST:
-        raise ManifestError(f"{where}: is larger than {LARGEST} bytes, which no list of tensors is")
+    if len(content) > MAX_TENSOR_LIST_BYTES:
+        raise ManifestError(f"{where}: is larger than {MAX_TENSOR_LIST_BYTES} bytes, which no list of tensors is")
     try:
-        document = json.loads(content.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse)
+        document = json.loads(
+            content.decode("utf-8"), object_pairs_hook=_refuse_duplicates, parse_constant=_refuse_constant
+        )
     except (ValueError, RecursionError) as error:
         raise ManifestError(f"{where}: is not a list of tensors in JSON: {str(error)[:200]}") from error
     if not isinstance(document, dict):
@@ -115,26 +118,26 @@ def _check_format(version: object, where: str) -> None:
         raise ManifestError(f"{where}: format is {str(version)[:40]!r}, not {FORMAT}")
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) != len(pairs):
         raise ValueError("a name is there twice")
     return table
 
 
-def _refuse(constant: str) -> None:
+def _refuse_constant(constant: str) -> None:
     raise ValueError(f"{constant} is no number")
 
 
 def _read_tensor(name: str, entry: object, where: str) -> TensorDigest:
-    if not name or len(name) > LONGEST_NAME or not name.isprintable() or "/" in name or "\\" in name or ".." in name:
+    if not name or len(name) > MAX_NAME_LENGTH or not name.isprintable() or "/" in name or "\\" in name or ".." in name:
         raise ManifestError(f"{where}: {name[:80]!r} is not a plain tensor name")
     if not isinstance(entry, list) or len(entry) != 3:
         raise ManifestError(f"{where}: {name} should be a list of its dtype, shape and SHA-256")
     dtype, shape, sha256 = entry
     if not isinstance(dtype, str) or not DTYPE.fullmatch(dtype):
         raise ManifestError(f"{where}: {name} has the dtype {str(dtype)[:40]!r}")
-    if not isinstance(shape, list) or len(shape) > MOST_DIMENSIONS or not all(_is_count(size) for size in shape):
+    if not isinstance(shape, list) or len(shape) > MAX_DIMENSIONS or not all(_is_count(size) for size in shape):
         raise ManifestError(f"{where}: {name} has an impossible shape")
     if not isinstance(sha256, str) or not SHA256.fullmatch(sha256):
         raise ManifestError(f"{where}: {name} has no SHA-256 of 64 lower-case hex digits")

@@ -1,8 +1,9 @@
-"""The user's own part of the catalog: manifests that were added, each with the signer that it was first seen with.
+"""The user's own part of the catalog: signed manifests that were added, and who signed each.
 
-In the platform's folder for a user's data, or ``$MAGNETAR_CATALOG``: ``NAME.toml`` with its signature and side files,
-and ``pins.json``, which says who signed what. An entry was checked when it was added; after that the folder is trusted
-as the user's own, like a list of known hosts.
+The folder is the platform's for a user's data, or ``$MAGNETAR_CATALOG``. It holds ``NAME.toml`` with its signature and
+side files, and ``pins.json`` with the signers. Signers are trusted on first use, as SSH trusts hosts: an entry is
+checked when it is added, and a later one of the same name or publisher must have the same signer. The folder itself is
+trusted.
 """
 
 import json
@@ -22,12 +23,12 @@ from magnetar.manifests.schema import Manifest, load_manifest
 CATALOG_VARIABLE = "MAGNETAR_CATALOG"
 PINS = "pins.json"
 FORMAT = 1
-LARGEST_PINS = 4 << 20
+MAX_PINS_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Pin:
-    """Who signed a release when it was added, as ``str(Signer)``, and where it came from."""
+class SignerPin:
+    """The publisher of an added release, its signer (as ``str(Signer)``), and the path or URL that it came from."""
 
     publisher: str
     signer: str
@@ -35,45 +36,46 @@ class Pin:
 
 
 @dataclass(frozen=True, slots=True)
-class Pins:
-    """Signers by the name of the release, and by its publisher as ``fold`` spells it."""
+class SignerPins:
+    """The known signers: by the name of a release, and by the name of a publisher as ``fold`` spells it."""
 
-    releases: Mapping[str, Pin] = field(default_factory=dict)
+    releases: Mapping[str, SignerPin] = field(default_factory=dict)
     publishers: Mapping[str, str] = field(default_factory=dict)
 
     def signer_of(self, name: str, publisher: str) -> str:
-        """Who must sign a release of that name by that publisher; empty where nobody was seen yet.
+        """The signer that a release of that name by that publisher must have; empty if neither is known yet.
 
-        Raises ``WrongBytesError`` where the two were pinned to different signers.
+        Raises ``WrongBytesError`` if the release and the publisher are pinned to different signers.
         """
-        pinned = {pin.signer for pin in (self.releases.get(name),) if pin} | {
-            signer for signer in (self.publishers.get(fold(publisher)),) if signer
-        }
+        of_release = self.releases[name].signer if name in self.releases else None
+        pinned = {of_release, self.publishers.get(fold(publisher))} - {None}
         if len(pinned) > 1:
             raise WrongBytesError(
                 f"{name}: was signed by another than {publisher}'s other releases",
                 hint=f"`magnetar catalog show {name}` says by whom; one publisher does not replace another's release",
             )
-        return next(iter(pinned), "")
+        return next(iter(pinned), None) or ""
 
-    def with_pin(self, name: str, pin: Pin) -> "Pins":
-        """The same, and that."""
-        return Pins({**self.releases, name: pin}, {**self.publishers, fold(pin.publisher): pin.signer})
+    def with_pin(self, name: str, pin: SignerPin) -> "SignerPins":
+        """A copy with one more pin, for the release and for its publisher."""
+        return SignerPins({**self.releases, name: pin}, {**self.publishers, fold(pin.publisher): pin.signer})
 
-    def without(self, name: str) -> "Pins":
-        """The same, with a release forgotten, and its publisher too if that was the last of theirs."""
+    def without(self, name: str) -> "SignerPins":
+        """A copy without the pin of a release, and without its publisher's if that was the publisher's last release."""
         releases = {other: pin for other, pin in self.releases.items() if other != name}
         left = {fold(pin.publisher) for pin in releases.values()}
-        return Pins(releases, {publisher: signer for publisher, signer in self.publishers.items() if publisher in left})
+        return SignerPins(
+            releases, {publisher: signer for publisher, signer in self.publishers.items() if publisher in left}
+        )
 
 
 def fold(publisher: str) -> str:
-    """A publisher's name as it is compared: whatever its case, spaces and compatible forms of letters (NFKC)."""
+    """A publisher's name as it is compared: without regard to case, spaces and compatible letter forms (NFKC)."""
     return " ".join(unicodedata.normalize("NFKC", publisher).casefold().split())
 
 
 def user_folder() -> Path:
-    """Where the user's entries are; the folder need not be there."""
+    """The folder of the user's entries. It may not exist yet."""
     named = os.environ.get(CATALOG_VARIABLE)
     if named:
         return Path(named)
@@ -83,17 +85,17 @@ def user_folder() -> Path:
 
 
 def user_releases() -> Mapping[str, Manifest]:
-    """The user's entries by name. A file that is not one is passed over: ``broken_entries`` names it."""
+    """The user's entries by name. Broken files are left out: ``broken_entries`` names them."""
     return _read_entries(_stamps())[0]
 
 
 def broken_entries() -> tuple[str, ...]:
-    """What is wrong with files in the folder that look like entries and are none."""
+    """A message for each ``*.toml`` in the folder that is no valid entry."""
     return _read_entries(_stamps())[1]
 
 
 def _stamps() -> tuple[tuple[Path, int, int], ...]:
-    """Each file that may be an entry, with what changes whenever it is replaced."""
+    """Path, inode and time of change of each ``*.toml``: while these are the same, what was read still holds."""
     stamps = []
     for path in sorted(user_folder().glob("*.toml")):
         try:
@@ -121,27 +123,27 @@ def _read_entries(stamps: tuple[tuple[Path, int, int], ...]) -> tuple[Mapping[st
     return MappingProxyType(found), tuple(broken)
 
 
-def read_pins() -> Pins:
-    """Who signed what. Raises ``ManifestError`` if the file is there and is not ours: nothing is added then."""
+def read_pins() -> SignerPins:
+    """Read the pins. Raises ``ManifestError`` for a file that is not understood: nothing may be added then."""
     path = user_folder() / PINS
     try:
-        if path.stat().st_size > LARGEST_PINS:
+        if path.stat().st_size > MAX_PINS_BYTES:
             raise ManifestError(f"{path}: is too large")
         document = json.loads(path.read_bytes())
         if document["format"] != FORMAT:
             raise ManifestError(f"{path}: is of format {str(document['format'])[:20]}", hint="upgrade Magnetar")
-        releases = {str(name): Pin(**_texts(pin)) for name, pin in document["releases"].items()}
-        return Pins(releases, _texts(document["publishers"]))
+        releases = {str(name): SignerPin(**_check_texts(pin)) for name, pin in document["releases"].items()}
+        return SignerPins(releases, _check_texts(document["publishers"]))
     except FileNotFoundError:
-        return Pins()
+        return SignerPins()
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ManifestError(
             f"{path}: cannot be read: {str(error)[:200]}", hint="restore it: it says which signers you have met"
         ) from error
 
 
-def write_pins(pins: Pins) -> None:
-    """Note who signed what. Raises ``NoSpace`` or ``DiskError``."""
+def write_pins(pins: SignerPins) -> None:
+    """Write the pins. Raises ``NoSpace`` or ``DiskError``."""
     document = {
         "format": FORMAT,
         "releases": {name: asdict(pin) for name, pin in sorted(pins.releases.items())},
@@ -150,7 +152,7 @@ def write_pins(pins: Pins) -> None:
     replace_file(user_folder() / PINS, json.dumps(document, indent=1, ensure_ascii=False).encode())
 
 
-def _texts(table: Any) -> dict[str, str]:
+def _check_texts(table: Any) -> dict[str, str]:
     if not isinstance(table, dict) or not all(isinstance(value, str) for value in table.values()):
-        raise ValueError("it holds what is no text")
+        raise ValueError("it holds a value that is no text")
     return table

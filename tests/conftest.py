@@ -1,8 +1,9 @@
-"""What every test is kept from: the notes that the user's own runs left, the catalog that is the user's own, and what
-becomes of tests that a shell starts in the background, where Ctrl-C is ignored by them and all that they start.
+"""What holds for every test: none sees the user's own notes and catalog, Ctrl-C is heard by them and by what they start
+(a shell lets what it starts in the background ignore it), and what was skipped is listed at the end.
 """
 
 import signal
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,3 +23,20 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("MAGNETAR_CACHE", str(folder))
         patch.setenv("MAGNETAR_CATALOG", str(folder / "no-catalog"))
         yield folder
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which tests were skipped because something is not here, and how to get it."""
+    lacking = defaultdict[str, set[str]](set)
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2].removeprefix("Skipped: ") if isinstance(report.longrepr, tuple) else ""
+        if reason.startswith("needs "):
+            lacking[reason.removeprefix("needs ")].add(report.nodeid)
+    if not lacking:
+        return
+    terminalreporter.section("skipped, for want of")
+    for need, tests in sorted(lacking.items()):
+        terminalreporter.line(need)
+        for file in sorted({test.partition("::")[0] for test in tests}):
+            count = sum(test.partition("::")[0] == file for test in tests)
+            terminalreporter.line(f"    {file} ({count} {'test' if count == 1 else 'tests'})")

@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from magnetar import __version__
 from magnetar.convert.formats.checkpoint import TensorSpec
 from magnetar.convert.layout.mapping import Move
 from magnetar.convert.read.checkpoint_source import CheckpointSource
 from magnetar.convert.write.journal import WrittenFile
 from magnetar.convert.write.plan import Plan, list_steps
+from magnetar.version import __version__
 
 NOTE = "CONVERSION.md"
 

@@ -1,53 +1,55 @@
-"""The command line: each command parses, calls one function, hands the result to the screen, and exits.
+"""The program: builds the command that was named, runs it, and turns errors into messages and exit codes.
 
-Nothing heavy is imported up here, and of the commands only the one that was named: ``magnetar --help`` should answer
-before the finger has left the key, and a command that takes a second should not spend half of it on the others.
+Nothing heavy is imported here, and of the commands only the one that was named: ``magnetar --help`` should answer at
+once, and a quick command should not spend half of its time on importing the others.
 """
 
 import os
 import signal
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from importlib import import_module
 from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 import typer
 
-from magnetar import __version__
-from magnetar.cli.options.shared import Showing, open_screen, option
-from magnetar.errors import ExitCode, MagnetarError
+from magnetar.cli.options.display import DisplayFlags, open_screen
+from magnetar.cli.options.groups import option
+from magnetar.errors import MagnetarError, UsageError
+from magnetar.version import __version__
 
 COMMANDS = ("demo", "get", "fetch", "verify", "repair", "same", "convert", "boot", "inspect", "seed", "publish")
-"""In the order of the help. Each is a module of that name with a function of that name, and its ``EXAMPLES``."""
+"""In the order of the help. Each is a module of ``commands`` with a function of the same name, and ``EXAMPLES``."""
 
 GROUPS = ("catalog", "manifest")
-"""The modules of commands that have commands below them. Each holds an ``app``."""
+"""Commands that have commands below them. The module of each holds an ``app``."""
 
 NAMES = (*COMMANDS, *GROUPS)
-COMPLETION = "_MAGNETAR_COMPLETE"
-"""Set by the shell that asks how to complete a line."""
+COMPLETION_VARIABLE = "_MAGNETAR_COMPLETE"
+"""The variable that a shell sets when it asks how to complete a line."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with one of ``ExitCode``."""
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
-    alone = words[0] in NAMES and COMPLETION not in os.environ
-    app = build_app(words[:1] if alone else NAMES)
+    is_one_command = words[0] in NAMES and COMPLETION_VARIABLE not in os.environ
+    app = build_app(words[:1] if is_one_command else NAMES)
     signal.signal(signal.SIGTERM, _terminate)
-    # Foreign plugins have no business in checking manifests, and looking for them takes as long as checking does.
+    # Plugins of other packages must not take part in checking manifests, and looking for them is slow.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         code = app(args=words, prog_name="magnetar", standalone_mode=False)
     except typer.TyperException as error:
-        code = _refuse(words, ExitCode.USAGE, "UsageError", error.format_message())
+        code = _refuse(words, UsageError(error.format_message()))
     except MagnetarError as error:
-        code = _refuse(words, error.exit_code, type(error).__name__, error.message, error.hint)
+        code = _refuse(words, error)
     sys.exit(code or 0)
 
 
 def build_app(names: Iterable[str] = NAMES) -> typer.Typer:
-    """The application with those of its commands."""
+    """The application, with the commands of these names."""
     app = typer.Typer(
         name="magnetar",
         epilog="Start with: magnetar demo. Every option can come from the environment: MAGNETAR_FETCH_DIR, and so on.",
@@ -71,12 +73,15 @@ def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
     raise Terminated
 
 
-def _refuse(words: Sequence[str], code: ExitCode, kind: str, message: str, hint: str = "") -> int:
-    """Say what is wrong with the words of the command line, or with the configuration behind them."""
+def _refuse(words: Sequence[str], error: MagnetarError) -> int:
+    """Show what is wrong with the words of the command line, or with the configuration file. Returns the exit code."""
+    from magnetar.render.screen import Failure
+
     command = next((word for word in words if not word.startswith("-")), "")
-    screen = open_screen(command, Showing(as_json="--json" in words))
+    screen = open_screen(command, DisplayFlags(as_json="--json" in words))
     help_for = f"magnetar {command} --help" if command in COMMANDS else "magnetar --help"
-    return screen.fail(code, kind, message, hint or help_for)
+    failed = Failure.of(error)
+    return screen.fail(replace(failed, hint=failed.hint or help_for))
 
 
 def _show_version(wanted: bool) -> None:
@@ -98,7 +103,7 @@ def _root(
 
 
 def _all_options() -> dict[str, dict[str, str]]:
-    """The options of every command by their long names, with the parameters that they set."""
+    """For every command, the parameter that each option sets, by the option's long name."""
     commands: Any = getattr(typer.main.get_command(build_app()), "commands", {})
     return {name: _options(command) for name, command in commands.items()}
 

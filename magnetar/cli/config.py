@@ -18,10 +18,10 @@ from typing import Any
 from magnetar.errors import MalformedError
 
 CONFIG_VARIABLE = "MAGNETAR_CONFIG"
-LARGEST_CONFIG = 64 << 10
+MAX_CONFIG_BYTES = 64 << 10
 
 Options = Mapping[str, str]
-"""The options of one command: long names without their dashes, and the parameters that they set."""
+"""The options of one command: the parameter that each sets, by its long name without the dashes."""
 
 
 def config_path() -> Path:
@@ -35,19 +35,20 @@ def config_path() -> Path:
 
 
 def load_config(commands: Callable[[], Mapping[str, Options]]) -> dict[str, dict[str, Any]]:
-    """The user's defaults for each command's parameters; none where there is no file, and then nobody asks for them.
+    """The user's defaults: for each command, values by parameter. Empty where there is no file.
 
-    Raises ``MalformedError`` with the key that is not known, or the line that is not TOML.
+    ``commands`` lists the options of every command; it is called only if there is a file. Raises ``MalformedError``
+    with the key that is not known, or the line that is not TOML.
     """
     path = config_path()
     try:
-        content = path.read_bytes()[: LARGEST_CONFIG + 1]
+        content = path.read_bytes()[: MAX_CONFIG_BYTES + 1]
     except FileNotFoundError:
         return {}
     except OSError as error:
         raise MalformedError(f"{path}: cannot be read: {error.strerror}", hint="check its permissions") from error
-    if len(content) > LARGEST_CONFIG:
-        raise MalformedError(f"{path}: has more than {LARGEST_CONFIG} bytes", hint="it holds defaults, nothing more")
+    if len(content) > MAX_CONFIG_BYTES:
+        raise MalformedError(f"{path}: has more than {MAX_CONFIG_BYTES} bytes", hint="it holds defaults, nothing more")
     try:
         tables = tomllib.loads(content.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -59,7 +60,7 @@ def load_config(commands: Callable[[], Mapping[str, Options]]) -> dict[str, dict
 def _parameters(path: Path, command: str, table: object, commands: Mapping[str, Options]) -> dict[str, Any]:
     options = commands.get(command)
     if options is None or not isinstance(table, dict):
-        raise MalformedError(f"{path}: [{command}] is no command", hint=f"tables are {', '.join(sorted(commands))}")
+        raise MalformedError(f"{path}: [{command}] is no command", hint=f"its tables are {', '.join(sorted(commands))}")
     for key in table:
         if key not in options:
             raise MalformedError(

@@ -8,15 +8,14 @@ from magnetar.errors import UsageError, WrongBytesError
 from magnetar.events import Emit, Remarked, ignore
 from magnetar.fetch.http.documents import Documents
 from magnetar.files import disk_failure, lock_folder, replace_file
-from magnetar.manifests.catalog import bundled, catalog, find_release
+from magnetar.manifests.catalog import bundled_releases, catalog, find_release
 from magnetar.manifests.folder.layout import SIGNATURE, SIGNERS_KEY
 from magnetar.manifests.hashing.digests import Digest, new_hasher
-from magnetar.manifests.schema import LARGEST_MANIFEST, Manifest, parse_manifest
+from magnetar.manifests.schema import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from magnetar.manifests.signing.check import ByKey, Expected, Signer, check_signature
-from magnetar.manifests.signing.keys import LARGEST_KEY, read_key
-from magnetar.manifests.tensor_digests import LARGEST as LARGEST_TENSORS
-from magnetar.manifests.tensor_digests import parse_tensor_digests
-from magnetar.manifests.user_catalog import Pin, broken_entries, read_pins, user_folder, user_releases, write_pins
+from magnetar.manifests.signing.keys import MAX_KEY_BYTES, read_key
+from magnetar.manifests.tensor_digests import MAX_TENSOR_LIST_BYTES, parse_tensor_digests
+from magnetar.manifests.user_catalog import SignerPin, broken_entries, read_pins, user_folder, user_releases, write_pins
 
 LARGEST_GOLDEN = 64 << 20
 TENSORS, GOLDEN = ".tensors.json", ".golden.safetensors"
@@ -60,13 +59,14 @@ class Removed:
 
 def list_catalog() -> Listing:
     """Every release by name: the bundled ones, then the user's."""
-    return Listing(tuple(map(entry_of, (*bundled(), *sorted(user_releases().keys() - bundled())))), broken_entries())
+    added = sorted(user_releases().keys() - bundled_releases().keys())
+    return Listing(tuple(map(entry_of, (*bundled_releases(), *added))), broken_entries())
 
 
 def entry_of(name: str) -> Entry:
     """One release of the catalog. Raises ``UsageError``."""
     manifest = find_release(name)
-    pin = None if manifest.name in bundled() else read_pins().releases.get(manifest.name)
+    pin = None if manifest.name in bundled_releases() else read_pins().releases.get(manifest.name)
     return Entry(manifest.name, manifest, pin.source, pin.signer) if pin else Entry(manifest.name, manifest)
 
 
@@ -80,7 +80,7 @@ def add_release(where: str, expected: Expected | None = None, *, proxy: str = ""
     with Documents(where, proxy=proxy) as documents:
         if documents.is_plain:
             emit(Remarked("plain http: anybody on the way may have changed it, and only the signature tells"))
-        content = documents.read(LARGEST_MANIFEST)
+        content = documents.read(MAX_MANIFEST_BYTES)
         manifest = parse_manifest(content, where)
         _check_room(manifest)
         folder = user_folder()
@@ -90,7 +90,7 @@ def add_release(where: str, expected: Expected | None = None, *, proxy: str = ""
             signed = _check_signed(documents, content, manifest, expected, pinned)
             files = dict(_side_files(documents, manifest, emit))
             source = where if documents.is_remote else str(Path(where).resolve())
-            pin = Pin(manifest.publisher, str(signed.signer), source)
+            pin = SignerPin(manifest.publisher, str(signed.signer), source)
             replaced = manifest.name in user_releases()
             write_pins(pins.with_pin(manifest.name, pin))
             files |= {f"{manifest.name}.toml{suffix}": data for suffix, data in signed.files.items()}
@@ -101,7 +101,7 @@ def add_release(where: str, expected: Expected | None = None, *, proxy: str = ""
 
 def remove_release(name: str, *, forget_signer: bool = False) -> Removed:
     """Remove one of the user's entries; its signer stays pinned unless told otherwise. Raises ``UsageError``."""
-    if name in bundled():
+    if name in bundled_releases():
         raise UsageError(f"{name}: ships with Magnetar, and cannot be removed", hint="it does no harm")
     folder = user_folder()
     pins = read_pins()
@@ -124,7 +124,7 @@ def _suffixes() -> tuple[str, ...]:
 
 def _check_room(manifest: Manifest) -> None:
     """An added release replaces no other, by its name or by its infohash: the bundled ones above all."""
-    if manifest.name in bundled():
+    if manifest.name in bundled_releases():
         raise UsageError(
             f"{manifest.name}: a release of that name ships with Magnetar, and is not replaced",
             hint="use the file itself: magnetar verify DIR --manifest FILE",
@@ -146,7 +146,7 @@ class _Signed:
 def _check_signed(
     documents: Documents, content: bytes, manifest: Manifest, expected: Expected | None, pinned: str
 ) -> _Signed:
-    signature = documents.read_beside(documents.name + SIGNATURE, LARGEST_KEY)
+    signature = documents.read_beside(documents.name + SIGNATURE, MAX_KEY_BYTES)
     if not signature:
         raise WrongBytesError(
             f"{documents.where}: is not signed: there is no {documents.name}{SIGNATURE} beside it",
@@ -168,7 +168,7 @@ def _check_signed(
 
 def _key_beside(documents: Documents, manifest: Manifest) -> ByKey:
     """The public key that lies beside the manifest, or was kept when it was added before."""
-    key = documents.read_beside(documents.name + SIGNERS_KEY, LARGEST_KEY)
+    key = documents.read_beside(documents.name + SIGNERS_KEY, MAX_KEY_BYTES)
     kept = user_folder() / f"{manifest.name}.toml{SIGNERS_KEY}"
     if not key and kept.is_file():
         key = read_key(kept)
@@ -185,7 +185,7 @@ def _side_files(documents: Documents, manifest: Manifest, emit: Emit) -> Iterato
     tensors, golden = manifest.name + TENSORS, manifest.name + GOLDEN
     if manifest.tensors is not None:
         path = manifest.tensors.path
-        content = documents.read_beside(path, LARGEST_TENSORS) if path == tensors else None
+        content = documents.read_beside(path, MAX_TENSOR_LIST_BYTES) if path == tensors else None
         if content is None:
             emit(Remarked(f"{tensors} is not beside it: converted copies cannot be proven"))
         else:

@@ -6,6 +6,7 @@ from magnetar.convert.write.convert import Converted, Forecast, convert, forecas
 from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.events import Emit, ignore
 from magnetar.pipeline.folder.expectations import release_of
+from magnetar.pipeline.folder.release_folder import ReleaseFolder
 
 
 def convert_release(request: ConvertRequest, *, proven: bool = False, emit: Emit = ignore) -> Converted:
@@ -23,7 +24,7 @@ def forecast_release(request: ConvertRequest) -> Forecast:
 
 
 def _add_what_is_known(request: ConvertRequest, proven: bool) -> ConvertRequest:
-    manifest = release_of(request.source)
+    manifest = release_of(ReleaseFolder.read(request.source))
     if manifest is None:
         return request
     known = replace(

@@ -18,7 +18,7 @@ from magnetar.fetch.request.options import FetchOptions
 from magnetar.files import disk_failure
 from magnetar.findings import Outcome, Question
 from magnetar.model.bundled import bundled_release
-from magnetar.pipeline.get import Got, get
+from magnetar.pipeline.get import GetRequest, Got, get
 from magnetar.pipeline.target import resolve_target
 
 SEEDER_PATIENCE = 60.0
@@ -59,8 +59,9 @@ def demonstrate(folder: Path | None = None, *, keep: bool = False, emit: Emit = 
             raise disk_failure(error, served) from error
         magnet = stack.enter_context(_seeder(served))
         emit(Remarked(f"another process serves {served.name} on 127.0.0.1"))
-        wanted = resolve_target(magnet)
-        got = get(wanted, place / "downloads", options=FetchOptions(loopback=True), emit=emit)
+        options = FetchOptions(loopback=True)
+        request = GetRequest(wanted=resolve_target(magnet), parent=place / "downloads", options=options)
+        got = get(request, emit)
         return Demonstrated(magnet, got, place, keep or folder is not None)
 
 

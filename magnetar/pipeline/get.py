@@ -1,16 +1,11 @@
-"""Where the parts are joined: from what the user names to weights that are proven to work.
-
-Each function here is one command without its screen. Parts never call each other across rooms; what one needs of
-another is handed down from here as plain data.
-"""
+"""``get``: from what the user names to weights that are proven, converted and shown to work."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TypeVar
 
 from magnetar.convert.write.convert import Converted
 from magnetar.convert.write.convert_request import ConvertRequest
@@ -18,22 +13,44 @@ from magnetar.convert.write.destination import forecast_room
 from magnetar.errors import UsageError
 from magnetar.events import Emit, Skipped, ignore
 from magnetar.fetch.download.fetch import Fetched
-from magnetar.fetch.request.options import FetchOptions
+from magnetar.fetch.request.options import DEFAULT_FETCH, FetchOptions
 from magnetar.findings import Outcome, Question, worst
-from magnetar.manifests.checking.report import Report
+from magnetar.manifests.checking.report import VerifyReport
 from magnetar.model.boot.report import BootReport
+from magnetar.model.boot.request import BootRequest
 from magnetar.pipeline.boot import boot_release
 from magnetar.pipeline.convert import convert_release
 from magnetar.pipeline.fetch import fetch_release
+from magnetar.pipeline.folder.release_folder import ReleaseFolder
+from magnetar.pipeline.proving.request import VerifyRequest
+from magnetar.pipeline.proving.verify_files import verify_files
 from magnetar.pipeline.target import Wanted
-from magnetar.pipeline.verify import verify_fetched
 
-Value = TypeVar("Value")
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetRequest:
+    """What to get, and how far to go.
+
+    ``target`` is the format to convert to; None skips the conversion. ``check`` holds the files against a manifest,
+    ``smoke_test`` runs the weights. ``use_mirrors`` asks the mirrors of the manifest as well.
+    """
+
+    wanted: Wanted
+    parent: Path
+    target: str | None = "hf"
+    check: bool = True
+    smoke_test: bool = True
+    options: FetchOptions = DEFAULT_FETCH
+    use_mirrors: bool = True
+
+    def converted_folder(self, folder: Path) -> Path:
+        """Where the converted copy of ``folder`` goes."""
+        return self.parent / f"{folder.name}-{self.target}"
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One step of ``get`` as it went: its name, seconds of wall time, and a verdict in a few words."""
+class StepDone:
+    """One step of ``get`` as it went: its name, seconds of wall time, and what came of it in a few words."""
 
     name: str
     seconds: float
@@ -42,14 +59,14 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Got:
-    """What ``get`` did. A step that was skipped is None."""
+    """What ``get`` did. A step that was not done is None; ``not_done`` names those that were wanted all the same."""
 
     folder: Path
     fetched: Fetched
-    report: Report | None
-    converted: Converted | None
-    boot: BootReport | None
-    steps: tuple[Step, ...]
+    report: VerifyReport | None = None
+    converted: Converted | None = None
+    boot: BootReport | None = None
+    steps: tuple[StepDone, ...] = ()
     not_done: tuple[str, ...] = ()
 
     @property
@@ -70,59 +87,67 @@ class Got:
         return worst([*judged, *(Outcome.UNKNOWN for _ in self.not_done), Outcome.GOOD])
 
 
-def get(
-    wanted: Wanted,
-    parent: Path,
-    *,
-    target: str | None = "hf",
-    check: bool = True,
-    smoke_test: bool = True,
-    options: FetchOptions | None = None,
-    use_mirrors: bool = True,
-    emit: Emit = ignore,
-) -> Got:
-    """Fetch, verify, convert, boot; a second call does only what is missing.
+def get(request: GetRequest, emit: Emit = ignore) -> Got:
+    """Fetch, verify, convert, boot. A second call does only what is missing.
 
-    ``target`` None skips the conversion; else the disk must have room for both before the first byte comes. Bytes that
-    are not the release are neither converted nor booted.
+    Where the weights are to be converted, the disk must have room for both copies before the first byte comes. Bytes
+    that are not the release are neither converted nor booted. Raises what the steps raise.
     """
-    options = options or FetchOptions()
+    got = _fetch(request, emit)
+    for step in (_verify, _convert, _boot):
+        if got.outcome is Outcome.BAD:
+            return replace(got, not_done=("convert", "boot"))
+        got = step(request, got, emit)
+    return got
+
+
+def _fetch(request: GetRequest, emit: Emit) -> Got:
+    options = request.options
     if options.stays:
         raise UsageError("`get` does not stay to seed", hint="seed what it brought: magnetar seed DIR/NAME")
-    if target is not None:
-        options = replace(options, room=partial(_room_to_convert, parent, target))
-    steps: list[Step] = []
-    fetching = partial(fetch_release, wanted, parent, options, use_mirrors, emit=emit)
-    fetched = _timed(steps, "fetched", fetching, _say_fetched)
-    got = partial(Got, fetched.folder, fetched)
-    report = converted = booted = None
-    if check:
-        report = _timed(steps, "verified", partial(verify_fetched, fetched, emit), _say_verified)
-        if report.outcome is Outcome.BAD:
-            return got(report, None, None, tuple(steps), ("convert", "boot"))
-    if target is not None:
-        destination = _converted_folder(parent, fetched.folder, target)
-        proven = report is not None and report.outcome is Outcome.GOOD
-        request = ConvertRequest(fetched.folder, destination, target=target)
-        work = partial(convert_release, request, proven=proven, emit=emit)
-        converted = _timed(steps, "converted", work, _say_converted)
-    if not smoke_test:
-        return got(report, converted, None, tuple(steps))
-    path = converted.destination if converted else fetched.folder
+    if request.target is not None:
+        options = replace(options, room=partial(_room_to_convert, request))
+    began = time.monotonic()
+    fetched = fetch_release(request.wanted, request.parent, options, request.use_mirrors, emit=emit)
+    return _note(Got(fetched.folder, fetched), "fetched", began, _describe_fetched(fetched))
+
+
+def _verify(request: GetRequest, got: Got, emit: Emit) -> Got:
+    if not request.check:
+        return got
+    began = time.monotonic()
+    report = verify_files(VerifyRequest(folder=ReleaseFolder.read(got.folder), fetched=got.fetched), emit)
+    return _note(replace(got, report=report), "verified", began, _describe_verified(report))
+
+
+def _convert(request: GetRequest, got: Got, emit: Emit) -> Got:
+    if request.target is None:
+        return got
+    began = time.monotonic()
+    proven = got.report is not None and got.report.outcome is Outcome.GOOD
+    conversion = ConvertRequest(got.folder, request.converted_folder(got.folder), target=request.target)
+    converted = convert_release(conversion, proven=proven, emit=emit)
+    return _note(replace(got, converted=converted), "converted", began, _describe_converted(converted))
+
+
+def _boot(request: GetRequest, got: Got, emit: Emit) -> Got:
+    if not request.smoke_test:
+        return got
     if not torch_is_installed():
         emit(Skipped("boot", "torch is not installed", hint="pip install 'magnetar[boot]'"))
-        return got(report, converted, None, tuple(steps), ("boot",))
-    booted = _timed(steps, "booted", partial(boot_release, path, emit=emit), _say_booted)
-    return got(report, converted, booted, tuple(steps))
+        return replace(got, not_done=("boot",))
+    began = time.monotonic()
+    report = boot_release(BootRequest(got.result), emit=emit)
+    return _note(replace(got, boot=report), "booted", began, _describe_booted(report))
 
 
-def _converted_folder(parent: Path, folder: Path, target: str) -> Path:
-    return parent / f"{folder.name}-{target}"
+def _note(got: Got, name: str, began: float, verdict: str) -> Got:
+    return replace(got, steps=(*got.steps, StepDone(name, time.monotonic() - began, verdict)))
 
 
-def _room_to_convert(parent: Path, target: str, folder: Path, sizes: Mapping[str, int]) -> int:
-    """What the conversion will take of the disk, so that both steps are known to fit before the first byte comes."""
-    return forecast_room(sizes, _converted_folder(parent, folder, target))
+def _room_to_convert(request: GetRequest, folder: Path, sizes: Mapping[str, int]) -> int:
+    """The bytes that the conversion will take, so that both steps are known to fit before the first byte comes."""
+    return forecast_room(sizes, request.converted_folder(folder))
 
 
 def torch_is_installed() -> bool:
@@ -130,34 +155,27 @@ def torch_is_installed() -> bool:
     return find_spec("torch") is not None
 
 
-def _timed(steps: list[Step], name: str, work: Callable[[], Value], say: Callable[[Value], str]) -> Value:
-    began = time.monotonic()
-    value = work()
-    steps.append(Step(name, time.monotonic() - began, say(value)))
-    return value
-
-
-def _say_fetched(fetched: Fetched) -> str:
+def _describe_fetched(fetched: Fetched) -> str:
     if not fetched.downloaded:
         return "nothing was missing; every piece checked"
     return f"{fetched.downloaded / 1e6:,.1f} MB; every piece checked"
 
 
-def _say_verified(report: Report) -> str:
+def _describe_verified(report: VerifyReport) -> str:
     if report.findings:
         return f"{len(report.findings)} findings: not the release"
     good = sum(file.state == "good" for file in report.files)
     return f"{good} of {len(report.files)} files good: {report.trust}"
 
 
-def _say_converted(converted: Converted) -> str:
+def _describe_converted(converted: Converted) -> str:
     if converted.already:
         return "was converted before, and is whole"
     compared = ", compared with the source bit for bit" if converted.verified else ""
     return f"{converted.tensors} tensors{compared}"
 
 
-def _say_booted(report: BootReport) -> str:
+def _describe_booted(report: BootReport) -> str:
     state = "healthy" if report.healthy else "not healthy: " + "; ".join(report.reasons)
     score = "" if report.bits_per_byte is None else f", {report.bits_per_byte:.3f} bits per byte"
     return state + score

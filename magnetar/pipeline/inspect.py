@@ -11,6 +11,7 @@ from magnetar.fetch.torrent.metadata import magnet_of
 from magnetar.fetch.torrent.metainfo import read_torrent, read_torrent_file
 from magnetar.manifests.catalog import find_by_infohash
 from magnetar.manifests.schema import Manifest
+from magnetar.pipeline.folder.release_folder import ReleaseFolder
 from magnetar.pipeline.target import resolve_target
 
 
@@ -76,7 +77,7 @@ def inspect(text: str, *, tensors: bool = False) -> Inspection:
     """
     path = Path(text)
     if path.is_dir() or (path.is_file() and path.suffix != ".torrent"):
-        return _inspect_weights(path, tensors)
+        return inspect_weights(ReleaseFolder.read(path), tensors)
     wanted = resolve_target(text)
     if isinstance(wanted.source, Magnet):
         return _inspect_magnet(wanted.source, wanted.manifest)
@@ -118,16 +119,16 @@ def _inspect_torrent(torrent: bytes) -> SeenTorrent:
     )
 
 
-def _inspect_weights(path: Path, tensors: bool) -> SeenWeights:
+def inspect_weights(folder: ReleaseFolder, tensors: bool) -> SeenWeights:
     """What the checkpoint holds; its layout, if its configuration is there and they agree."""
-    checkpoint = open_checkpoint(path)
+    checkpoint = open_checkpoint(folder.path)
     try:
-        layout, reason, active = _find_layout(path)
+        layout, reason, active = _find_layout(folder.path)
         specs = checkpoint.specs.values()
         seen = (SeenTensor(spec.name, spec.dtype, spec.shape, spec.nbytes) for spec in specs) if tensors else None
         return SeenWeights(
             kind="weights",
-            path=str(path),
+            path=str(folder.path),
             container=checkpoint.container,
             layout=layout,
             reason=reason,

@@ -8,13 +8,13 @@ from typing import Any
 
 from magnetar.events import Emit, ignore
 from magnetar.files import replace_file
-from magnetar.manifests.catalog import catalog, find_release
-from magnetar.manifests.checking.choose_manifest import choose_manifest
-from magnetar.manifests.schema import Manifest, load_manifest
+from magnetar.manifests.schema import Manifest
 from magnetar.manifests.tensor_digests import format_tensor_digests
-from magnetar.manifests.writing.create import checked, create_manifest, pin, to_toml
+from magnetar.manifests.writing.create import create_manifest, pin_digests, round_trip, to_toml
 from magnetar.manifests.writing.lfs_pointers import import_manifest
-from magnetar.pipeline.verify import verify_folder
+from magnetar.pipeline.folder.release_folder import require_folder
+from magnetar.pipeline.proving.request import VerifyRequest
+from magnetar.pipeline.proving.verify_files import verify_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +24,6 @@ class WrittenManifest:
     manifest: Manifest
     text: str
     path: Path | None
-
-
-def named_manifest(named: str) -> Manifest:
-    """A release of the catalog, or a manifest file. Raises ``UsageError`` or ``ManifestError``."""
-    if named not in catalog() and Path(named).is_file():
-        return load_manifest(Path(named))
-    return find_release(named)
 
 
 def create(
@@ -44,14 +37,14 @@ def pin_release(
     folder: Path, named: str | None, algorithms: Sequence[str], path: Path | None, emit: Emit = ignore
 ) -> WrittenManifest:
     """Verify ``folder`` with all that is known, and add what it was found to be to its manifest."""
-    report = verify_folder(folder, named, emit=emit)
-    manifest = choose_manifest(folder, named).manifest
-    return _write(pin(manifest, folder, report, algorithms, emit), path)
+    opened = require_folder(folder, hint="name the folder that holds the release's files")
+    report = verify_files(VerifyRequest(folder=opened, named=named), emit)
+    return _write(pin_digests(opened.choose(named).manifest, folder, report, algorithms, emit), path)
 
 
 def import_release(source: Path, path: Path | None, emit: Emit = ignore) -> WrittenManifest:
     """What others wrote of a release, as a manifest; written to ``path`` if there is one."""
-    return _write(checked(import_manifest(source, emit), str(source)), path)
+    return _write(round_trip(import_manifest(source, emit), str(source)), path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,41 +1,57 @@
-"""Publishing: a folder of weights becomes a release that others can fetch, prove and trust."""
+"""``publish``: a folder of weights becomes a release that others can fetch, prove and trust."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from magnetar.errors import MagnetarError, UsageError
+from magnetar.errors import UsageError
 from magnetar.events import Emit, Remarked, ignore
-from magnetar.fetch.download.state_folder import State, read_kept_torrent
+from magnetar.fetch.download.state_folder import State
 from magnetar.fetch.torrent.create import Draft, TorrentWish
 from magnetar.fetch.torrent.metadata import Metadata, magnet_of
 from magnetar.fetch.torrent.metainfo import info_digest, read_torrent
 from magnetar.files import disk_failure, hold_folder, replace_file
-from magnetar.manifests.checking.unfinished_hashes import Notes
+from magnetar.manifests.checking.unfinished_hashes import UnfinishedHashes
 from magnetar.manifests.checksum_lists import write_checksums
 from magnetar.manifests.folder.layout import SIGNATURE, SIGNERS_KEY, publication_folder
 from magnetar.manifests.schema import Manifest, Mirror
 from magnetar.manifests.signing.check import Signer
 from magnetar.manifests.signing.keys import read_key
-from magnetar.manifests.signing.sign import E_MAIL_IS_PUBLISHED, Signing, SigningTool, SigstoreSigning
-from magnetar.manifests.writing.create import plain_name, state_manifest, to_toml
-from magnetar.pipeline.publishing.describe_weights import describe_weights
-from magnetar.pipeline.publishing.hash_files import hash_files
+from magnetar.manifests.signing.sign import E_MAIL_IS_PUBLISHED, ManifestSigner, Signing, SigstoreSigning
+from magnetar.manifests.writing.create import assemble_manifest, plain_name, to_toml
+from magnetar.pipeline.folder.release_folder import ReleaseFolder
+from magnetar.pipeline.publishing.describe_weights import DescribedWeights, describe_weights
+from magnetar.pipeline.publishing.hash_files import Hashed, hash_files
 
 SUMS = {"sha256": "SHA256SUMS", "blake3": "B3SUMS"}
 
 
-@dataclass(frozen=True, slots=True)
-class PublishWish:
-    """How to publish. ``claims`` are what the publisher says, by the names of the manifest's schema.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claims:
+    """What the publisher says of a release. Empty words take a default; ``name`` and ``title`` that of the folder."""
 
-    ``out`` is the folder for what says so; None is ``DIR.magnetar``, beside the folder. ``boot`` runs the weights, and
-    states what the smoke test found; ``golden`` is a fingerprint that is there already.
+    name: str = ""
+    title: str = ""
+    publisher: str = "unknown"
+    licence: str = "unknown"
+    summary: str = ""
+    published: date | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishRequest:
+    """A folder that is to be published, and how.
+
+    ``out`` is the folder for the manifest, the torrent and the rest; None is ``DIR.magnetar``, beside the folder.
+    ``tensors`` digests every tensor. ``boot`` runs the weights, and publishes their score and fingerprint; ``golden``
+    is a fingerprint that is there already.
     """
 
-    claims: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path
+    claims: Claims = field(default_factory=Claims)
     torrent: TorrentWish = field(default_factory=TorrentWish)
     out: Path | None = None
     signing: Signing | None = None
@@ -44,13 +60,13 @@ class PublishWish:
     golden: Path | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
     """What was published: the manifest, the torrent's numbers in bytes, and the files that were written.
 
     ``piece_rule`` says that the piece length was chosen, not asked for. ``not_done`` says what is missing, and why.
-    ``recalled`` are the files that a run that was stopped had hashed, and ``recalled_tensors`` counts the tensors that
-    it had digested: they were not read in this one.
+    ``recalled`` are the files, and ``recalled_tensors`` the number of tensors, that an earlier run had hashed before it
+    was stopped: they were not read again.
     """
 
     folder: Path
@@ -73,67 +89,122 @@ Page = Callable[[Published], str]
 """Draws the release's page, in Markdown."""
 
 
-def publish(folder: Path, wish: PublishWish, page: Page, emit: Emit = ignore) -> Published:
-    """Describe ``folder`` for others: manifest, torrent, magnet link, checksum files, tensors' digests, a page.
+def publish(request: PublishRequest, page: Page, emit: Emit = ignore) -> Published:
+    """Describe a folder for others: manifest, torrent, magnet link, checksum files, tensors' digests, a page.
 
-    The same folder and wish give the same bytes, a signature that still holds included. ``magnetar seed`` then serves
-    the folder under that very infohash. What a run that was stopped has read is not read again, unless it changed.
-    Raises ``UsageError``, ``OutsideError`` or ``BootError``, and has then written nothing but notes in the user's
-    cache, unless the disk refused.
+    The same folder and request give the same bytes, a signature that still holds included. ``magnetar seed`` then
+    serves the folder under that very infohash. What an earlier run that was stopped has read is not read again, unless
+    it changed. Raises ``UsageError``, ``OutsideError`` or ``BootError``, and has then written nothing but notes in the
+    user's cache, unless the disk refused.
     """
-    draft = Draft(folder, wish.torrent)
-    tool = _open_tool(draft.folder, wish.signing, emit)
-    name = wish.claims.get("name") or plain_name(draft.folder.name)
-    if not name:
-        raise UsageError(
-            f"{draft.folder}: a release's name has letters of a to z or digits", hint="say one with --name"
-        )
-    claims = {"title": draft.folder.name, "publisher": "unknown", "licence": "unknown", **wish.claims, "name": name}
-    state_manifest(draft.folder, (), claims)  # what is wrong with them is said before a byte is read
-    out = _choose_place(draft.folder, name, wish.out)
+    draft = Draft(request.folder, request.torrent)
+    tool = _open_tool(draft.folder, request.signing, emit)
+    facts = _state_claims(draft.folder, request.claims)
+    name = facts["name"]
+    out = _choose_place(draft.folder, name, request.out)
     with hold_folder(draft.folder) as writable:
-        asked: Any = {"tensors": wish.tensors, "boot": wish.boot, "golden": wish.golden}
-        notes = Notes(draft.folder)
-        weights = describe_weights(draft.folder, name, notes, **asked, emit=emit)
-        hashed = hash_files(draft, notes, emit)
-        torrent = draft.finish()
-        metadata = read_torrent(torrent)
-        manifest = state_manifest(draft.folder, hashed.files, claims | weights.facts | _facts_of(torrent, metadata))
-        published = Published(
-            draft.folder,
-            out,
-            manifest,
-            metadata.total_size,
-            metadata.piece_length,
-            metadata.piece_count,
-            wish.torrent.piece_length is None,
-            wish.torrent.version,
-            tool.signer if tool else None,
-            writable,
-            weights.not_done,
-            hashed.recalled,
-            weights.recalled,
-        )
-        documents = weights.documents | {
-            f"{name}.torrent": torrent,
-            f"{name}.magnet": f"{manifest.magnet}\n".encode(),
-            **{sums: write_checksums(hashed.files, algorithm).encode() for algorithm, sums in SUMS.items()},
-            f"{name}.md": page(published).encode(),
-        }
-        written = [_write(out / one, content) for one, content in documents.items()]
+        before = ReleaseFolder.read(draft.folder)
+        notes = UnfinishedHashes(draft.folder)
+        described = _describe(before, name, draft, request, notes, emit)
+        manifest = assemble_manifest(draft.folder, described.hashed.files, facts | described.facts())
+        published = _sum_up(request, described, manifest, out, tool.signer if tool else None, writable)
+        written = [_write(out / path, content) for path, content in _render(published, described, page).items()]
         written += _write_manifest(out / f"{name}.toml", to_toml(manifest).encode(), tool)
         if writable:
-            _remember(draft.folder, torrent, metadata, emit)
+            _remember(before, described, emit)
         notes.clear()
     return replace(published, written=tuple(written))
 
 
-def _open_tool(folder: Path, signing: Signing | None, emit: Emit) -> SigningTool | None:
+@dataclass(frozen=True, slots=True)
+class _Description:
+    """What was read out of the folder: its weights, its files' hashes, and the torrent that follows from these."""
+
+    weights: DescribedWeights
+    hashed: Hashed
+    torrent: bytes
+    metadata: Metadata
+
+    def facts(self) -> dict[str, Any]:
+        """Keys of the manifest."""
+        return self.weights.facts() | {
+            "magnet": str(magnet_of(self.metadata)),
+            "infohash_v1": self.metadata.infohash_v1 or None,
+            "infohash_v2": self.metadata.infohash_v2 or None,
+            "info": info_digest(self.torrent, "sha256"),
+            "folder": self.metadata.name,
+            "mirrors": tuple(
+                Mirror(url=f"{url.rstrip('/')}/{quote(self.metadata.name)}/") for url in self.metadata.web_seeds
+            ),
+        }
+
+
+def _state_claims(folder: Path, claims: Claims) -> dict[str, Any]:
+    """The claims as keys of the manifest. What is wrong with them is said before a byte is read."""
+    name = claims.name or plain_name(folder.name)
+    if not name:
+        raise UsageError(f"{folder}: a release's name has letters of a to z or digits", hint="say one with --name")
+    said = {key: value for key, value in asdict(claims).items() if value}
+    facts = {"title": folder.name, "publisher": "unknown", "licence": "unknown", **said, "name": name}
+    assemble_manifest(folder, (), facts)
+    return facts
+
+
+def _describe(
+    folder: ReleaseFolder, name: str, draft: Draft, request: PublishRequest, notes: UnfinishedHashes, emit: Emit
+) -> _Description:
+    """Read the weights, then every file."""
+    weights = describe_weights(
+        folder, name, notes, tensors=request.tensors, boot=request.boot, golden=request.golden, emit=emit
+    )
+    hashed = hash_files(draft, notes, emit)
+    torrent = draft.finish()
+    return _Description(weights, hashed, torrent, read_torrent(torrent))
+
+
+def _sum_up(
+    request: PublishRequest,
+    described: _Description,
+    manifest: Manifest,
+    out: Path,
+    signer: Signer | None,
+    writable: bool,
+) -> Published:
+    return Published(
+        folder=request.folder.resolve(),
+        out=out,
+        manifest=manifest,
+        total_size=described.metadata.total_size,
+        piece_length=described.metadata.piece_length,
+        piece_count=described.metadata.piece_count,
+        piece_rule=request.torrent.piece_length is None,
+        version=request.torrent.version,
+        signer=signer,
+        kept=writable,
+        not_done=described.weights.not_done,
+        recalled=described.hashed.recalled,
+        recalled_tensors=described.weights.recalled,
+    )
+
+
+def _render(published: Published, described: _Description, page: Page) -> dict[str, bytes]:
+    """Everything that is written besides the manifest, by its file name."""
+    name = published.manifest.name
+    return {
+        **described.weights.documents,
+        f"{name}.torrent": described.torrent,
+        f"{name}.magnet": f"{published.manifest.magnet}\n".encode(),
+        **{sums: write_checksums(described.hashed.files, algorithm).encode() for algorithm, sums in SUMS.items()},
+        f"{name}.md": page(published).encode(),
+    }
+
+
+def _open_tool(folder: Path, signing: Signing | None, emit: Emit) -> ManifestSigner | None:
     if isinstance(signing, SigstoreSigning):
         emit(Remarked(E_MAIL_IS_PUBLISHED))
     elif signing and signing.key.resolve().is_relative_to(folder):
         raise UsageError(f"{signing.key}: a private key, in the folder that is published", hint="move it away first")
-    return SigningTool(signing) if signing else None
+    return ManifestSigner(signing) if signing else None
 
 
 def _choose_place(folder: Path, name: str, out: Path | None) -> Path:
@@ -151,23 +222,12 @@ def _choose_place(folder: Path, name: str, out: Path | None) -> Path:
     return place
 
 
-def _facts_of(torrent: bytes, metadata: Metadata) -> dict[str, Any]:
-    return {
-        "magnet": str(magnet_of(metadata)),
-        "infohash_v1": metadata.infohash_v1 or None,
-        "infohash_v2": metadata.infohash_v2 or None,
-        "info": info_digest(torrent, "sha256"),
-        "folder": metadata.name,
-        "mirrors": tuple(Mirror(url=f"{url.rstrip('/')}/{quote(metadata.name)}/") for url in metadata.web_seeds),
-    }
-
-
 def _write(path: Path, content: bytes) -> Path:
     replace_file(path, content)
     return path
 
 
-def _write_manifest(path: Path, content: bytes, tool: SigningTool | None) -> list[Path]:
+def _write_manifest(path: Path, content: bytes, tool: ManifestSigner | None) -> list[Path]:
     """The manifest and its signature. One that is there and still holds is kept; one of other bytes goes first."""
     beside, key = path.with_name(path.name + SIGNATURE), path.with_name(path.name + SIGNERS_KEY)
     old = read_key(beside) if beside.is_file() and path.is_file() and path.read_bytes() == content else b""
@@ -176,7 +236,7 @@ def _write_manifest(path: Path, content: bytes, tool: SigningTool | None) -> lis
     written = [_write(path, content)]
     if tool is None:
         return written
-    if not (old and tool.made(content, old)):
+    if not (old and tool.is_own_signature(content, old)):
         written.append(_write(beside, tool.sign(path.name, content)))
     if not tool.public_key:
         _remove(key)
@@ -192,14 +252,10 @@ def _remove(*paths: Path) -> None:
             raise disk_failure(error, path) from error
 
 
-def _remember(folder: Path, torrent: bytes, metadata: Metadata, emit: Emit) -> None:
-    """Let ``seed`` find the torrent in the folder's own state."""
-    kept = read_kept_torrent(folder)
-    if kept and kept != torrent:
-        try:
-            before = read_torrent(kept)
-        except MagnetarError:
-            before = metadata
-        if before.infohash != metadata.infohash:
-            emit(Remarked(f"{folder}: was {before.name} ({before.infohash}) until now; seed serves the new torrent"))
-    State(folder, metadata).keep_torrent(torrent, complete=True)
+def _remember(before: ReleaseFolder, described: _Description, emit: Emit) -> None:
+    """Keep the torrent in the folder's own state, where ``seed`` finds it."""
+    old, new = before.origin, described.metadata
+    if old is not None and (old.infohash_v1, old.infohash_v2) != (new.infohash_v1, new.infohash_v2):
+        infohash = old.infohash_v1 or old.infohash_v2
+        emit(Remarked(f"{before.root}: was {old.name} ({infohash}) until now; seed serves the new torrent"))
+    State(before.root, new).keep_torrent(described.torrent, complete=True)

@@ -4,26 +4,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from magnetar.convert.write.journal import read_conversion
 from magnetar.errors import MetadataTimeout, UsageError
 from magnetar.events import Emit, Remarked, ignore
-from magnetar.fetch.download.state_folder import read_kept_torrent
 from magnetar.fetch.link.magnet import parse_magnet
 from magnetar.fetch.repair.repair_pieces import Repaired, repair
 from magnetar.fetch.request.options import DEFAULT_FETCH, FetchOptions
 from magnetar.fetch.request.target import Target
 from magnetar.fetch.torrent.metadata import Metadata
-from magnetar.fetch.torrent.metainfo import load_torrent, read_torrent
+from magnetar.fetch.torrent.metainfo import load_torrent
 from magnetar.findings import Outcome, Question
 from magnetar.manifests.catalog import find_by_infohash
-from magnetar.manifests.checking.choose_manifest import choose_manifest
 from magnetar.manifests.checking.report import FileDamage, FileState
 from magnetar.manifests.folder.layout import publication_folder
 from magnetar.manifests.schema import Manifest
 from magnetar.pipeline.fetch import mirrors_of
-from magnetar.pipeline.folder.release_folder import names_torrent
+from magnetar.pipeline.folder.match_torrent import names_torrent
+from magnetar.pipeline.folder.release_folder import ReleaseFolder
 from magnetar.pipeline.proving.locate_damage import name_tensors
-from magnetar.pipeline.verify import verify_folder
+from magnetar.pipeline.proving.request import VerifyRequest
+from magnetar.pipeline.proving.verify_files import verify_files
 
 if TYPE_CHECKING:  # it brings the HTTP client, which most repairs do without
     from magnetar.fetch.repair.replace_files import Replaced
@@ -61,49 +60,58 @@ class ReplacedRelease:
         return Outcome.UNKNOWN if self.not_checked else Outcome.GOOD
 
 
-def repair_release(
-    folder: Path,
-    *,
-    named: str | None = None,
-    torrent: Path | None = None,
-    options: FetchOptions = DEFAULT_FETCH,
-    use_mirrors: bool = True,
-    emit: Emit = ignore,
-) -> RepairedRelease | ReplacedRelease:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepairRequest:
+    """A folder that is to be repaired, and what may help.
+
+    ``named`` is a release of the catalog or a manifest, ``torrent`` a ``.torrent`` file. ``options`` say how to meet
+    the swarm, which mirrors to ask, and which copies to take from. ``use_mirrors`` adds the mirrors of the manifest.
+    """
+
+    folder: ReleaseFolder
+    named: str | None = None
+    torrent: Path | None = None
+    options: FetchOptions = DEFAULT_FETCH
+    use_mirrors: bool = True
+
+
+def repair_release(request: RepairRequest, emit: Emit = ignore) -> RepairedRelease | ReplacedRelease:
     """Make every piece of a folder good again; or every file, where the manifest leads to no torrent.
 
     The torrent is the one in the file that was named, or of the release that was (beside its manifest, or by its
     link), or the one that the folder was fetched by, or of the release that fits. Raises as ``repair`` does, and
     ``UsageError`` for a converted copy.
     """
-    if not folder.is_dir():
-        raise UsageError(f"{folder}: there is no such folder", hint="name the folder of a release")
-    if read_conversion(folder) is not None:
+    folder = request.folder
+    if folder.conversion is not None:
         raise UsageError(
-            f"{folder}: is a converted copy, which no torrent has", hint="convert again, or repair what it was made of"
+            f"{folder.root}: is a converted copy, which no torrent has",
+            hint="convert again, or repair what it was made of",
         )
-    target, manifest = _find_target(folder, named, torrent)
+    target, manifest = _find_target(request)
+    options = request.options
     if manifest is not None:
         options = replace(options, info_digest=manifest.info)
-        options = replace(options, mirrors=(*options.mirrors, *mirrors_of(manifest))) if use_mirrors else options
+    if manifest is not None and request.use_mirrors:
+        options = replace(options, mirrors=(*options.mirrors, *mirrors_of(manifest)))
     if target is None and manifest is not None:
-        return _replace_by_digests(folder, named, manifest, options, emit)
+        return _replace_by_digests(request, manifest, options, emit)
     try:
-        repaired = repair(folder, target, options=options, emit=emit)
+        repaired = repair(folder.root, target, kept=folder.torrent, options=options, emit=emit)
     except MetadataTimeout as error:
         if manifest is None or not manifest.files or not (options.mirrors or options.adopt):
             raise
         emit(Remarked(f"{error.message}; so whole files are taken, by their digests"))
-        return _replace_by_digests(folder, named, manifest, options, emit)
-    # Named after the repair: a damaged header would have named the wrong ones.
+        return _replace_by_digests(request, manifest, options, emit)
+    # The tensors are named after the repair: a damaged header would have named the wrong ones.
     damage = tuple(
         FileDamage(path, sum(length for _, length in runs), tuple(runs), ()) for path, runs in repaired.ranges.items()
     )
-    return RepairedRelease(repaired, name_tensors(folder, damage))
+    return RepairedRelease(repaired, name_tensors(folder.root, damage))
 
 
 def _replace_by_digests(
-    folder: Path, named: str | None, manifest: Manifest, options: FetchOptions, emit: Emit
+    request: RepairRequest, manifest: Manifest, options: FetchOptions, emit: Emit
 ) -> ReplacedRelease:
     """Verify a folder, and put whole files in the place of those that are not good."""
     if not options.mirrors and not options.adopt:
@@ -113,12 +121,13 @@ def _replace_by_digests(
         )
     from magnetar.fetch.repair.replace_files import replace_files
 
-    report = verify_folder(folder, named, emit=emit)
+    root = request.folder.root
+    report = verify_files(VerifyRequest(folder=request.folder, named=request.named), emit)
     bad = {file.path for file in report.files if file.state is FileState.BAD}
-    provable = [one for one in manifest.files or () if one.path in bad and one.digests and one.size is not None]
-    replaced = replace_files(folder, provable, options, emit)
+    provable = [file for file in manifest.files or () if file.path in bad and file.digests and file.size is not None]
+    replaced = replace_files(root, provable, options, emit)
     return ReplacedRelease(
-        folder,
+        root,
         replaced,
         not_checked=tuple(file.path for file in report.files if file.state is FileState.NOT_CHECKED),
         still_bad=tuple(sorted(bad.difference(replaced.files))),
@@ -126,21 +135,21 @@ def _replace_by_digests(
     )
 
 
-def _find_target(folder: Path, named: str | None, torrent: Path | None) -> tuple[Target | None, Manifest | None]:
+def _find_target(request: RepairRequest) -> tuple[Target | None, Manifest | None]:
     """What leads to the torrent, if anything does, and the release, if it is known."""
-    if torrent is not None:
-        return torrent, _release_of(load_torrent(torrent))
-    if named is None and (kept := read_kept_torrent(folder)):
-        return kept, _release_of(read_torrent(kept))
-    manifest = choose_manifest(folder, named).manifest
-    if beside := _torrent_beside(folder, named, manifest):
+    if request.torrent is not None:
+        return request.torrent, _release_of(load_torrent(request.torrent))
+    if request.named is None and request.folder.metadata is not None:
+        return request.folder.torrent, _release_of(request.folder.metadata)
+    manifest = request.folder.choose(request.named).manifest
+    if beside := _torrent_beside(request, manifest):
         return beside, manifest
     return parse_magnet(manifest.magnet) if manifest.magnet else None, manifest
 
 
-def _torrent_beside(folder: Path, named: str | None, manifest: Manifest) -> Path | None:
+def _torrent_beside(request: RepairRequest, manifest: Manifest) -> Path | None:
     """The torrent that was published with the manifest, if it lies where ``publish`` puts it and is the one pinned."""
-    place = Path(named).parent if named else publication_folder(folder)
+    place = Path(request.named).parent if request.named else publication_folder(request.folder.root)
     path = place / f"{manifest.name}.torrent"
     return path if path.is_file() and names_torrent(manifest, load_torrent(path)) else None
 

@@ -1,6 +1,7 @@
 """Seeding what the catalog knows under the infohash that everybody else uses."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 from magnetar.errors import UsageError
@@ -8,8 +9,9 @@ from magnetar.events import Emit, ignore
 from magnetar.fetch.link.magnet import Magnet, parse_magnet
 from magnetar.fetch.request.options import SeedOptions
 from magnetar.fetch.seed.seed import Seeded, Seeding, Watch, seed_all
-from magnetar.manifests.checking.choose_manifest import Trust, choose_manifest
+from magnetar.manifests.checking.choose_manifest import Trust
 from magnetar.manifests.schema import ReleaseFile
+from magnetar.pipeline.folder.release_folder import ReleaseFolder
 
 
 def seed_releases(
@@ -20,19 +22,35 @@ def seed_releases(
     emit: Emit = ignore,
 ) -> tuple[Seeded, ...]:
     """Serve folders as ``seed_all`` does, a release of the catalog in its own swarm; raises as that does."""
-    return seed_all(folders, options=options, listening=listening, link_of=known_link, watch=watch, emit=emit)
+    read = cache(ReleaseFolder.read)
+
+    def link_of(path: Path) -> Magnet | None:
+        return known_link(read(path))
+
+    def kept_torrent_of(path: Path) -> bytes:
+        return read(path).torrent
+
+    return seed_all(
+        folders,
+        options=options,
+        listening=listening,
+        link_of=link_of,
+        kept_torrent_of=kept_torrent_of,
+        watch=watch,
+        emit=emit,
+    )
 
 
-def known_link(folder: Path) -> Magnet | None:
+def known_link(folder: ReleaseFolder) -> Magnet | None:
     """The link of the release of the catalog whose files, all of them, lie in the folder in their sizes; else None."""
     try:
-        choice = choose_manifest(folder)
+        choice = folder.choose()
     except UsageError:
         return None
     manifest = choice.manifest
     if choice.trust is Trust.UNDAMAGED or manifest.magnet is None or not manifest.files:
         return None
-    return parse_magnet(manifest.magnet) if all(_is_there(folder, file) for file in manifest.files) else None
+    return parse_magnet(manifest.magnet) if all(_is_there(folder.root, file) for file in manifest.files) else None
 
 
 def _is_there(folder: Path, file: ReleaseFile) -> bool:

@@ -1,157 +1,52 @@
-"""Verification with all that is known: the manifest's digests, the pieces of the torrent, what an earlier run noted."""
+"""``verify``: whether a folder is a release, file by file, or a converted copy of one, tensor by tensor."""
 
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from magnetar.errors import UsageError
 from magnetar.events import Emit, Remarked, ignore
-from magnetar.manifests.catalog import find_by_infohash
-from magnetar.manifests.checking.choose_manifest import Choice, Trust
-from magnetar.manifests.checking.report import PieceCheck, Report
-from magnetar.manifests.checking.verified_index import Index
-from magnetar.manifests.checking.verify import Terms, proofs_of, verify
-from magnetar.manifests.folder.layout import SIGNATURE, published_manifest
-from magnetar.manifests.folder.origin import read_origin
-from magnetar.manifests.schema import Manifest
-from magnetar.pipeline.folder.release_folder import (
-    _choose,
-    _complete,
-    _is_converted,
-    _kept_torrent,
-    _lists_the_same,
-    find_parts,
-    names_torrent,
-)
+from magnetar.manifests.checking.report import VerifyReport
+from magnetar.manifests.folder.layout import SIGNATURE
+from magnetar.pipeline.folder.release_folder import ReleaseFolder
+from magnetar.pipeline.proving.request import VerifyRequest
 
-if TYPE_CHECKING:  # verifying a folder that no torrent is involved in needs no libtorrent
-    from magnetar.fetch.download.fetch import Fetched
-    from magnetar.pipeline.proving.verify_converted import Proven
+if TYPE_CHECKING:  # a proof of tensors brings numpy
+    from magnetar.pipeline.proving.verify_copy import ProvenCopy
+
+__all__ = ["VerifyRequest", "verify"]
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """How the user wants something verified.
+def verify(request: VerifyRequest, emit: Emit = ignore) -> "VerifyReport | ProvenCopy":
+    """Hold a folder, or a file of weights, against its release.
 
-    ``quick`` believes what an earlier run noted of files that are unchanged; ``strict`` and ``fail_fast`` are those of
-    ``Terms``. ``reference`` is the release, for the error of a quantised copy.
+    Raises ``UsageError`` where nothing says which release it should be, ``WrongBytesError`` where the signature that
+    was asked for is missing or wrong. What is wrong with the files or tensors is in the result.
     """
+    if request.signed_by is not None:
+        from magnetar.pipeline.proving.signed_manifest import check_signed
 
-    quick: bool = False
-    strict: bool = False
-    fail_fast: bool = False
-    reference: Path | None = None
-
-
-PLAINLY = Asked()
-
-
-def verify_fetched(fetched: "Fetched", emit: Emit = ignore) -> Report:
-    """Hold a download that has just ended, every piece of it checked, against its manifest.
-
-    Where no manifest is known, the files are still those that the link names, and nothing more is said.
-    """
-    index = Index(fetched.folder)
-    pinned = find_by_infohash(fetched.metadata.infohash_v1, fetched.metadata.infohash_v2)
-    choice = Choice(pinned, "the release that the link names", Trust.RELEASE) if pinned else None
-    choice = _complete(choice, fetched.metadata)
-    pieces = PieceCheck(frozenset()) if fetched.complete else None
-    terms = Terms(pieces=pieces, left_out=fetched.left_out, index=index)
-    report = verify(fetched.folder, choice, terms, emit=emit)
-    index.save()
-    return report
+        signed = check_signed(request.folder, request.named, request.signed_by, emit)
+        found = _verify_unsigned(replace(request, named=str(signed.path), strict=True), emit)
+        return signed.credit(found)
+    if request.fetched is None:
+        _remark_on_signature(request.folder, request.named, emit)
+    return _verify_unsigned(request, emit)
 
 
-def verify_unsigned(path: Path, named: str | None, asked: Asked = PLAINLY, *, emit: Emit = ignore) -> "Report | Proven":
-    """As ``verify_any``; a signature that nobody asked about is not shown as trust, and not passed over either."""
-    manifest = Path(named) if named else published_manifest(path)
+def _verify_unsigned(request: VerifyRequest, emit: Emit) -> "VerifyReport | ProvenCopy":
+    from magnetar.pipeline.proving.copies import is_copy
+
+    if request.fetched is None and is_copy(request.folder, request.named):
+        from magnetar.pipeline.proving.verify_copy import verify_copy
+
+        return verify_copy(request.folder, request.named, reference=request.reference, emit=emit)
+    from magnetar.pipeline.proving.verify_files import verify_files
+
+    return verify_files(request, emit)
+
+
+def _remark_on_signature(folder: ReleaseFolder, named: str | None, emit: Emit) -> None:
+    """A signature that nobody asked about is not shown as trust, and not passed over either."""
+    manifest = Path(named) if named else folder.published
     if manifest is not None and manifest.with_name(manifest.name + SIGNATURE).is_file():
         emit(Remarked(f"{manifest}: has a signature, which adds no trust until you say whose: --public-key FILE"))
-    return verify_any(path, named, asked, emit=emit)
-
-
-def verify_any(path: Path, named: str | None, asked: Asked = PLAINLY, *, emit: Emit = ignore) -> "Report | Proven":
-    """Verify a release's folder file by file, and a converted copy of it tensor by tensor.
-
-    A converted copy is a single checkpoint file, or a folder that notes what it was converted from, or one whose
-    weights are in other files than those of the release that was named.
-    """
-    if not path.exists():
-        raise UsageError(f"{path}: there is no such file or folder", hint="name what holds the weights")
-    if path.is_dir() and not _is_converted(path, named):
-        return verify_folder(path, named, asked, emit=emit)
-    from magnetar.pipeline.proving.verify_converted import prove_copy
-
-    return prove_copy(path, named, reference=asked.reference, emit=emit)
-
-
-def verify_folder(folder: Path, named: str | None, asked: Asked = PLAINLY, *, emit: Emit = ignore) -> Report:
-    """Hold a folder against the manifest that was named, or the one that fits.
-
-    A folder that was fetched remembers its torrent: its pieces decide on the files that the manifest has no digest
-    for, and on all of them where there is no manifest; and they tell where a damaged file is damaged.
-    """
-    if not folder.is_dir():
-        raise UsageError(f"{folder}: there is no such folder", hint="name the folder that holds the release's files")
-    index = Index(folder)
-    torrent = _kept_torrent(folder)
-    choice, pieces = _choose(folder, named, torrent), None
-    if choice is None or (torrent and _leaves_gaps(choice.manifest)):
-        choice, pieces = _decide_by_pieces(folder, torrent, choice, index if asked.quick else None, emit)
-    parts = find_parts(folder, choice.manifest)
-    terms = Terms(pieces, (), parts, index, asked.quick, asked.strict, asked.fail_fast)
-    try:
-        report = verify(folder, choice, terms, emit=emit)
-    finally:
-        index.save()  # after Ctrl-C too: --quick then goes on with the files that were not read
-    return _locate(report, choice.manifest, torrent, emit) if torrent and report.findings else report
-
-
-def _leaves_gaps(manifest: Manifest) -> bool:
-    """Whether a file, or the list of them, is without a digest."""
-    return manifest.files is None or any(not file.digests for file in manifest.files)
-
-
-def _decide_by_pieces(
-    folder: Path, torrent: bytes, choice: Choice | None, index: Index | None, emit: Emit
-) -> tuple[Choice, PieceCheck | None]:
-    """The choice with every file that the torrent has, and what hashing the pieces found.
-
-    No piece is hashed if the torrent is not the one that the manifest pins, or if the ``index`` knows all the files
-    that have no digest.
-    """
-    from magnetar.fetch.download.check_on_disk import check_pieces
-    from magnetar.fetch.torrent.metainfo import read_torrent
-
-    metadata = read_torrent(torrent)
-    if choice is not None and not names_torrent(choice.manifest, metadata):
-        return choice, None
-    choice = _complete(choice, metadata)
-    if index is not None and _all_known(folder, choice.manifest, index):
-        return choice, None
-    return choice, PieceCheck(frozenset(check_pieces(folder, torrent, emit=emit).damaged))
-
-
-def _all_known(folder: Path, manifest: Manifest, index: Index) -> bool:
-    """Whether an earlier run checked the pieces of every file without a digest, and none has changed since."""
-    for file in manifest.files or ():
-        try:
-            status = (folder / file.path).stat()
-        except OSError:
-            return False
-        if not file.digests and index.recall(file.path, status, proofs_of(file, manifest)) is None:
-            return False
-    return True
-
-
-def _locate(report: Report, manifest: Manifest, torrent: bytes, emit: Emit) -> Report:
-    """The report with the damage located, if the torrent is of the release that the folder was held against."""
-    from magnetar.fetch.torrent.metainfo import read_torrent
-    from magnetar.pipeline.proving.locate_damage import locate
-
-    metadata = read_torrent(torrent)
-    if not names_torrent(manifest, metadata) and not _lists_the_same(manifest, metadata):
-        return report
-    origin = read_origin(Path(report.folder))
-    unfinished = origin is not None and not origin.complete
-    return locate(report, torrent, metadata, unfinished=unfinished, emit=emit)

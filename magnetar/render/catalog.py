@@ -6,8 +6,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from magnetar.render.manifest import draw_manifest
-from magnetar.render.shapes import GOOD, UNSURE, new_table, note, verdict
-from magnetar.render.text import clean, count
+from magnetar.render.text import GOOD, UNSURE, clean, count, new_table, note, verdict
 
 if TYPE_CHECKING:
     from magnetar.pipeline.catalog import Added, Entry, Listing, Removed

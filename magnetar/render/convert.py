@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""What was converted, or would be."""
 
 from typing import TYPE_CHECKING
 
@@ -6,8 +6,7 @@ from rich.console import Group, RenderableType
 from rich.filesize import decimal
 from rich.text import Text
 
-from magnetar.render.shapes import BAD, GOOD, new_table, note, verdict
-from magnetar.render.text import clean, clock, pace
+from magnetar.render.text import BAD, GOOD, clean, clock, new_table, note, pace, verdict
 
 if TYPE_CHECKING:
     from magnetar.convert.write.convert import Converted, Forecast

@@ -1,4 +1,4 @@
-"""The whole path as a person reads it: each step with its verdict, and what went wrong in full."""
+"""What ``get`` did: each step with its verdict, and in full what went wrong."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -9,44 +9,37 @@ from rich.text import Text
 
 from magnetar.findings import Outcome
 from magnetar.render.boot import draw_boot
-from magnetar.render.shapes import BAD, GOOD, UNSURE, new_table, note, verdict
-from magnetar.render.text import clean, clock
+from magnetar.render.text import BAD, GOOD, UNSURE, clean, clock, new_table, note, verdict
 from magnetar.render.verify import draw_report
 
 if TYPE_CHECKING:
-    from magnetar.pipeline.demo import Demonstrated
-    from magnetar.pipeline.get import Got, Step
+    from magnetar.pipeline.get import Got, StepDone
 
 
 def draw_got(got: "Got") -> RenderableType:
-    """The steps as a table, with what went wrong in full."""
-    return Group(_draw_path(got), _conclude_path(got, str(got.result)))
+    """The steps with their verdicts, what went wrong in full, and the folder of the result."""
+    return Group(draw_steps_and_faults(got), conclude(got, str(got.result)))
 
 
-def _draw_path(got: "Got") -> RenderableType:
+def draw_steps_and_faults(got: "Got") -> RenderableType:
+    """The boot, the report on the files if it is not good, and the table of the steps."""
     parts: list[RenderableType] = [] if got.boot is None else [draw_boot(got.boot), Text("")]
     if got.report is not None and got.report.outcome is not Outcome.GOOD:
         parts += [draw_report(got.report), Text("")]
     return Group(*parts, draw_steps(got.steps), *(note(f"not done: {name}") for name in got.not_done))
 
 
-def _conclude_path(got: "Got", where: str) -> Text:
+def conclude(got: "Got", where: str) -> Text:
+    """The verdict on the whole; ``where`` says where the result is."""
     style, word = {Outcome.GOOD: (GOOD, "done, and good"), Outcome.UNKNOWN: (UNSURE, "not all checked")}.get(
         got.outcome, (BAD, "not good")
     )
     return verdict(word, style, where)
 
 
-def draw_steps(steps: Sequence["Step"]) -> Table:
+def draw_steps(steps: Sequence["StepDone"]) -> Table:
     """One row a step: name, verdict, time."""
     table = new_table("step", "verdict", ">time")
     for step in steps:
         table.add_row(Text(step.name, style="bold"), Text(clean(step.verdict)), clock(step.seconds))
     return table
-
-
-def draw_demo(done: "Demonstrated") -> RenderableType:
-    """The whole path, from the link to the verdict."""
-    link = Text.assemble(("magnet link  ", "dim"), clean(done.magnet), no_wrap=True, overflow="ellipsis")
-    where = f"left in {done.folder}" if done.kept else "the folders are gone again; --keep leaves them"
-    return Group(link, Text(""), _draw_path(done.got), _conclude_path(done.got, where))

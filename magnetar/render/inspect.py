@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""What a link, a torrent or a checkpoint says of itself."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -8,8 +8,7 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from magnetar.render.shapes import new_table, note
-from magnetar.render.text import clean, count
+from magnetar.render.text import clean, count, new_table, note
 
 if TYPE_CHECKING:
     from magnetar.pipeline.inspect import SeenTorrent, SeenWeights

@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""What a manifest says, and where it was written."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -8,8 +8,7 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from magnetar.render.shapes import GOOD, UNSURE, new_table, note, verdict
-from magnetar.render.text import clean, count
+from magnetar.render.text import GOOD, UNSURE, clean, count, new_table, note, verdict
 
 if TYPE_CHECKING:
     from magnetar.manifests.schema import Manifest

@@ -1,11 +1,10 @@
-"""Progress: totals, rates, time left and throttling, kept in one place and shown in three ways."""
+"""Progress: totals, rates and time left, kept in one place, and shown as bars, as lines, or as JSON."""
 
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import assert_never
 
 from rich.console import Console, RenderableType
@@ -38,8 +37,8 @@ from magnetar.render.text import amount, clean, clock, pace, several
 
 PLAIN_INTERVAL = 10.0
 """Seconds between two lines of one step in a log."""
-MOST_FILES = 8
-"""Bars for single files that are shown at once; as one is full, the next takes its place."""
+MAX_FILE_BARS = 8
+"""Bars for single files that are shown at once. When a file is complete, the next takes its place."""
 NAME_WIDTH = 20
 
 
@@ -59,24 +58,29 @@ def watch(console: Console, style: ProgressStyle) -> Iterator[Emit]:
 
 
 def _json_lines(console: Console) -> Emit:
+    from magnetar.render.json_shapes.progress import event_line
+
     lock = threading.Lock()
 
     def emit(event: Event) -> None:
         with lock:
-            print(json.dumps({"event": type(event).__name__, **asdict(event)}), file=console.file, flush=True)
+            print(event_line(event), file=console.file, flush=True)
 
     return emit
 
 
 @dataclass(slots=True)
 class Meter:
-    """How far one step is, in its unit; times are seconds of a monotonic clock."""
+    """How far a step is: ``done`` of ``total`` in ``unit``.
+
+    ``began``, and ``written`` for its last line, are seconds of a monotonic clock.
+    """
 
     total: int | None
     unit: str
     began: float
     done: int = 0
-    told: float = field(default=0.0)
+    written: float = 0.0
 
     def describe(self, now: float) -> str:
         """``12.0 MB of 8.4 GB (0 %), 3.1 MB/s, 45:12 left``."""
@@ -84,10 +88,10 @@ class Meter:
         if not self.total:
             return f"{amount(self.done, self.unit)}, {speed}"
         share = 100 * self.done // self.total
-        of = f"{amount(self.done, self.unit)} of {amount(self.total, self.unit)} ({share} %), {speed}"
+        reached = f"{amount(self.done, self.unit)} of {amount(self.total, self.unit)} ({share} %), {speed}"
         if not 0 < self.done < self.total:
-            return of
-        return f"{of}, {clock((self.total - self.done) * (now - self.began) / self.done)} left"
+            return reached
+        return f"{reached}, {clock((self.total - self.done) * (now - self.began) / self.done)} left"
 
     def conclude(self, now: float) -> str:
         """``8.4 GB in 2:13, 63.0 MB/s``."""
@@ -96,7 +100,7 @@ class Meter:
 
 
 class PlainProgress:
-    """One line a step and interval, for logs and pipes. Bad news at once."""
+    """A line for each step and interval, for logs and pipes. Bad news is written at once."""
 
     def __init__(self, write: Callable[[str], None], now: Callable[[], float] = time.monotonic) -> None:
         self._write = write
@@ -108,16 +112,16 @@ class PlainProgress:
 
     def __call__(self, event: Event) -> None:
         with self._lock:
-            self._take(event)
+            self._handle(event)
 
-    def _take(self, event: Event) -> None:
+    def _handle(self, event: Event) -> None:
         now = self._now()
         if isinstance(event, Fact):
             self._write(describe(event))
             return
         match event:
             case Began(step, total, unit):
-                self._meters[step] = Meter(total, unit, began=now, told=now)
+                self._meters[step] = Meter(total, unit, began=now, written=now)
             case Moved(step, moved):
                 self._move(step, moved, now)
             case Ended(step):
@@ -127,8 +131,8 @@ class PlainProgress:
                 self._swarm = ""
             case SwarmSeen():
                 self._swarm = describe(event)
-                for step, meter in self._meters.items():  # though nothing moves: the wait is news
-                    self._tell(step, meter, now)
+                for step, meter in self._meters.items():  # while nothing moves, the peers are the news
+                    self._write_if_due(step, meter, now)
             case FileSeen(path, done, total):
                 self._see_file(path, total, now, whole=done == total)
             case _:
@@ -139,29 +143,29 @@ class PlainProgress:
         if meter is None:
             return
         meter.done += moved
-        self._tell(step, meter, now)
+        self._write_if_due(step, meter, now)
 
-    def _tell(self, step: Step, meter: Meter, now: float) -> None:
-        if now - meter.told < PLAIN_INTERVAL:
+    def _write_if_due(self, step: Step, meter: Meter, now: float) -> None:
+        if now - meter.written < PLAIN_INTERVAL:
             return
-        meter.told = now
-        how_far = meter.describe(now) if meter.done else clock(now - meter.began)
-        self._write("; ".join(filter(None, (f"{step}: {how_far}", self._swarm))))
+        meter.written = now
+        state = meter.describe(now) if meter.done else clock(now - meter.began)
+        self._write("; ".join(filter(None, (f"{step}: {state}", self._swarm))))
 
     def _see_file(self, path: str, total: int, now: float, *, whole: bool) -> None:
-        """Name a file that is here now, unless it came so fast that a line for each would fill the log."""
+        """Write that a file is complete, unless it came so fast that a line for each would fill the log."""
         began = self._files.setdefault(path, now)
         if whole and now - began >= PLAIN_INTERVAL:
             self._write(f"{clean(path)}: all {decimal(total)} here")
 
 
 class _Bars(Progress):
-    """A bar for each task, and below them a line that says who is there."""
+    """A bar for each task, and below them a line with the state of the swarm."""
 
     def __init__(self, console: Console) -> None:
         self.swarm = ""
         wide = console.width >= 100
-        super().__init__(_Name(), BarColumn(28 if wide else 14), _Amount(), _Speed(), console=console)
+        super().__init__(_NameColumn(), BarColumn(28 if wide else 14), _AmountColumn(), _SpeedColumn(), console=console)
 
     def get_renderables(self) -> Iterator[RenderableType]:
         yield self.make_tasks_table(self.tasks)
@@ -187,11 +191,11 @@ class LiveProgress:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The files that have a bar just now."""
+        """The files that have a bar now."""
         return tuple(self._files)
 
     def refresh(self) -> None:
-        """Draw now, and not at the next tick."""
+        """Draw now, without waiting for the next tick."""
         self._progress.refresh()
 
     def __call__(self, event: Event) -> None:
@@ -214,13 +218,13 @@ class LiveProgress:
                 assert_never(event)
 
     def _see_file(self, path: str, done: int, total: int) -> None:
-        """A bar for a file while it is coming, and for no more files than fit below each other."""
+        """Keep a bar for a file while it is coming, for at most ``MAX_FILE_BARS`` files at once."""
         if done == total:
             if path in self._files:
                 self._progress.remove_task(self._files.pop(path))
         elif path in self._files:
             self._progress.update(self._files[path], completed=done)
-        elif len(self._files) < MOST_FILES:
+        elif len(self._files) < MAX_FILE_BARS:
             self._files[path] = self._progress.add_task(path, total=total, completed=done, unit="B", file=True)
 
     def _drop_files(self) -> None:
@@ -228,7 +232,7 @@ class LiveProgress:
             self._progress.remove_task(self._files.popitem()[1])
 
     def _finish(self, step: Step) -> None:
-        """Fill the bar, whatever its total was thought to be; a step that moved nothing leaves none."""
+        """Fill the bar, even if its total was only a guess. A step that moved nothing leaves no bar."""
         self._drop_files()
         self._progress.swarm = ""
         task = self._tasks.pop(step, None)
@@ -241,7 +245,7 @@ class LiveProgress:
             self._progress.remove_task(task)
 
 
-class _Name(ProgressColumn):
+class _NameColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
         if not task.fields.get("file"):
             return Text(f"{task.description:<9}", style="bold")
@@ -249,14 +253,14 @@ class _Name(ProgressColumn):
         return Text("  " + (name if len(name) <= NAME_WIDTH else "…" + name[1 - NAME_WIDTH :]), style="dim")
 
 
-class _Amount(ProgressColumn):
+class _AmountColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
         unit = str(task.fields["unit"])
         done = amount(int(task.completed), unit)
         return Text(done if task.total is None or task.finished else f"{done} of {amount(int(task.total), unit)}")
 
 
-class _Speed(ProgressColumn):
+class _SpeedColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
         words = pace(speed, 1, str(task.fields["unit"])) if speed else ""
@@ -280,11 +284,11 @@ def describe(event: SwarmSeen | Fact) -> str:
         case LinkHealed(repair):
             return clean(repair)
         case Resumed(step, done, total, unit):
-            return f"{step}: {amount(done, unit)} of {amount(total, unit)} are here and good"
+            return f"{step}: {amount(done, unit)} of {amount(total, unit)} are done already"
         case Adopted(path, source):
             return f"{clean(path)}: taken from {clean(source)}"
-        case MirrorDropped(host, reason):
-            return f"mirror {clean(host)}: {clean(reason)}; it is not asked any more"
+        case MirrorDropped(host, reason, url):
+            return f"mirror {clean(url or host)}: {clean(reason)}; it is not asked any more"
         case SignerFound(manifest, signer):
             return f"{clean(manifest)}: signed by {clean(signer)}"
         case Skipped(what, reason, hint):

@@ -8,8 +8,7 @@ from rich.console import Group, RenderableType
 from rich.filesize import decimal
 from rich.text import Text
 
-from magnetar.render.shapes import GOOD, UNSURE, note, verdict
-from magnetar.render.text import clean, count, markdown
+from magnetar.render.text import GOOD, UNSURE, binary, clean, count, markdown, note, verdict
 
 if TYPE_CHECKING:
     from magnetar.manifests.schema import Manifest
@@ -49,7 +48,7 @@ def _say_what_was_not_read(published: "Published") -> Iterator[str]:
 
 def explain_pieces(published: "Published") -> str:
     """How many pieces, how long, and why."""
-    pieces = f"{published.piece_count:,} pieces of {_binary(published.piece_length)}"
+    pieces = f"{published.piece_count:,} pieces of {binary(published.piece_length)}"
     if not published.piece_rule:
         return f"{pieces}, as asked for"
     root = math.isqrt(published.total_size)
@@ -60,10 +59,6 @@ def explain_pieces(published: "Published") -> str:
 
 def _size(published: "Published") -> str:
     return decimal(published.total_size)
-
-
-def _binary(length: int) -> str:
-    return f"{length >> 20} MiB" if length >= 1 << 20 else f"{length >> 10} KiB"
 
 
 def release_page(published: "Published") -> str:

@@ -1,16 +1,11 @@
 """The screen: results to stdout, progress and hints to stderr, as text or as one JSON object."""
 
-import json
 import os
-import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
-from datetime import date
-from enum import Enum
-from pathlib import PurePath
-from typing import Any, TextIO, TypeVar
+from dataclasses import dataclass
+from typing import TextIO, TypeVar
 
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
@@ -27,6 +22,21 @@ PIPE_WIDTH = 4000
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM: handled like Ctrl-C everywhere below, and told apart only by its exit code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a command has no result: the exit code, the name of the error, what was wrong, and what to do next."""
+
+    code: ExitCode
+    kind: str
+    message: str
+    hint: str = ""
+
+    @classmethod
+    def of(cls, error: MagnetarError) -> "Failure":
+        """The failure that the error tells of."""
+        return cls(error.exit_code, type(error).__name__, error.message, error.hint)
 
 
 class Screen:
@@ -53,7 +63,7 @@ class Screen:
         results: list[Result] = []
         failed = self._attempt(lambda emit: results.append(work(emit)))
         if failed is not None:
-            return self.fail(*failed)
+            return self.fail(failed)
         code: ExitCode = self._exit_code_of(results[0])
         self.show(results[0], draw, code)
         return code
@@ -61,9 +71,11 @@ class Screen:
     def stay(self, work: Callable[[Emit], object]) -> ExitCode:
         """Do work that lasts until it is stopped, and that shows its own result: being stopped is its good end."""
         failed = self._attempt(work)
-        if failed is None or failed[0] in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
-            return failed[0] if failed else ExitCode.GOOD
-        return self.fail(*failed)
+        if failed is None:
+            return ExitCode.GOOD
+        if failed.code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
+            return failed.code
+        return self.fail(failed)
 
     @contextmanager
     def streaming(self) -> Iterator[Callable[[str], None]]:
@@ -89,8 +101,8 @@ class Screen:
         with Live(console=self.err, auto_refresh=False, transient=True) as live:
             yield lambda result: live.update(draw(result), refresh=True)
 
-    def _attempt(self, work: Callable[[Emit], object]) -> tuple[ExitCode, str, str, str] | None:
-        """Do the work; what went wrong, as ``fail`` takes it."""
+    def _attempt(self, work: Callable[[Emit], object]) -> Failure | None:
+        """Do the work with its progress shown. Returns what went wrong, if something did."""
         try:
             if self.progress is ProgressStyle.NONE:
                 work(ignore)
@@ -100,30 +112,34 @@ class Screen:
                 with watch(self.err, self.progress) as emit:
                     work(emit)
         except MagnetarError as error:
-            return error.exit_code, type(error).__name__, error.message, error.hint
+            return Failure.of(error)
         except Terminated:
-            return ExitCode.TERMINATED, "Terminated", "terminated", RESUME_HINT
+            return Failure(ExitCode.TERMINATED, "Terminated", "terminated", RESUME_HINT)
         except KeyboardInterrupt:
-            return ExitCode.INTERRUPTED, "Interrupted", "interrupted", RESUME_HINT
+            return Failure(ExitCode.INTERRUPTED, "Interrupted", "interrupted", RESUME_HINT)
         return None
 
     def show(self, result: Result, draw: Callable[[Result], RenderableType], code: ExitCode) -> None:
         """Write a result to stdout."""
         if self.as_json:
-            self._write_json({"ok": code == ExitCode.GOOD, "exit": int(code), "result": plain(result)})
+            from magnetar.render.json_shapes.documents import answer
+
+            self.out.out(answer(self.command, code, result), highlight=False)
         else:
             self._print(draw(result))
 
-    def fail(self, code: ExitCode, kind: str, message: str, hint: str) -> ExitCode:
-        """Write an error: for a person to stderr, for a program to stdout."""
+    def fail(self, failed: Failure) -> ExitCode:
+        """Write an error: for a person to stderr, for a program to stdout. Returns its exit code."""
         if self.as_json:
-            error = {"kind": kind, "message": message, "hint": hint}
-            self._write_json({"ok": False, "exit": int(code), "error": error})
+            from magnetar.render.json_shapes.documents import Error, failure
+
+            error = Error(kind=failed.kind, message=failed.message, hint=failed.hint)
+            self.out.out(failure(self.command, failed.code, error), highlight=False)
         else:
-            lines = [Text.assemble(("error: ", "bold red"), clean(message))]
-            lines += [Text.assemble(("hint:  ", "cyan"), clean(hint))] if hint else []
+            lines = [Text.assemble(("error: ", "bold red"), clean(failed.message))]
+            lines += [Text.assemble(("hint:  ", "cyan"), clean(failed.hint))] if failed.hint else []
             self.err.print(Group(*lines), soft_wrap=True)
-        return code
+        return failed.code
 
     def _print(self, drawing: RenderableType) -> None:
         if self.out.is_terminal:
@@ -133,9 +149,6 @@ class Screen:
             self.out.print(drawing)
         # Columns are padded to their width, which is of no use to whoever reads a pipe.
         self.out.out("\n".join(line.rstrip() for line in captured.get().splitlines()), highlight=False)
-
-    def _write_json(self, rest: dict[str, Any]) -> None:
-        self.out.out(json.dumps({"command": self.command, **rest}), highlight=False)
 
 
 RESUME_HINT = "what is on disk is kept: run the same command again to go on"
@@ -154,30 +167,3 @@ def _console(stream: TextIO) -> Console:
     if stream.isatty():
         return _Console(file=stream, highlight=False)
     return _Console(file=stream, highlight=False, width=PIPE_WIDTH, force_terminal=False, no_color=True)
-
-
-def plain(value: Any) -> Any:
-    """``value`` as JSON holds it: dataclasses and models by field, paths, digests and enums as text."""
-    if value is None or isinstance(value, bool | int | float):
-        return _finite(value)
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, str):
-        # A file name may hold bytes that are no text; JSON cannot.
-        return value.encode("utf-8", "backslashreplace").decode()
-    if isinstance(value, Mapping):
-        return {str(key): plain(inner) for key, inner in value.items()}
-    if isinstance(value, tuple | list | set | frozenset):
-        return [plain(inner) for inner in value]
-    if hasattr(type(value), "model_fields"):
-        return {key: plain(getattr(value, key)) for key in type(value).model_fields}
-    if is_dataclass(value) and type(value).__str__ is object.__str__:
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, PurePath | date) or is_dataclass(value):
-        return str(value)
-    raise TypeError(f"{type(value).__name__} has no place in a result")
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity; as text they survive every reader."""
-    return str(value) if isinstance(value, float) and not re.fullmatch(r"-?[\d.]+(e[+-]?\d+)?", repr(value)) else value

@@ -1,36 +1,46 @@
-"""Words for the screen: foreign text made safe, amounts and durations made short."""
+"""What all results are drawn with: safe text, short amounts and durations, tables, notes and verdicts."""
 
 import re
 import string
 
 from rich.filesize import decimal
+from rich.table import Table
+from rich.text import Text
+
+GOOD, BAD, UNSURE = "bold green", "bold red", "bold yellow"
+"""The styles of a verdict."""
+
+MAX_ROWS = 40
+"""Rows that are shown of what may be thousands."""
 
 
 def clean(text: object) -> str:
-    """Foreign text, made safe to print: control and direction-changing characters become visible escapes.
+    """Foreign text, safe to print: control characters and those that change the direction become visible escapes.
 
-    It is shown through ``rich.text.Text``, so that markup in it means nothing.
+    Show it through ``rich.text.Text``, so that markup in it means nothing.
     """
-    safe = (one if one == "\n" or one.isprintable() else one.encode("unicode_escape").decode() for one in str(text))
-    return "".join(safe)
+    return "".join(
+        character if character == "\n" or character.isprintable() else character.encode("unicode_escape").decode()
+        for character in str(text)
+    )
 
 
 HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
-MARKS = re.compile(f"([{re.escape(string.punctuation.translate(str.maketrans('', '', '&<>,-./;?%')))}])")
-BEGINNINGS = re.compile(r"^([-+]|\d+(?=[.)]))|(?<=www)(?=\.)", re.IGNORECASE)
+MARKDOWN_MARKS = re.compile(f"([{re.escape(string.punctuation.translate(str.maketrans('', '', '&<>,-./;?%')))}])")
+LIST_OR_LINK_BEGINNINGS = re.compile(r"^([-+]|\d+(?=[.)]))|(?<=www)(?=\.)", re.IGNORECASE)
 
 
 def markdown(text: object) -> str:
     """Foreign text as one line of Markdown that reads as just that text: no markup, no HTML, no link."""
     line = " ".join(clean(text).split())
-    marked = MARKS.sub(r"\\\1", line).translate(HTML)
-    return BEGINNINGS.sub(_break_up, marked)
+    marked = MARKDOWN_MARKS.sub(r"\\\1", line).translate(HTML)
+    return LIST_OR_LINK_BEGINNINGS.sub(_escape_beginning, marked)
 
 
-def _break_up(match: re.Match[str]) -> str:
-    """A hyphen or a number that would begin a list, and a name that would become a link by itself, do neither."""
-    begun = match[0]
-    return f"{begun}\\" if begun.isdigit() or not begun else f"\\{begun}"
+def _escape_beginning(match: re.Match[str]) -> str:
+    """Escape what would begin a list (a hyphen, a number), and the dot of a ``www.`` that would become a link."""
+    beginning = match[0]
+    return f"{beginning}\\" if beginning.isdigit() or not beginning else f"\\{beginning}"
 
 
 def amount(count: int, unit: str) -> str:
@@ -76,3 +86,22 @@ def count(number: int | None) -> str:
         if number >= scale:
             return f"{number / scale:.3g} {letter}"
     return str(number)
+
+
+def new_table(*headings: str) -> Table:
+    """A table without lines. A heading that begins with ``>`` is above numbers: its column is aligned to the right."""
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for heading in headings:
+        right = heading.startswith(">")
+        table.add_column(heading.lstrip(">"), justify="right" if right else "left", overflow="fold")
+    return table
+
+
+def verdict(word: str, style: str, rest: str) -> Text:
+    """The last line of a result: a word or two in colour, then what they are about."""
+    return Text.assemble((word, style), "  ", clean(rest))
+
+
+def note(text: str) -> Text:
+    """A line of less weight, dim and indented."""
+    return Text("  " + clean(text), style="dim")

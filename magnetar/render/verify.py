@@ -1,6 +1,6 @@
-"""What the ledger says: releases, manifests, and what verification found."""
+"""What verification found: files against their digests, or the tensors of a converted copy against theirs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
@@ -8,36 +8,18 @@ from rich.filesize import decimal
 from rich.text import Text
 
 from magnetar.findings import Outcome
-from magnetar.render.shapes import BAD, GOOD, UNSURE, new_table, note, verdict
-from magnetar.render.text import binary, clean, count
+from magnetar.render.text import BAD, GOOD, MAX_ROWS, UNSURE, binary, clean, new_table, note, several, verdict
 
 if TYPE_CHECKING:
-    from magnetar.manifests.checking.report import FileDamage, Report
-    from magnetar.manifests.schema import Manifest
-    from magnetar.pipeline.proving.verify_converted import Proven
+    from magnetar.manifests.checking.report import FileDamage, VerifyReport
+    from magnetar.pipeline.proving.verify_copy import ProvenCopy
 
-MOST_RANGES = 4
-MOST_TENSORS = 12
-"""Rows of what may be thousands."""
-
-
-def draw_catalog(releases: Sequence["Manifest"]) -> RenderableType:
-    """One row a release."""
-    table = new_table("name", "publisher", "published", ">parameters", ">active", "licence")
-    for release in releases:
-        facts = release.architecture
-        table.add_row(
-            Text(release.name, style="bold"),
-            clean(release.publisher),
-            str(release.published or "unknown"),
-            count(facts.total_parameters),
-            count(facts.active_parameters),
-            clean(release.licence),
-        )
-    return Group(table, note("magnetar catalog show NAME tells the rest"))
+MAX_RANGES = 4
+MAX_TENSORS = 12
+"""Byte ranges, and tensors, that are shown of each damaged file."""
 
 
-def draw_report(report: "Report") -> RenderableType:
+def draw_report(report: "VerifyReport") -> RenderableType:
     """Every file with its verdict, every finding, where the damage is, and what the whole is worth."""
     table = new_table("file", ">size", "verdict", "checked by")
     styles = {"good": "green", "bad": "red", "unchanged": "green", "not checked": "yellow"}
@@ -58,23 +40,23 @@ def draw_report(report: "Report") -> RenderableType:
 
 def draw_damage(damage: Sequence["FileDamage"]) -> RenderableType:
     """Where each file is damaged: bytes, pieces, and the tensors whose bytes these are."""
-    lines: list[RenderableType] = []
-    for one in damage:
-        pieces = f" in {len(one.pieces):,} piece{'s'[: len(one.pieces) > 1]}" if one.pieces else ""
-        places = ", ".join(f"{offset:,}-{offset + length:,}" for offset, length in one.ranges[:MOST_RANGES])
-        more = ", ..." if len(one.ranges) > MOST_RANGES else ""
-        lines.append(Text(f"  {clean(one.path)}: {binary(one.damaged)}{pieces}: bytes {places}{more}"))
-        lines += [
-            Text(f"    {clean(tensor.name)}: {binary(tensor.damaged)} of {binary(tensor.nbytes)}")
-            for tensor in one.tensors[:MOST_TENSORS]
-        ]
-        rest = len(one.tensors) - MOST_TENSORS
-        lines += [note(f"  and {rest:,} more tensors; --json lists them")] if rest > 0 else []
-        lines += [note(f"  {text}") for text in one.notes]
-    return Group(*lines)
+    return Group(*(line for file in damage for line in _draw_damaged_file(file)))
 
 
-def _conclude(report: "Report") -> Text:
+def _draw_damaged_file(file: "FileDamage") -> Iterator[RenderableType]:
+    pieces = f" in {several(len(file.pieces), 'piece')}" if file.pieces else ""
+    places = ", ".join(f"{offset:,}-{offset + length:,}" for offset, length in file.ranges[:MAX_RANGES])
+    more = ", ..." if len(file.ranges) > MAX_RANGES else ""
+    yield Text(f"  {clean(file.path)}: {binary(file.damaged)}{pieces}: bytes {places}{more}")
+    for tensor in file.tensors[:MAX_TENSORS]:
+        yield Text(f"    {clean(tensor.name)}: {binary(tensor.damaged)} of {binary(tensor.nbytes)}")
+    if len(file.tensors) > MAX_TENSORS:
+        yield note(f"  and {len(file.tensors) - MAX_TENSORS:,} more tensors; --json lists them")
+    for text in file.notes:
+        yield note(f"  {text}")
+
+
+def _conclude(report: "VerifyReport") -> Text:
     against = f"held against {report.release}: {report.reason}"
     unchanged = sum(file.state == "unchanged" for file in report.files)
     match report.outcome:
@@ -89,12 +71,34 @@ def _conclude(report: "Report") -> Text:
             return verdict("not the release", BAD, against)
 
 
-def draw_verified(verified: "Report | Proven") -> RenderableType:
+def draw_proof(proven: "ProvenCopy") -> RenderableType:
+    """Which tensors of a converted copy are not the publisher's, and the verdict on all of them."""
+    proof = proven.proof
+    others = [tensor for tensor in proof.tensors if tensor.standing != "same"]
+    table = new_table("tensor", "verdict", "")
+    for tensor in others[:MAX_ROWS]:
+        error = f"NMSE {tensor.error:.1e}" if tensor.error is not None else ""
+        exact = "just what quantising the release gives" if tensor.reproduced else ""
+        words = "; ".join(filter(None, (tensor.detail, error, exact)))
+        style = "yellow" if tensor.standing == "not comparable" else "red"
+        table.add_row(Text(clean(tensor.name)), Text(tensor.standing.value, style=style), Text(clean(words)))
+    parts: list[RenderableType] = [table] if others else []
+    parts += [note(f"and {len(others) - MAX_ROWS} more")] if len(others) > MAX_ROWS else []
+    against = f"{proof.path}, {proof.layout}: held against the tensors of {proven.release}"
+    same = f"{len(proof.tensors) - len(others)} of {len(proof.tensors)} tensors are the publisher's bit for bit"
+    match proof.outcome:
+        case Outcome.GOOD:
+            return Group(*parts, note(same), verdict(f"good: {proven.trust}", GOOD, against))
+        case Outcome.UNKNOWN:
+            return Group(*parts, note(same), verdict("not all could be compared", UNSURE, against))
+        case _:
+            return Group(*parts, note(same), verdict("not the same weights", BAD, against))
+
+
+def draw_verified(verified: "VerifyReport | ProvenCopy") -> RenderableType:
     """A report on files, or a proof of tensors."""
-    from magnetar.manifests.checking.report import Report
+    from magnetar.manifests.checking.report import VerifyReport
 
-    if isinstance(verified, Report):
+    if isinstance(verified, VerifyReport):
         return draw_report(verified)
-    from magnetar.render.same import draw_proof
-
     return draw_proof(verified)

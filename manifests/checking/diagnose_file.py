@@ -1,4 +1,4 @@
-"""What happened to a file that is not what it should be: it may be here under another name, or hold another's bytes."""
+"""Diagnose a bad file: it may lie here under another name, hold the bytes of another file, or be zero-filled."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -6,85 +6,89 @@ from pathlib import Path
 
 from magnetar.errors import DiskError
 from magnetar.findings import Finding
-from magnetar.manifests.checking.report import Kind
+from magnetar.manifests.checking.report import FileFault
 from magnetar.manifests.hashing.digests import Digest, digest_file, read_chunks
 from magnetar.manifests.schema import ReleaseFile
 
-LARGEST_RENAMED = 8 << 30
-"""Bytes. A stray file of the right size is read to see whether it is a missing one; not if that takes minutes."""
+MAX_RENAMED_BYTES = 8 << 30
+"""A file of the right size is hashed to see whether it is the missing one, unless that would take minutes."""
 
-BLOCK = 4096
-"""Bytes: what a file system leaves as zeros where nothing was written."""
+BLOCK_BYTES = 4096
+"""File systems leave whole blocks of zeros where nothing was written."""
+
+MIN_ZERO_PERCENT = 1
+"""Weights have short runs of zeros. So many of them are no accident."""
 
 
-def name_precisely(
+def diagnose(
     folder: Path,
     findings: Sequence[Finding],
     found: Mapping[str, tuple[Digest, ...]],
     files: Collection[ReleaseFile],
     unexpected: Collection[str],
 ) -> list[Finding]:
-    """The same findings, each under the most telling name that the folder bears out.
+    """Replace each finding by a more precise one, where the folder shows what happened to the file.
 
-    ``found`` holds the digests of the files that were read; ``unexpected`` the paths that the release does not have.
+    ``found`` holds the digests of the files that were read, ``unexpected`` the paths that are not in the release.
     """
     by_path = {file.path: file for file in files}
     owners = {digest: file.path for file in files for digest in file.digests}
-    named = []
+    precise = []
     for finding in findings:
-        file = by_path[finding.subject]
-        if finding.kind is Kind.MISSING:
-            finding = _look_elsewhere(folder, finding, file, unexpected)
-        elif finding.kind in (Kind.WRONG_DIGEST, Kind.TRUNCATED, Kind.GROWN):
-            finding = _look_inside(folder, finding, owners, found.get(finding.subject, ()))
-        named.append(finding)
-    return named
+        if finding.kind is FileFault.MISSING:
+            finding = _diagnose_missing(folder, finding, by_path[finding.subject], unexpected)
+        elif finding.kind in (FileFault.WRONG_DIGEST, FileFault.TRUNCATED, FileFault.GROWN):
+            finding = _diagnose_content(folder, finding, owners, found.get(finding.subject, ()))
+        precise.append(finding)
+    return precise
 
 
-def _look_elsewhere(folder: Path, finding: Finding, file: ReleaseFile, unexpected: Collection[str]) -> Finding:
-    """A missing file may be here in other letters, or under another name."""
+def _diagnose_missing(folder: Path, finding: Finding, file: ReleaseFile, unexpected: Collection[str]) -> Finding:
+    """A missing file may be here with another case of letters, or under another name."""
     for path in unexpected:
         if path.casefold() == file.path.casefold():
-            return replace(finding, kind=Kind.CASE_CHANGED, detail=f"is here as {path}")
+            return replace(finding, kind=FileFault.CASE_CHANGED, detail=f"is here as {path}")
     for path in unexpected:
         if file.digests and _is_the_file(folder / path, file):
-            return replace(finding, kind=Kind.RENAMED, detail=f"is here as {path}")
+            return replace(finding, kind=FileFault.RENAMED, detail=f"is here as {path}")
     return finding
 
 
 def _is_the_file(path: Path, file: ReleaseFile) -> bool:
     try:
         size = path.stat().st_size
-        if not path.is_file() or size > LARGEST_RENAMED or (file.size is not None and size != file.size):
+        if not path.is_file() or size > MAX_RENAMED_BYTES or (file.size is not None and size != file.size):
             return False
         return digest_file(path, [file.digests[0].algorithm], lambda _count: None) == file.digests[:1]
     except (OSError, DiskError):
         return False
 
 
-def _look_inside(folder: Path, finding: Finding, owners: Mapping[Digest, str], digests: tuple[Digest, ...]) -> Finding:
-    """A wrong file may hold the bytes of another one, or zeros where its own should be."""
+def _diagnose_content(
+    folder: Path, finding: Finding, owners: Mapping[Digest, str], digests: tuple[Digest, ...]
+) -> Finding:
+    """A wrong file may hold the bytes of another file of the release, or zeros in place of its own."""
     for digest in digests:
         if owners.get(digest, finding.subject) != finding.subject:
-            return replace(finding, kind=Kind.SWAPPED, detail=f"holds the bytes of {owners[digest]}")
+            return replace(finding, kind=FileFault.SWAPPED, detail=f"holds the bytes of {owners[digest]}")
     try:
         zeros, size = _count_zeros(folder / finding.subject)
     except OSError:
         return finding
-    if not zeros or zeros * 100 < size:  # weights have runs of zeros; a percent of them is no accident
+    if not zeros or zeros * 100 < size * MIN_ZERO_PERCENT:
         return finding
     return replace(
-        finding, kind=Kind.ZERO_FILLED, detail=f"{finding.detail}; {zeros:,} of its {size:,} bytes are zeros"
+        finding, kind=FileFault.ZERO_FILLED, detail=f"{finding.detail}; {zeros:,} of its {size:,} bytes are zeros"
     )
 
 
 def _count_zeros(path: Path) -> tuple[int, int]:
-    """Bytes in blocks of nothing but zeros, and bytes in all."""
-    blank = bytes(BLOCK)
+    """Count the bytes in blocks of nothing but zeros, and all bytes."""
+    blank = bytes(BLOCK_BYTES)
     zeros = size = 0
     for chunk in read_chunks(path):
         size += len(chunk)
-        for start in range(0, len(chunk), BLOCK):
-            block = chunk[start : start + BLOCK]
+        for start in range(0, len(chunk), BLOCK_BYTES):
+            block = chunk[start : start + BLOCK_BYTES]
             zeros += len(block) if block == blank[: len(block)] else 0
     return zeros, size

@@ -1,4 +1,4 @@
-"""What verification says: values, so that it is up to the caller what to make of them."""
+"""The report of a verification: frozen values. The caller decides what follows from them."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,21 +7,21 @@ from magnetar.findings import Finding, Outcome, Question
 from magnetar.manifests.checking.choose_manifest import Trust
 
 PIECES = "pieces"
-"""What stands in for a digest's name where every piece was checked against a pinned infohash."""
+"""Listed among the algorithms of a file whose torrent pieces were checked against a pinned infohash."""
 
 
 class FileState(StrEnum):
-    """What is known of one file. What was not read in this run is never called good."""
+    """What is known of one file. A file that was not read in this run is never called good."""
 
     GOOD = "good"
     BAD = "bad"
     UNCHANGED = "unchanged"
-    """An earlier run read it and found it good, and its size, time of change and inode are what they were then."""
+    """An earlier run read it and found it good. Its size, time of change and inode have not changed since."""
     NOT_CHECKED = "not checked"
 
 
-class Kind(StrEnum):
-    """Everything that can be wrong with one file, named as what it is: the kinds of the findings in a report."""
+class FileFault(StrEnum):
+    """Everything that can be wrong with one file: the ``kind`` of each finding in a ``VerifyReport``."""
 
     MISSING = "missing"
     CASE_CHANGED = "case-changed"
@@ -39,9 +39,9 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """One file of the release: its state, and the algorithms (or ``pieces``) that it rests on.
+    """One file of the release, its ``size`` in bytes, its state, and what proved it: algorithms, or ``pieces``.
 
-    ``detail`` says in words what else is to know: that it lies in parts, when it was read, how much of it has arrived.
+    ``detail`` adds in words: that the file lies in parts, when it was read, or how much of it has arrived.
     """
 
     path: str
@@ -53,7 +53,7 @@ class FileResult:
 
 @dataclass(frozen=True, slots=True)
 class TensorDamage:
-    """A tensor, by its name in the file, of whose ``nbytes`` there ``damaged`` lie in damaged pieces."""
+    """A tensor: ``damaged`` of its ``nbytes`` bytes lie in damaged pieces. ``name`` is its name in the file."""
 
     name: str
     damaged: int
@@ -62,10 +62,11 @@ class TensorDamage:
 
 @dataclass(frozen=True, slots=True)
 class FileDamage:
-    """Where a file is not that of the torrent: ``pieces`` by their index there, and what they hold of the file.
+    """Where a file differs from that of the torrent.
 
-    ``ranges`` are offsets and lengths in bytes, ``damaged`` their sum. ``notes`` say what cannot be told of the
-    tensors, or only guessed.
+    ``pieces`` are the indices of the damaged pieces in the torrent; ``ranges`` the parts of the file that lie in them,
+    as offsets and lengths in bytes; ``damaged`` is the sum of these lengths. ``notes`` say what is not known, or only
+    guessed, about the tensors.
     """
 
     path: str
@@ -78,19 +79,20 @@ class FileDamage:
 
 @dataclass(frozen=True, slots=True)
 class PieceCheck:
-    """Every piece of the torrent was just hashed: the paths of the files that a bad or absent piece touches.
+    """Every piece of the torrent was just hashed: ``damaged`` has each file that a bad or missing piece touches.
 
-    In a version 1 torrent a piece spans files, so that a good file may be named for its neighbour's sake.
+    A piece of a version 1 torrent can span files, so a good file may be listed because its neighbour is damaged.
     """
 
     damaged: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """What verification found. ``unexpected`` files are told, but not held against the folder.
+class VerifyReport:
+    """What a verification found.
 
-    ``damage`` says where damaged files are damaged, as far as a torrent's pieces tell.
+    ``release`` is the name of the manifest, and ``reason`` says in words why it was chosen. ``unexpected`` files are
+    findings only if the verification was strict. ``damage`` says where files are damaged, if a torrent's pieces tell.
     """
 
     folder: str
@@ -106,7 +108,7 @@ class Report:
 
     @property
     def outcome(self) -> Outcome:
-        """Good where all is good or unchanged, bad where something is wrong, unknown where not all could be checked."""
+        """Bad if there is a finding; good if every file is good or unchanged; unknown if some were not checked."""
         if self.findings:
             return Outcome.BAD
         complete = self.files and all(file.state in (FileState.GOOD, FileState.UNCHANGED) for file in self.files)

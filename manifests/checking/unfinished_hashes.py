@@ -1,8 +1,7 @@
-"""What was worked out of large files by a run that was stopped, noted in the user's cache for the next.
+"""Hashes that a stopped run computed from large files, kept in the user's cache so that the next run can go on.
 
-A note is believed only while its files are what they were, by size, time of change and inode: as much as
-``verify --quick`` believes, and as little. Whoever finishes the work removes the notes, so that nothing is remembered
-of what was not interrupted.
+A note is used only while the size, the time of change and the inode of its files are the same, which is what
+``verify --quick`` trusts too. A run that ends well removes its notes (``clear``): only interrupted work is remembered.
 """
 
 import json
@@ -17,35 +16,35 @@ from typing import Any
 
 from magnetar.errors import OutsideError
 from magnetar.files import replace_file
-from magnetar.manifests.checking.verified_index import TOO_FRESH, cache_folder
+from magnetar.manifests.checking.verified_index import TOO_FRESH_NS, cache_folder
 
 FORMAT = 1
-LARGEST_NOTE = 64 << 20
-"""Bytes. The hashes of two million pieces, the most that a torrent has, do not fit: such a file is hashed again."""
+MAX_NOTE_BYTES = 64 << 20
+"""The hashes of two million pieces, the most that a torrent can have, do not fit: such a file is hashed again."""
 
 Stamps = list[list[int]]
 """Size, time of change and inode of each file."""
 
 
-class Notes:
-    """The notes on one folder's files. To be opened before any of them is read."""
+class UnfinishedHashes:
+    """The notes on the files of one folder. Make it before any of them is read, since it remembers when it was made."""
 
     def __init__(self, folder: Path) -> None:
         self._began = time.time_ns()
         self._place = cache_folder() / "unfinished" / sha256(os.fsencode(folder.resolve())).hexdigest()
 
-    def open(self, subject: str, files: Sequence[Path]) -> "Note":
-        """What is known of a ``subject`` that is worked out of ``files``, and a place for what will be."""
+    def open(self, subject: str, files: Sequence[Path]) -> "UnfinishedHash":
+        """The note on ``subject``, a name for something that is computed from ``files``."""
         path = self._place / f"{sha256(os.fsencode(subject)).hexdigest()}.json"
-        return Note(path, subject, files, newest=self._began - TOO_FRESH)
+        return UnfinishedHash(path, subject, files, newest=self._began - TOO_FRESH_NS)
 
     def clear(self) -> None:
-        """Remember nothing more of this folder."""
+        """Delete all notes on this folder."""
         shutil.rmtree(self._place, ignore_errors=True)
 
 
-class Note:
-    """One note. ``value``: what an earlier run kept, as JSON holds it; None if it kept nothing, or a file changed."""
+class UnfinishedHash:
+    """One note. ``value`` is what an earlier run kept (a JSON value); None if there is none, or a file changed."""
 
     def __init__(self, path: Path, subject: str, files: Sequence[Path], *, newest: int) -> None:
         self._path = path
@@ -56,9 +55,9 @@ class Note:
         self.value: Any = _read(path, subject, self._stamps) if self._stamps else None
 
     def keep(self, value: Any) -> None:
-        """Keep what was worked out since the note was opened, unless a file changed meanwhile, or just before.
+        """Keep ``value``, unless a file changed since the note was opened, or so shortly before that it could not show.
 
-        A cache that cannot be written is no error: more will be worked out again.
+        A cache that cannot be written is no error: the next run computes the value again.
         """
         if not self._stamps or self._stamps != _stamps_of(self._files):
             return
@@ -69,7 +68,7 @@ class Note:
 
 
 def _stamps_of(files: Sequence[Path]) -> Stamps:
-    """None of them where one cannot be looked at."""
+    """Size, time of change and inode of each file; empty if one of them has no status."""
     try:
         statuses = [path.stat() for path in files]
     except OSError:
@@ -78,20 +77,21 @@ def _stamps_of(files: Sequence[Path]) -> Stamps:
 
 
 def _encode(subject: str, stamps: Stamps, value: Any) -> bytes:
-    """The note, on a second line after a digest of it: a bit that changed here would change what is published."""
+    """A digest, then the note on a second line. A bit that flipped in the cache would change what is published."""
     content = json.dumps({"format": FORMAT, "subject": subject, "stamps": stamps, "value": value}).encode()
     return sha256(content).hexdigest().encode() + b"\n" + content
 
 
 def _read(path: Path, subject: str, stamps: Stamps) -> Any:
+    """The value of a note; None if it is damaged, or about another subject, or its files have other stamps."""
     try:
-        if path.stat().st_size > LARGEST_NOTE:
+        if path.stat().st_size > MAX_NOTE_BYTES:
             return None
         digest, _, content = path.read_bytes().partition(b"\n")
     except OSError:
         return None
     if sha256(content).hexdigest().encode() != digest:
         return None
-    noted = json.loads(content)  # ours, byte for byte
+    noted = json.loads(content)  # its digest holds, so this program wrote it
     fits = (noted["format"], noted["subject"], noted["stamps"]) == (FORMAT, subject, stamps)
     return noted["value"] if fits else None

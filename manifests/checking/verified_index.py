@@ -1,7 +1,7 @@
-"""What earlier runs read and found good, noted in the user's cache, for a quick look at what has not changed since.
+"""The files that earlier runs read and found good, noted in the user's cache for ``verify --quick``.
 
-A note is worth something only to whoever trusts this machine: it shows that a file was not written to in the ordinary
-way since it was read, by its size, its time of change and its inode. A disk that went bad is not seen.
+A note holds the file's size, time of change and inode. If these are the same, nobody has written to the file in an
+ordinary way. A disk that went bad is not noticed, nor a program that sets the time back.
 """
 
 import json
@@ -19,15 +19,15 @@ from magnetar.files import replace_file
 
 CACHE_VARIABLE = "MAGNETAR_CACHE"
 FORMAT = 1
-LARGEST_INDEX = 16 << 20
-"""Bytes. A hundred thousand files."""
+MAX_INDEX_BYTES = 16 << 20
+"""About a hundred thousand files."""
 
-TOO_FRESH = 2_000_000_000
-"""Nanoseconds. Some file systems tell times apart no better, so that a later write could go unseen."""
+TOO_FRESH_NS = 2_000_000_000
+"""Some file systems have times this coarse (FAT: two seconds), so a write just after a read might not show."""
 
 
 def cache_folder() -> Path:
-    """``$MAGNETAR_CACHE``, else the platform's folder for caches."""
+    """The folder ``$MAGNETAR_CACHE``, else the platform's folder for caches."""
     named = os.environ.get(CACHE_VARIABLE)
     if named:
         return Path(named)
@@ -36,10 +36,10 @@ def cache_folder() -> Path:
     return user_cache_path("magnetar", appauthor=False)
 
 
-class Index:
-    """The notes on one folder's files. Safe to use from several threads, save for ``save``.
+class VerifiedIndex:
+    """The notes on the files of one folder. All methods but ``save`` may be called from several threads.
 
-    To be opened before anything is read: what changed since then, or just before, is not noted.
+    Make it before any file is read: a file that was changed after that moment, or shortly before, is not noted.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -49,7 +49,7 @@ class Index:
         self._entries = _read(self._path)
 
     def recall(self, path: str, status: os.stat_result, proofs: Sequence[str]) -> date | None:
-        """The day on which a file that has not changed since was found good by all ``proofs``; None if none was."""
+        """The day on which the file was found good by all ``proofs``; None if it was not, or has changed since."""
         entry = self._entries.get(path)
         if entry is None or not proofs or entry[:3] != _stamp(status):
             return None
@@ -57,18 +57,18 @@ class Index:
         return date.fromisoformat(day) if set(proofs) <= set(held) else None
 
     def note(self, path: str, status: os.stat_result, proofs: Sequence[str]) -> None:
-        """Note that a file whose status was ``status`` before it was read is good by ``proofs``."""
-        if not proofs or status.st_mtime_ns > self._began - TOO_FRESH:
+        """Note that ``proofs`` found a file good. ``status`` is its status before it was read."""
+        if not proofs or status.st_mtime_ns > self._began - TOO_FRESH_NS:
             self._entries.pop(path, None)
         else:
             self._entries[path] = [*_stamp(status), date.today().isoformat(), list(proofs)]
 
     def forget(self, path: str) -> None:
-        """Note nothing of a file any more: it is not good."""
+        """Remove the note on a file that is not good."""
         self._entries.pop(path, None)
 
     def save(self) -> None:
-        """Keep the notes. A cache that cannot be written is no error: the next quick look will read more."""
+        """Write the notes. A cache that cannot be written is no error: the next quick run reads more files."""
         content = json.dumps({"format": FORMAT, "files": self._entries}).encode()
         with suppress(OutsideError):
             replace_file(self._path, content)
@@ -79,9 +79,9 @@ def _stamp(status: os.stat_result) -> list[Any]:
 
 
 def _read(path: Path) -> dict[str, list[Any]]:
-    """The entries of a file of notes: size, time, inode, day, proofs; none where it is not just as it should be."""
+    """The entries (size, time, inode, day, proofs) by path. Empty if there is no file; malformed ones are left out."""
     try:
-        if path.stat().st_size > LARGEST_INDEX:
+        if path.stat().st_size > MAX_INDEX_BYTES:
             return {}
         document = json.loads(path.read_bytes())
         if document["format"] != FORMAT:

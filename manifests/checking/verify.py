@@ -1,4 +1,7 @@
-"""Hold a folder against a manifest. Read-only; everything that is wrong is found in one go."""
+"""Verify a folder: hold its files against a manifest. Read-only, and one run finds everything that is wrong.
+
+Cheap checks come first: what the directory entries show, then what an earlier run noted (``quick``), then the digests.
+"""
 
 import os
 from collections.abc import Collection, Mapping, Sequence
@@ -11,40 +14,43 @@ from typing import NamedTuple
 from magnetar.errors import DiskError, UsageError
 from magnetar.events import Began, Emit, Ended, FoundWrong, Moved, Step, ignore
 from magnetar.findings import Finding
-from magnetar.manifests.checking.choose_manifest import Choice, Trust
-from magnetar.manifests.checking.diagnose_file import name_precisely
-from magnetar.manifests.checking.report import PIECES, FileResult, FileState, Kind, PieceCheck, Report
-from magnetar.manifests.checking.verified_index import Index
+from magnetar.manifests.checking.choose_manifest import ChosenManifest, Trust
+from magnetar.manifests.checking.diagnose_file import diagnose
+from magnetar.manifests.checking.report import PIECES, FileFault, FileResult, FileState, PieceCheck, VerifyReport
+from magnetar.manifests.checking.verified_index import VerifiedIndex
 from magnetar.manifests.folder.layout import payload_paths
 from magnetar.manifests.hashing.digests import HEX_LENGTHS, WEAK, Digest, digest_parts, fills_cores, size_on_disk
 from magnetar.manifests.schema import Manifest, ReleaseFile
 from magnetar.parallel import work_in_parallel
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """How a folder is held against its manifest.
-
-    ``pieces`` is given where the pieces were just checked against the manifest's own infohash: it decides on the files
-    that have no digest. Files in ``left_out`` were not wanted, and are not checked. ``parts`` are the files that lie
-    here cut into parts, in order. What is found good is noted in ``index``; with ``quick``, what is noted there is not
-    read again. ``strict`` makes a finding of each file that the release does not have; ``fail_fast`` stops at the
-    first finding.
-    """
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyOptions:
+    """What is known before a verification, and how thorough it is to be."""
 
     pieces: PieceCheck | None = None
+    """What hashing the torrent's pieces found, just now, if the manifest pins that torrent. It decides on the files
+    that have no digest."""
     left_out: Collection[str] = ()
+    """Paths of the files that the user did not want. They are reported as not checked."""
     parts: Mapping[str, Sequence[Path]] = field(default_factory=dict)
-    index: Index | None = None
+    """For each file of the release that lies here cut into parts: the parts, in their order."""
+    index: VerifiedIndex | None = None
+    """Where the files that are found good are noted, for a later ``quick`` run."""
     quick: bool = False
+    """Do not read a file again that ``index`` notes as good, and that has not changed since."""
     strict: bool = False
+    """Make a finding of each file that is here and not in the release."""
     fail_fast: bool = False
+    """Stop at the first finding. The files that are left are reported as not checked."""
 
 
-DEFAULT_TERMS = Terms()
+DEFAULT_OPTIONS = VerifyOptions()
 
 
-def verify(folder: Path, choice: Choice, terms: Terms = DEFAULT_TERMS, *, emit: Emit = ignore) -> Report:
+def verify(
+    folder: Path, choice: ChosenManifest, options: VerifyOptions = DEFAULT_OPTIONS, *, emit: Emit = ignore
+) -> VerifyReport:
     """Hold every file of ``folder`` against the chosen manifest: sizes first, then digests, on all cores.
 
     Raises ``UsageError`` if there is no such folder; whatever is wrong inside it is in the report.
@@ -52,25 +58,22 @@ def verify(folder: Path, choice: Choice, terms: Terms = DEFAULT_TERMS, *, emit: 
     if not folder.is_dir():
         raise UsageError(f"{folder}: there is no such folder", hint="name the folder that holds the release's files")
     expected = choice.manifest.files or ()
-    wanted = [file for file in expected if file.path not in terms.left_out]
-    checked = _Verification(folder, choice.manifest, terms, emit).run(wanted)
-    checked += [_not_checked(file) for file in expected if file.path in terms.left_out]
-    listed = {file.path for file in expected}
-    listed |= {part.relative_to(folder).as_posix() for parts in terms.parts.values() for part in parts}
-    refused: list[str] = []
-    present = payload_paths(folder, refused=refused.append)
-    unexpected = tuple(path for path in present if path not in listed) if expected else ()
-    found = {one.finding.subject: one.digests for one in checked if one.finding}
-    findings = name_precisely(folder, [one.finding for one in checked if one.finding], found, expected, unexpected)
-    if terms.strict:
-        findings += [Finding(Kind.UNEXPECTED, path, "the release has no such file") for path in unexpected]
-        findings += [Finding(Kind.UNREADABLE, path, "is a folder that cannot be read") for path in refused]
-    results = tuple(one.result for one in checked)
-    return Report(
+    wanted = [file for file in expected if file.path not in options.left_out]
+    checked = _Verification(folder, choice.manifest, options, emit).check_files(wanted)
+    checked += [_not_checked(file) for file in expected if file.path in options.left_out]
+    unexpected, unreadable = _list_unexpected(folder, expected, options.parts)
+    # Only now that every file was seen can a missing file be recognised under another name.
+    found = {file.finding.subject: file.digests for file in checked if file.finding}
+    findings = diagnose(folder, [file.finding for file in checked if file.finding], found, expected, unexpected)
+    if options.strict:
+        findings += [Finding(FileFault.UNEXPECTED, path, "the release has no such file") for path in unexpected]
+        findings += [Finding(FileFault.UNREADABLE, path, "is a folder that cannot be read") for path in unreadable]
+    results = tuple(file.result for file in checked)
+    return VerifyReport(
         folder=str(folder),
         release=choice.manifest.name,
         reason=choice.reason,
-        trust=_trust(choice, results),
+        trust=_trust_in(choice, results),
         files=results,
         findings=tuple(findings),
         unexpected=unexpected,
@@ -78,15 +81,15 @@ def verify(folder: Path, choice: Choice, terms: Terms = DEFAULT_TERMS, *, emit: 
 
 
 def proofs_of(file: ReleaseFile, manifest: Manifest) -> tuple[str, ...]:
-    """What proves a file: its digests, else the torrent that the manifest pins; nothing if there is neither."""
+    """What proves a file: its digests, else the torrent that the manifest pins; empty if there is neither."""
     if file.digests:
         return tuple(map(str, file.digests))
     infohash = manifest.infohash_v2 or manifest.infohash_v1
     return (f"{PIECES}:{infohash}",) if infohash else ()
 
 
-class _Checked(NamedTuple):
-    """One file: what is known of it, what is wrong with it, and the digests that were found."""
+class _CheckedFile(NamedTuple):
+    """What checking one file gave: its result, what is wrong with it, and the digests that were computed."""
 
     result: FileResult
     finding: Finding | None = None
@@ -94,151 +97,176 @@ class _Checked(NamedTuple):
 
 
 class _Stopped(Exception):
-    """Nobody waits for the digest of this file any more."""
+    """The run was stopped while this file was read."""
 
 
 class _Verification:
-    """One run over the files of a folder."""
+    """One run over the files of a folder, several at a time."""
 
-    def __init__(self, folder: Path, manifest: Manifest, terms: Terms, emit: Emit) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, options: VerifyOptions, emit: Emit) -> None:
         self._folder = folder
         self._manifest = manifest
-        self._terms = terms
+        self._options = options
         self._emit = emit
         self._stop = Event()
-        self._full = False
+        self._cores_are_full = False
+        """Whether one thread for each file keeps all cores busy, so that no file needs several."""
 
-    def run(self, files: Sequence[ReleaseFile]) -> list[_Checked]:
-        sizes = [sum(map(size_on_disk, self._paths(file))) for file in files if file.digests]
-        self._full = fills_cores(sizes)
+    def check_files(self, files: Sequence[ReleaseFile]) -> list[_CheckedFile]:
+        """Check each file, in parallel; the results are in the order of ``files``."""
+        sizes = [sum(map(size_on_disk, self._paths_of(file))) for file in files if file.digests]
+        self._cores_are_full = fills_cores(sizes)
         self._emit(Began(Step.VERIFY, sum(sizes)))
-        checked = work_in_parallel(self._check, files, stopped=self._stop)
+        checked = work_in_parallel(self._check_unless_stopped, files, stopped=self._stop)
         self._emit(Ended(Step.VERIFY))
         return checked
 
-    def _paths(self, file: ReleaseFile) -> Sequence[Path]:
-        return self._terms.parts.get(file.path) or (self._folder / file.path,)
-
-    def _check(self, file: ReleaseFile) -> _Checked:
+    def _check_unless_stopped(self, file: ReleaseFile) -> _CheckedFile:
         if self._stop.is_set():
             return _not_checked(file)
         try:
-            checked = self._look(file)
+            checked = self._check_file(file)
         except _Stopped:
             return _not_checked(file)
-        if checked.finding and checked.digests:  # what took reading to find is told at once
+        if checked.finding and checked.digests:  # it took a read to find out, so the user hears of it at once
             self._emit(FoundWrong(checked.finding))
-        if checked.finding and self._terms.fail_fast:
+        if checked.finding and self._options.fail_fast:
             self._stop.set()
         return checked
 
-    def _look(self, file: ReleaseFile) -> _Checked:
-        paths, index = self._paths(file), self._terms.index
+    def _check_file(self, file: ReleaseFile) -> _CheckedFile:
+        """Check one file, the cheapest check first, and note in the index whether it is good."""
+        paths = self._paths_of(file)
         digests: tuple[Digest, ...] = ()
         statuses: list[os.stat_result] = []
         try:
-            statuses, finding = _look_at(paths, file)
-            if finding is None and self._terms.quick and (unchanged := self._recall(file, statuses)):
-                return _Checked(unchanged)
+            statuses, finding = _check_entries(paths, file)
+            if finding is None and self._options.quick and (unchanged := self._recall(file, statuses)):
+                return _CheckedFile(unchanged)
             if finding is None and file.digests:
-                digests, finding = self._wrong_inside(paths, statuses, file)
+                digests, finding = self._compare_digests(paths, statuses, file)
         except DiskError as error:
-            finding = Finding(Kind.UNREADABLE, file.path, error.message)
-        judged = self._judge(file, digests, finding)
-        if index is not None and judged.result.state is FileState.GOOD and len(statuses) == 1:
-            index.note(file.path, statuses[0], proofs_of(file, self._manifest))
-        elif index is not None:
-            index.forget(file.path)
-        return judged
+            finding = Finding(FileFault.UNREADABLE, file.path, error.message)
+        checked = self._judge(file, digests, finding)
+        self._note(file, statuses, checked.result.state)
+        return checked
 
-    def _wrong_inside(
+    def _compare_digests(
         self, paths: Sequence[Path], before: Sequence[os.stat_result], file: ReleaseFile
     ) -> tuple[tuple[Digest, ...], Finding | None]:
         """Read the whole file and compare. A file that somebody writes to meanwhile has no digest to speak of."""
-        found = digest_parts(paths, [digest.algorithm for digest in file.digests], self._moved, full=self._full)
-        for path, then in zip(paths, before, strict=True):
-            if _stamp_of(path) != (then.st_size, then.st_mtime_ns, then.st_ino):
-                return found, Finding(Kind.CHANGED_WHILE_READ, file.path, "somebody wrote to it while it was read")
+        algorithms = [digest.algorithm for digest in file.digests]
+        found = digest_parts(paths, algorithms, self._report_progress, full=self._cores_are_full)
+        for path, status in zip(paths, before, strict=True):
+            if _stamp_of(path) != (status.st_size, status.st_mtime_ns, status.st_ino):
+                return found, Finding(FileFault.CHANGED_WHILE_READ, file.path, "somebody wrote to it while it was read")
         for expected, actual in zip(file.digests, found, strict=True):
             if expected != actual:
-                return found, Finding(Kind.WRONG_DIGEST, file.path, f"has {actual}, not {expected}")
+                return found, Finding(FileFault.WRONG_DIGEST, file.path, f"has {actual}, not {expected}")
         return found, None
 
-    def _judge(self, file: ReleaseFile, digests: tuple[Digest, ...], finding: Finding | None) -> _Checked:
-        pieces = self._terms.pieces
+    def _judge(self, file: ReleaseFile, digests: tuple[Digest, ...], finding: Finding | None) -> _CheckedFile:
+        """Good if its digests or its pieces say so, bad if either denies it, not checked if it has neither."""
+        pieces = self._options.pieces
         checked_by = tuple(digest.algorithm for digest in file.digests)
         if pieces is not None and file.path not in pieces.damaged:
             checked_by += (PIECES,)
         if finding is None and not checked_by and pieces is not None:
-            finding = Finding(Kind.WRONG_DIGEST, file.path, "has pieces that are not those of the torrent")
+            finding = Finding(FileFault.WRONG_DIGEST, file.path, "has pieces that are not those of the torrent")
         if finding is not None:
-            return _Checked(FileResult(file.path, file.size, FileState.BAD), finding, digests)
-        paths = self._paths(file)
+            return _CheckedFile(FileResult(file.path, file.size, FileState.BAD), finding, digests)
+        paths = self._paths_of(file)
         result = FileResult(
-            file.path,
-            sum(map(size_on_disk, paths)),
-            FileState.GOOD if checked_by else FileState.NOT_CHECKED,
-            checked_by,
-            f"in {len(paths)} parts" if len(paths) > 1 else "",
+            path=file.path,
+            size=sum(map(size_on_disk, paths)),
+            state=FileState.GOOD if checked_by else FileState.NOT_CHECKED,
+            checked_by=checked_by,
+            detail=f"in {len(paths)} parts" if len(paths) > 1 else "",
         )
-        return _Checked(result)
+        return _CheckedFile(result)
 
     def _recall(self, file: ReleaseFile, statuses: Sequence[os.stat_result]) -> FileResult | None:
-        """What an earlier run found of a file that has not changed since."""
-        if self._terms.index is None or len(statuses) != 1:
+        """What the index says of a file that has not changed since an earlier run; None if it says nothing."""
+        if self._options.index is None or len(statuses) != 1:
             return None
-        day = self._terms.index.recall(file.path, statuses[0], proofs_of(file, self._manifest))
+        day = self._options.index.recall(file.path, statuses[0], proofs_of(file, self._manifest))
         if day is None:
             return None
         checked_by = tuple(digest.algorithm for digest in file.digests) or (PIECES,)
         return FileResult(file.path, statuses[0].st_size, FileState.UNCHANGED, checked_by, f"read on {day}")
 
-    def _moved(self, count: int) -> None:
+    def _note(self, file: ReleaseFile, statuses: Sequence[os.stat_result], state: FileState) -> None:
+        """Note a good file in the index; files in parts are not noted."""
+        index = self._options.index
+        if index is None:
+            return
+        if state is FileState.GOOD and len(statuses) == 1:
+            index.note(file.path, statuses[0], proofs_of(file, self._manifest))
+        else:
+            index.forget(file.path)
+
+    def _paths_of(self, file: ReleaseFile) -> Sequence[Path]:
+        return self._options.parts.get(file.path) or (self._folder / file.path,)
+
+    def _report_progress(self, count: int) -> None:
         if self._stop.is_set():
             raise _Stopped
         self._emit(Moved(Step.VERIFY, count))
 
 
-def _not_checked(file: ReleaseFile) -> _Checked:
-    return _Checked(FileResult(file.path, file.size, FileState.NOT_CHECKED))
+def _not_checked(file: ReleaseFile) -> _CheckedFile:
+    return _CheckedFile(FileResult(file.path, file.size, FileState.NOT_CHECKED))
 
 
-def _look_at(paths: Sequence[Path], file: ReleaseFile) -> tuple[list[os.stat_result], Finding | None]:
-    """What the directory entries alone show. A link is followed: a cache of blobs holds weights that way."""
+def _list_unexpected(
+    folder: Path, expected: Sequence[ReleaseFile], parts: Mapping[str, Sequence[Path]]
+) -> tuple[tuple[str, ...], list[str]]:
+    """Paths of the files that the release does not have (none if its list is not known), and of unreadable folders."""
+    listed = {file.path for file in expected}
+    listed |= {part.relative_to(folder).as_posix() for pieces in parts.values() for part in pieces}
+    unreadable: list[str] = []
+    present = payload_paths(folder, refused=unreadable.append)
+    unexpected = tuple(path for path in present if path not in listed) if expected else ()
+    return unexpected, unreadable
+
+
+def _check_entries(paths: Sequence[Path], file: ReleaseFile) -> tuple[list[os.stat_result], Finding | None]:
+    """Check what the directory entries alone show. A link is followed: a cache of blobs holds weights that way."""
     statuses: list[os.stat_result] = []
     for path in paths:
         try:
             if path.is_symlink() and not path.exists():
-                return [], Finding(Kind.NOT_A_FILE, file.path, "is a link that leads to no file")
+                return [], Finding(FileFault.NOT_A_FILE, file.path, "is a link that leads to no file")
             statuses.append(path.stat())
         except FileNotFoundError:
-            return [], Finding(Kind.MISSING, file.path, "there is no such file")
+            return [], Finding(FileFault.MISSING, file.path, "there is no such file")
         except OSError as error:
-            return [], Finding(Kind.UNREADABLE, file.path, error.strerror or str(error))
+            return [], Finding(FileFault.UNREADABLE, file.path, error.strerror or str(error))
         if not S_ISREG(statuses[-1].st_mode):
-            return [], Finding(Kind.NOT_A_FILE, file.path, "is not a regular file")
-    return statuses, _wrong_size(sum(status.st_size for status in statuses), file)
+            return [], Finding(FileFault.NOT_A_FILE, file.path, "is not a regular file")
+    return statuses, _check_size(sum(status.st_size for status in statuses), file)
 
 
-def _wrong_size(size: int, file: ReleaseFile) -> Finding | None:
+def _check_size(size: int, file: ReleaseFile) -> Finding | None:
     if file.size is None or size == file.size:
         return None
-    off = file.size - size
-    if off > 0:
-        return Finding(Kind.TRUNCATED, file.path, f"has {size:,} of {file.size:,} bytes: {off:,} are missing")
-    return Finding(Kind.GROWN, file.path, f"has {size:,} bytes, not {file.size:,}: {-off:,} too many")
+    lacking = file.size - size
+    if lacking > 0:
+        detail = f"has {size:,} of {file.size:,} bytes: {lacking:,} are missing"
+        return Finding(FileFault.TRUNCATED, file.path, detail)
+    return Finding(FileFault.GROWN, file.path, f"has {size:,} bytes, not {file.size:,}: {-lacking:,} too many")
 
 
 def _stamp_of(path: Path) -> tuple[int, ...]:
     try:
         status = path.stat()
         return status.st_size, status.st_mtime_ns, status.st_ino
-    except OSError:  # it went away
+    except OSError:  # it was removed
         return ()
 
 
-def _trust(choice: Choice, results: tuple[FileResult, ...]) -> Trust:
-    """Weak where a file rests on nothing but MD5 or SHA-1, the pieces of a v1 torrent included."""
+def _trust_in(choice: ChosenManifest, results: tuple[FileResult, ...]) -> Trust:
+    """Weak if a good file rests on nothing but MD5 or SHA-1; the pieces of a version 1 torrent are SHA-1 too."""
     strong = (HEX_LENGTHS.keys() - WEAK) | ({PIECES} if choice.manifest.infohash_v2 else set())
-    rests = [set(result.checked_by) for result in results if result.state in (FileState.GOOD, FileState.UNCHANGED)]
-    return Trust.WEAK if any(not algorithms & strong for algorithms in rests) else choice.trust
+    good = [set(result.checked_by) for result in results if result.state in (FileState.GOOD, FileState.UNCHANGED)]
+    return Trust.WEAK if any(not algorithms & strong for algorithms in good) else choice.trust

@@ -1,4 +1,4 @@
-"""What a release's folder holds, seen the same way by whoever lists it and whoever checks it."""
+"""The names in and beside a release's folder, and the list of its payload: the same for writing and for checking."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -8,20 +8,23 @@ from magnetar.files import disk_failure
 from magnetar.manifests.folder.safe_path import FORBIDDEN_PARTS
 
 OWN_MANIFEST = "magnetar.toml"
-"""The name under which a publisher ships a release's manifest beside its files. It is not one of them."""
+"""The manifest that a publisher ships inside the folder. It is not one of the release's files."""
+
+KEPT_TORRENT = "release.torrent"
+"""The torrent that a folder was fetched or published by, in its state folder."""
 
 PUBLICATION = ".magnetar"
-"""What is added to a folder's name for the folder beside it that says what it is."""
+"""Suffix: what ``publish DIR`` makes lies in ``DIR.magnetar``."""
 
 SIGNATURE = ".sig"
-"""What is added to a manifest's name for its signature, beside it."""
+"""Suffix: the signature of ``NAME.toml`` lies beside it in ``NAME.toml.sig``."""
 
 SIGNERS_KEY = ".pub"
-"""And for its signer's public key, for whoever has no better way to it."""
+"""Suffix: and the signer's public key in ``NAME.toml.pub``. A key from the same place proves little."""
 
 
 def publication_folder(folder: Path) -> Path:
-    """Where what was published about ``folder`` lies: beside it, so that it is no part of it."""
+    """The folder for what is published about ``folder``. It lies beside it, so that it is not part of the payload."""
     whole = folder.resolve()
     return whole.with_name(whole.name + PUBLICATION)
 
@@ -35,10 +38,11 @@ def published_manifest(folder: Path) -> Path | None:
 def payload_paths(
     folder: Path, *, own_manifest: bool = False, refused: Callable[[str], object] | None = None
 ) -> Iterator[str]:
-    """Relative paths of everything in ``folder`` that is not a folder, in order; state folders are left out.
+    """Yield the relative path of each file (and link) below ``folder``, in order.
 
-    So is the folder's own manifest, unless it is asked for. A link to a folder is not a folder. ``refused`` is told the
-    folders that cannot be read; without it, the first raises ``DiskError``.
+    State folders (``.magnetar``, ``.git``) are left out, and the folder's own manifest unless ``own_manifest``. A link
+    to a folder is not followed. ``refused`` is called with each folder that cannot be read; without it, the first such
+    folder raises ``DiskError``.
     """
 
     def fail(error: OSError) -> None:
@@ -59,5 +63,5 @@ def payload_paths(
 def _is_link(path: Path) -> bool:
     try:
         return path.is_symlink()
-    except OSError:  # what the system cannot name is refused when it is to be read
+    except OSError:  # a path that the system cannot handle is reported when it is read
         return False

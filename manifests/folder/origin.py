@@ -1,4 +1,4 @@
-"""What a folder was fetched as: a note beside the files, written by ``fetch`` and read by ``verify``."""
+"""The note in ``.magnetar/origin.json`` that says which torrent a folder was fetched from."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -7,12 +7,12 @@ from pathlib import Path
 from magnetar.files import STATE_FOLDER, replace_file
 
 ORIGIN_FILE = "origin.json"
-LARGEST_ORIGIN = 1 << 20
+MAX_ORIGIN_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The torrent that a folder holds: its infohashes as lower-case hex (empty where it has none), and its name.
+    """The torrent that a folder was fetched from: its name, and its infohashes as lower-case hex, empty if it has none.
 
     ``complete`` says that every piece was checked when the download ended.
     """
@@ -24,15 +24,15 @@ class Origin:
 
 
 def record_origin(folder: Path, origin: Origin) -> None:
-    """Note beside the files what they were fetched as. Raises ``NoSpace`` or ``DiskError``."""
+    """Write the note. Raises ``NoSpace`` or ``DiskError``."""
     replace_file(folder / STATE_FOLDER / ORIGIN_FILE, json.dumps(asdict(origin), indent=1).encode())
 
 
 def read_origin(folder: Path) -> Origin | None:
-    """What the folder was fetched as; None if nothing readable says so."""
+    """Read the note; None if there is none, or none that can be understood."""
     path = folder / STATE_FOLDER / ORIGIN_FILE
     try:
-        if path.stat().st_size > LARGEST_ORIGIN:
+        if path.stat().st_size > MAX_ORIGIN_BYTES:
             return None
         noted = json.loads(path.read_bytes())
         texts = (noted["name"], noted["infohash_v1"], noted["infohash_v2"])

@@ -1,4 +1,4 @@
-"""Paths that foreign documents name: relative, made of plain parts, and never into a folder that is not payload."""
+"""The check that every path from a foreign document passes: relative, of plain parts, not into a state folder."""
 
 import re
 from pathlib import PurePosixPath
@@ -7,28 +7,30 @@ from magnetar.errors import MalformedError
 from magnetar.files import STATE_FOLDER
 
 FORBIDDEN_PARTS = frozenset({STATE_FOLDER, ".git"})
-"""A payload there could forge the state of a download, or run code at the next git command."""
+"""A payload file there could forge the state of a download, or run code at the next git command."""
 
 PART_NUMBER = re.compile(r"\{part(?::0(\d))?\}")
-"""Where the number of a part stands in the URL of a file that was cut in parts: ``{part}``, or ``{part:02}`` for at
-least two digits."""
+"""The place for a part's number in the URL of a file that was cut into parts: ``{part}``, or ``{part:02}`` for a number
+of at least two digits."""
 
-LONGEST_PART = 255
-LONGEST_PATH = 4000
+MAX_PART_LENGTH = 255
+"""Bytes of UTF-8: the limit of ext4, XFS and btrfs."""
+MAX_PATH_LENGTH = 4000
+"""Characters. Linux takes 4,096 bytes, the folder of the release included."""
 _NOT_PLAIN = re.compile(r"[\x00-\x1f\x7f\\]|^[A-Za-z]:")
 
 
 def safe_path(text: str) -> PurePosixPath:
-    """The path that ``text`` names below a folder. Raises ``MalformedError`` unless it stays below it.
+    """The relative path that ``text`` names. Raises ``MalformedError`` unless it is safe to join to a folder.
 
-    Refused: empty, absolute, drive letters, back-slashes, control characters, ``.`` and ``..`` parts, over-long
-    parts, and whatever lies in ``.magnetar`` or ``.git`` in any case.
+    Refused are: empty and absolute paths, drive letters, back-slashes, control characters, ``.`` and ``..`` as parts,
+    parts and paths that are too long, and every path into ``.magnetar`` or ``.git``, whatever its case of letters.
     """
     parts = text.split("/")
-    if not text or len(text) > LONGEST_PATH or _NOT_PLAIN.search(text):
+    if not text or len(text) > MAX_PATH_LENGTH or _NOT_PLAIN.search(text):
         raise MalformedError(f"{text[:100]!r} is not a safe relative path")
     for part in parts:
-        if part in ("", ".", "..") or len(part.encode("utf-8", "surrogateescape")) > LONGEST_PART:
+        if part in ("", ".", "..") or len(part.encode("utf-8", "surrogateescape")) > MAX_PART_LENGTH:
             raise MalformedError(f"{text[:100]!r} is not a safe relative path")
         if part.rstrip(" .").lower() in FORBIDDEN_PARTS:
             raise MalformedError(f"{text[:100]!r} would be written into {part}, which is not for payload")

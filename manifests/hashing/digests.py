@@ -1,4 +1,4 @@
-"""Digests as values, and the one read of a file that computes several of them."""
+"""Digests as values, and a single read of a file that computes several of them."""
 
 import hashlib
 import os
@@ -18,22 +18,22 @@ from magnetar.manifests.hashing.merkle import MerkleHasher
 from magnetar.parallel import work_in_parallel
 
 HEX_LENGTHS = {"md5": 32, "sha1": 40, "sha256": 64, "blake3": 64, "bep52": 64}
-"""The algorithms that a manifest may name, with the length of their lower-case hex.
+"""The algorithms that a manifest may name, and the length of their hex.
 
-``bep52`` is the root that a version 2 torrent has for the file: SHA-256 over a tree of blocks of 16 KiB.
+``bep52`` is the root that a version 2 torrent has for a file: a tree of SHA-256 over blocks of 16 KiB.
 """
 
 WEAK = frozenset({"md5", "sha1"})
 """Collisions of these are cheap to make, so alone they prove little against an attacker."""
 
-CHUNK = 4 << 20
-"""Bytes read at once, or half of that. From 64 KiB upward the serial algorithms do not care; BLAKE3 on all cores wants
-some MiB, and on one core no more than a cache holds."""
+CHUNK_BYTES = 4 << 20
+"""Read at once where several threads hash; half of it where one does. The serial algorithms are as fast with 64 KiB;
+BLAKE3 on all cores needs some MiB, and on one core no more than the processor's cache holds."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Digest:
-    """An algorithm and lower-case hex. ``str`` and ``parse`` round-trip: ``sha256:9f86…``."""
+    """An algorithm and lower-case hex. ``str`` gives ``sha256:9f86…``, and ``parse`` reads it back."""
 
     algorithm: str
     hex: str
@@ -43,7 +43,7 @@ class Digest:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``algorithm:hex``. Raises ``MalformedError`` for an unknown algorithm or hex of a wrong length."""
+        """Read ``algorithm:hex``. Raises ``MalformedError`` for an unknown algorithm or hex of the wrong length."""
         algorithm, _, value = text.partition(":")
         length = HEX_LENGTHS.get(algorithm)
         if length is None:
@@ -54,24 +54,24 @@ class Digest:
 
     @property
     def weak(self) -> bool:
-        """Whether collisions of the algorithm are cheap."""
+        """Whether collisions of the algorithm are cheap to make."""
         return self.algorithm in WEAK
 
 
-class Feed(Protocol):
-    """What is told a file's bytes from its beginning to its end."""
+class ByteConsumer(Protocol):
+    """Takes a file's bytes from the beginning to the end: a hasher, or the piece hashes of a torrent."""
 
     def update(self, data: memoryview, /) -> object: ...
 
 
-class Hasher(Feed, Protocol):
+class Hasher(ByteConsumer, Protocol):
     """What hashlib and blake3 have in common."""
 
     def hexdigest(self) -> str: ...
 
 
 def new_hasher(algorithm: str, *, cores: int | None = None) -> Hasher:
-    """A hasher for one of ``HEX_LENGTHS``. BLAKE3 uses so many cores by itself; all of them where it is not said."""
+    """A hasher for one of ``HEX_LENGTHS``. ``cores`` bounds the threads of BLAKE3; None lets it use all cores."""
     if algorithm == "bep52":
         return MerkleHasher()
     if algorithm != "blake3":
@@ -86,43 +86,44 @@ def digest_files(
     folder: Path,
     paths: Sequence[str],
     algorithms: Collection[str],
-    moved: Callable[[int], None],
-    fed: Callable[[str], Collection[Feed]] = lambda _path: (),
-    found: Callable[[str, tuple[Digest, ...]], None] = lambda _path, _digests: None,
+    progress: Callable[[int], None],
+    consumers_of: Callable[[str], Collection[ByteConsumer]] = lambda _path: (),
+    finished: Callable[[str, tuple[Digest, ...]], None] = lambda _path, _digests: None,
 ) -> list[tuple[Digest, ...]]:
-    """Every digest of each file below ``folder``, in their order; files side by side on all cores.
+    """The digests of each file below ``folder``, in the order of ``paths``; the files are read in parallel.
 
-    ``fed`` gives what else is told the bytes of the file at a path, in the same read; ``found`` is told the digests of
-    each as they are known, from any thread. After an error, or Ctrl-C, the files that are being read are left at once.
-    Raises as ``digest_file`` does.
+    ``progress`` is called with the bytes that were read. ``consumers_of`` gives, for a path, what else takes the file's
+    bytes in the same read. ``finished`` is called with each file's digests as soon as they are known, from any thread.
+    After an error, or Ctrl-C, the files that are being read are left at once. Raises as ``digest_file`` does.
     """
-    left, full = Event(), fills_cores(size_on_disk(folder / path) for path in paths)
+    stopped = Event()
+    full = fills_cores(size_on_disk(folder / path) for path in paths)
 
     def digest(path: str) -> tuple[Digest, ...]:
-        def passed(count: int) -> None:
-            if left.is_set():
-                raise _Left
-            moved(count)
+        def progress_unless_stopped(count: int) -> None:
+            if stopped.is_set():
+                raise _Stopped
+            progress(count)
 
-        digests = digest_file(folder / path, algorithms, passed, fed(path), full=full)
-        found(path, digests)
+        digests = digest_file(folder / path, algorithms, progress_unless_stopped, consumers_of(path), full=full)
+        finished(path, digests)
         return digests
 
-    return work_in_parallel(digest, paths, stopped=left)
+    return work_in_parallel(digest, paths, stopped=stopped)
 
 
-class _Left(Exception):
-    """Nobody waits for this file any more."""
+class _Stopped(Exception):
+    """The work was stopped while this file was read."""
 
 
 def fills_cores(sizes: Iterable[int]) -> bool:
-    """Whether files of these sizes keep all cores busy to the end with one thread for each file: none is too large."""
+    """Whether one thread for each file keeps all cores busy to the end: the largest file has no more than its share."""
     sizes = list(sizes)
     return max(sizes, default=0) * (os.cpu_count() or 1) <= sum(sizes)
 
 
 def size_on_disk(path: Path) -> int:
-    """Bytes; none where the file cannot be looked at, which whoever reads it will tell."""
+    """The size in bytes; 0 if the file has no status, which is reported when it is read."""
     try:
         return path.stat().st_size
     except OSError:
@@ -132,44 +133,44 @@ def size_on_disk(path: Path) -> int:
 def digest_file(
     path: Path,
     algorithms: Collection[str],
-    moved: Callable[[int], None],
-    fed: Collection[Feed] = (),
+    progress: Callable[[int], None],
+    consumers: Collection[ByteConsumer] = (),
     *,
     full: bool = False,
 ) -> tuple[Digest, ...]:
-    """Every digest of the file in one read of it, in the order asked for; ``moved`` is told the bytes as they pass.
+    """The digests of a file by ``algorithms``, in their order, from a single read of it.
 
-    Several algorithms, and whatever else is ``fed`` the bytes, run side by side, each on a thread of its own, so that
-    the slowest sets the pace; where the cores are ``full`` of other files, all in this one.
-    Raises ``DiskError`` where the file cannot be read to its end, and whatever ``moved`` raises.
+    ``progress`` is called with the bytes that were read. Each algorithm, and each of the other ``consumers``, runs on a
+    thread of its own, so the slowest sets the pace. Where other files keep the cores ``full``, all run on this thread.
+    Raises ``DiskError`` if the file cannot be read to its end, and whatever ``progress`` or a consumer raises.
     """
-    return digest_parts((path,), algorithms, moved, fed, full=full)
+    return digest_parts((path,), algorithms, progress, consumers, full=full)
 
 
 def digest_parts(
     paths: Sequence[Path],
     algorithms: Collection[str],
-    moved: Callable[[int], None],
-    fed: Collection[Feed] = (),
+    progress: Callable[[int], None],
+    consumers: Collection[ByteConsumer] = (),
     *,
     full: bool = False,
 ) -> tuple[Digest, ...]:
-    """As ``digest_file``, of a file that was cut into parts, in their order."""
+    """As ``digest_file``, for a file that was cut into parts; ``paths`` are the parts in their order."""
     hashers = {algorithm: new_hasher(algorithm, cores=1 if full else None) for algorithm in algorithms}
-    with _feeding((*hashers.values(), *fed), side_by_side=not full) as feed:
+    with _distributing((*hashers.values(), *consumers), in_parallel=not full) as distribute:
         for path in paths:
             try:
                 for chunk in read_chunks(path, ahead=not full):
-                    feed(chunk)
-                    moved(len(chunk))
+                    distribute(chunk)
+                    progress(len(chunk))
             except OSError as error:
                 raise DiskError(f"{path}: cannot be read: {error.strerror}") from error
     return tuple(Digest(algorithm, hashers[algorithm].hexdigest()) for algorithm in algorithms)
 
 
 def read_chunks(path: Path, *, ahead: bool = False) -> Iterator[memoryview]:
-    """The file in pieces, each good until the next is asked for; ``ahead``, until the one after the next."""
-    buffers = (new_buffer(CHUNK), new_buffer(CHUNK)) if ahead else (new_buffer(CHUNK // 2),)
+    """Yield the file in chunks. Each chunk's memory is reused for the next (with ``ahead``, for the one after)."""
+    buffers = (new_buffer(CHUNK_BYTES), new_buffer(CHUNK_BYTES)) if ahead else (new_buffer(CHUNK_BYTES // 2),)
     with path.open("rb", buffering=0) as stream:
         for buffer in cycle(buffers):
             count = stream.readinto(buffer)
@@ -179,30 +180,35 @@ def read_chunks(path: Path, *, ahead: bool = False) -> Iterator[memoryview]:
 
 
 @contextmanager
-def _feeding(feeds: Collection[Feed], *, side_by_side: bool) -> Iterator[Callable[[memoryview], object]]:
-    """A function that gives a chunk to every one of ``feeds``.
+def _distributing(
+    consumers: Collection[ByteConsumer], *, in_parallel: bool
+) -> Iterator[Callable[[memoryview], object]]:
+    """Yield a function that gives a chunk to each of ``consumers``, and raises what one of them raised.
 
-    ``side_by_side`` each has a thread of its own, and the function returns when they are done with the chunk before:
-    so the next chunk is read while this one is hashed.
+    If ``in_parallel``, each consumer has a thread of its own. The function then waits until all are done with the chunk
+    *before*, and returns while they work on this one: the caller can read the next chunk meanwhile.
     """
-    if not side_by_side:
-        yield lambda chunk: [feed.update(chunk) for feed in feeds]
+    if not in_parallel:
+        yield lambda chunk: [consumer.update(chunk) for consumer in consumers]
         return
-    inboxes: list[SimpleQueue[memoryview | None]] = [SimpleQueue() for _ in feeds]
+    inboxes: list[SimpleQueue[memoryview | None]] = [SimpleQueue() for _ in consumers]
     answers: SimpleQueue[BaseException | None] = SimpleQueue()
-    threads = [Thread(target=_serve, args=(*pair, answers)) for pair in zip(feeds, inboxes, strict=True)]
-    awaited = 0
+    threads = [
+        Thread(target=_consume, args=(consumer, inbox, answers))
+        for consumer, inbox in zip(consumers, inboxes, strict=True)
+    ]
+    awaited = 0  # answers to the chunk before that have not come yet
 
-    def finish() -> None:
+    def wait_for_answers() -> None:
         nonlocal awaited
         while awaited:
             awaited -= 1
             if error := answers.get():
                 raise error
 
-    def feed(chunk: memoryview) -> None:
+    def distribute(chunk: memoryview) -> None:
         nonlocal awaited
-        finish()
+        wait_for_answers()
         for inbox in inboxes:
             inbox.put(chunk)
         awaited = len(inboxes)
@@ -210,8 +216,8 @@ def _feeding(feeds: Collection[Feed], *, side_by_side: bool) -> Iterator[Callabl
     for thread in threads:
         thread.start()
     try:
-        yield feed
-        finish()
+        yield distribute
+        wait_for_answers()
     finally:
         for inbox in inboxes:
             inbox.put(None)
@@ -219,11 +225,13 @@ def _feeding(feeds: Collection[Feed], *, side_by_side: bool) -> Iterator[Callabl
             thread.join()
 
 
-def _serve(feed: Feed, inbox: SimpleQueue[memoryview | None], answers: SimpleQueue[BaseException | None]) -> None:
-    """Give ``feed`` what comes, until None does; every chunk is answered, by None where nothing was wrong."""
+def _consume(
+    consumer: ByteConsumer, inbox: SimpleQueue[memoryview | None], answers: SimpleQueue[BaseException | None]
+) -> None:
+    """Give each chunk from ``inbox`` to ``consumer`` until None comes; answer each with None, or with the error."""
     while (chunk := inbox.get()) is not None:
         try:
-            feed.update(chunk)
+            consumer.update(chunk)
             answers.put(None)
-        except BaseException as error:  # raised where it is waited for
+        except BaseException as error:  # it is raised in the thread that waits for the answer
             answers.put(error)

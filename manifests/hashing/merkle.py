@@ -1,4 +1,4 @@
-"""The hash trees of version 2 torrents (BEP 52): SHA-256 over blocks of 16 KiB, and over pairs of hashes above them."""
+"""The hash trees of version 2 torrents (BEP 52): SHA-256 of blocks of 16 KiB, and of pairs of hashes above them."""
 
 from hashlib import sha256
 
@@ -7,13 +7,16 @@ from magnetar.byte_source import ByteSource, read_bytes
 BLOCK = 16 << 10
 """Bytes under each leaf."""
 
+READ_BYTES = 1 << 20
+"""Read at once by ``merkle_root``."""
+
 
 class MerkleHasher:
-    """The root over all bytes that it was given, as hashlib's hashers take them.
+    """Computes the root of the tree over all bytes that it is given; used like a hasher of hashlib.
 
-    Zero hashes fill the tree up to ``leaves`` (a power of two), or to the next power of two beyond. Memory grows with
-    the tree's height only: each subtree is folded as soon as it is full. Without any bytes the root is that of the
-    filling alone; BEP 52 gives empty files none.
+    Zero hashes fill the tree up to ``leaves`` (a power of two), or to the next power of two if there are more blocks.
+    Memory grows only with the height of the tree, because each subtree is folded into its root as soon as it is full.
+    Without any bytes, the root is that of zero hashes; BEP 52 itself gives an empty file no root.
     """
 
     def __init__(self, leaves: int = 1) -> None:
@@ -23,7 +26,7 @@ class MerkleHasher:
         self._folded: list[tuple[int, bytes]] = []  # (height, hash), the largest first
 
     def update(self, data: bytes | memoryview, /) -> None:
-        """Take more bytes, however many."""
+        """Hash more bytes, of any number."""
         view = memoryview(data)
         if self._rest:
             taken = min(BLOCK - len(self._rest), len(view))
@@ -31,11 +34,11 @@ class MerkleHasher:
             view = view[taken:]
             if len(self._rest) < BLOCK:
                 return
-            self._take_block(self._rest)
+            self._hash_block(self._rest)
             self._rest = bytearray()
         whole = len(view) - len(view) % BLOCK
         for start in range(0, whole, BLOCK):
-            self._take_block(view[start : start + BLOCK])
+            self._hash_block(view[start : start + BLOCK])
         self._rest += view[whole:]
 
     def digest(self) -> bytes:
@@ -50,12 +53,13 @@ class MerkleHasher:
         """The root as lower-case hex."""
         return self.digest().hex()
 
-    def _take_block(self, block: bytearray | memoryview) -> None:
+    def _hash_block(self, block: bytearray | memoryview) -> None:
         _fold(self._folded, 0, sha256(block).digest())
         self._blocks += 1
 
 
 def _fold(folded: list[tuple[int, bytes]], height: int, node: bytes) -> None:
+    """Add a node, and merge it with its left neighbours as long as two of the same height stand side by side."""
     while folded and folded[-1][0] == height:
         node = sha256(folded.pop()[1] + node).digest()
         height += 1
@@ -63,7 +67,7 @@ def _fold(folded: list[tuple[int, bytes]], height: int, node: bytes) -> None:
 
 
 def _fill(folded: list[tuple[int, bytes]], top: int) -> bytes:
-    """The root of the tree of height ``top`` whose missing leaves are zero hashes."""
+    """The root of a tree of height ``top``, with zero hashes for the missing leaves."""
     empty = bytes(32)
     for height in range(top):
         if folded and folded[-1][0] == height:
@@ -72,15 +76,9 @@ def _fill(folded: list[tuple[int, bytes]], top: int) -> bytes:
     return folded[0][1] if folded else empty
 
 
-_READ = 1 << 20
-
-
 def merkle_root(source: ByteSource, offset: int, length: int, *, leaves: int = 1) -> bytes:
-    """The root over ``length`` bytes, as if zero hashes filled the tree up to ``leaves`` (a power of two) or beyond.
-
-    Memory grows with the tree's height only.
-    """
+    """The root over ``length`` bytes of ``source`` from ``offset`` on; ``leaves`` as for ``MerkleHasher``."""
     hasher = MerkleHasher(leaves)
-    for start in range(0, length, _READ):
-        hasher.update(read_bytes(source, offset + start, min(_READ, length - start)))
+    for start in range(0, length, READ_BYTES):
+        hasher.update(read_bytes(source, offset + start, min(READ_BYTES, length - start)))
     return hasher.digest()

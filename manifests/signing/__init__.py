@@ -1,1 +1,10 @@
-"""TODO-DOC."""
+"""Signatures of manifests, by OpenSSF model signing: made in ``sign``, checked in ``check``, keys in ``keys``.
+
+::
+
+    signature = ManifestSigner(how).sign(name, content)      # key, certificate, or a Sigstore identity
+    signer    = check_signature(content, signature, expected) # raises unless it is by whom it should be
+
+The bytes of the manifest are what is signed; they hold every digest and the infohash. ``model_signing`` and
+``cryptography`` are imported here and nowhere else, and only when they are used.
+"""

@@ -1,7 +1,7 @@
-"""Who says so: the signature of a manifest, by OpenSSF model signing, checked.
+"""Check the signature of a manifest (OpenSSF model signing), and say who made it.
 
-What is signed is the manifest, byte for byte: it holds every file's digest and the infohash. The signature is a
-Sigstore bundle over an in-toto statement, so that the ``model_signing`` tool checks it too.
+The bytes of the manifest are what is signed: they hold every file's digest and the infohash. The signature is a
+Sigstore bundle with an in-toto statement, so the ``model_signing`` tool can check it too.
 """
 
 import base64
@@ -16,24 +16,25 @@ from typing import Any
 
 from magnetar.errors import WrongBytesError
 from magnetar.manifests.signing.keys import (
-    LARGEST_KEY,
+    MAX_KEY_BYTES,
     encode_pem,
     fingerprint,
     load_library,
     parse_public_key,
-    reaching_sigstore,
     read_key,
     reason_of,
-    usable,
+    wrap_key_errors,
+    wrap_sigstore_errors,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """Who made a signature that holds. ``kind`` is "key", "certificate" or "sigstore".
+    """Who made a valid signature. ``kind`` is "key", "certificate" or "sigstore".
 
-    ``name`` is what to compare with what the publisher says elsewhere: ``sha256:`` and the hex digest of the public key
-    (DER, SubjectPublicKeyInfo), after a certificate's subject; or the identity and its issuer.
+    ``name`` is for comparing with what the publisher says elsewhere. For a key it is ``sha256:`` and the hex digest of
+    the public key (DER, SubjectPublicKeyInfo); for a certificate, its subject and then the same of its key; for
+    Sigstore, the identity and its issuer.
     """
 
     kind: str
@@ -45,7 +46,7 @@ class Signer:
 
 @dataclass(frozen=True, slots=True)
 class ByKey:
-    """A signature must be by the private half of this public key. ``where`` names the file that it came from."""
+    """Expect a signature by the private half of this public key (PEM). ``where`` names the key's file in messages."""
 
     pem: bytes
     where: str
@@ -53,17 +54,17 @@ class ByKey:
 
 @dataclass(frozen=True, slots=True)
 class ByCertificate:
-    """A signature must carry a certificate that leads to one of these roots (PEM)."""
+    """Expect a signature with a certificate that leads to one of these root certificates (PEM files)."""
 
     roots: tuple[Path, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ByIdentity:
-    """A signature must be of this Sigstore identity, an e-mail address or a workflow, as that issuer vouches.
+    """Expect a signature by this Sigstore identity (an e-mail address or a workflow) of this issuer (a URL).
 
-    ``trust`` is a file that says whom to believe (Sigstore's ``ClientTrustConfig``, in JSON), for a Sigstore of one's
-    own or for a machine without a network. None asks Sigstore's servers for theirs.
+    ``trust`` is a file with the roots of trust (Sigstore's ``ClientTrustConfig``, in JSON), for a private Sigstore or
+    for a machine without a network. None asks Sigstore's public servers for theirs.
     """
 
     identity: str
@@ -75,22 +76,22 @@ Expected = ByKey | ByCertificate | ByIdentity
 
 
 def check_signature(content: bytes, signature: bytes, expected: Expected, where: str) -> Signer:
-    """The signer, if ``signature`` is of just these bytes and by whom it should be; ``where`` names the manifest.
+    """Return the signer if ``signature`` is over exactly these bytes, and by whom it is expected.
 
-    Raises ``WrongBytesError`` if not, ``UsageError`` for a key that cannot be read, ``OutsideError`` where Sigstore is
-    out of reach.
+    Messages name the manifest by ``where``. Raises ``WrongBytesError`` if the signature does not hold, ``UsageError``
+    for a key that cannot be used, ``OutsideError`` if Sigstore is out of reach.
     """
-    if len(signature) > LARGEST_KEY:
-        raise WrongBytesError(f"{where}: its signature has over {LARGEST_KEY} bytes, which none has")
+    if len(signature) > MAX_KEY_BYTES:
+        raise WrongBytesError(f"{where}: its signature has over {MAX_KEY_BYTES} bytes, which none has")
     with tempfile.TemporaryDirectory() as folder:
         manifest, beside = Path(folder) / "manifest.toml", Path(folder) / "signature"
-        config, signer = _verifier(expected, Path(folder) / "key")
+        config, signer = _make_verifier(expected, Path(folder) / "key")
         manifest.write_bytes(content)
         beside.write_bytes(signature)
         try:
             with redirect_stdout(io.StringIO()):
                 config.verify(manifest, beside)
-        except Exception as error:  # hostile bytes go through four parsers, each of which raises what it likes
+        except Exception as error:  # hostile bytes go through four foreign parsers, which may raise anything
             raise WrongBytesError(
                 f"{where}: its signature does not hold: {reason_of(error)}",
                 hint="get manifest and signature anew from the publisher; do not use these",
@@ -98,27 +99,27 @@ def check_signature(content: bytes, signature: bytes, expected: Expected, where:
     return signer or Signer("certificate", _leaf_of(signature))
 
 
-def key_hint(signature: bytes) -> str:
-    """What a signature says of the key that made it: the SHA-256 of its PEM as hex. Empty if it says nothing.
+def hint_in_signature(signature: bytes) -> str:
+    """The hint to its key that a signature holds: the SHA-256 of the public key's PEM, as hex. Empty if there is none.
 
-    That is a claim, of use only for finding the key to check it with.
+    The hint is a claim. It serves only to find the key that the signature is then checked with.
     """
     try:
-        hint = json.loads(signature[:LARGEST_KEY])["verificationMaterial"]["publicKey"]["hint"]
+        hint = json.loads(signature[:MAX_KEY_BYTES])["verificationMaterial"]["publicKey"]["hint"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return ""
     return hint if isinstance(hint, str) else ""
 
 
-def hint_of(key: ByKey) -> str:
-    """What a signature made with this key says of it. Raises ``UsageError`` for what is no key."""
+def hint_for_key(key: ByKey) -> str:
+    """The hint that a signature by this key holds. Raises ``UsageError`` if ``key`` holds no public key."""
     return hashlib.sha256(encode_pem(parse_public_key(key.pem, key.where))).hexdigest()
 
 
-def _verifier(expected: Expected, key: Path) -> tuple[Any, Signer | None]:
-    """The library's check, and who the signer is if it passes; None where only the signature can tell.
+def _make_verifier(expected: Expected, key: Path) -> tuple[Any, Signer | None]:
+    """The library's verifier, and the signer if it passes; None for a certificate, whose signature names the signer.
 
-    The library reads a key from a file: ``key`` is where there is room for it.
+    The library reads a public key from a file only: ``key`` is the path of a file to be written for it.
     """
     config = load_library().verifying.Config()
     match expected:
@@ -129,11 +130,15 @@ def _verifier(expected: Expected, key: Path) -> tuple[Any, Signer | None]:
         case ByCertificate(roots):
             for root in roots:
                 read_key(root)
-            with usable(f"{', '.join(map(str, roots))}: cannot be used as roots"):
+            with wrap_key_errors(f"{', '.join(map(str, roots))}: cannot be used as roots"):
                 return config.use_certificate_verifier(certificate_chain=roots), None
         case ByIdentity(identity, issuer, trust):
             wanted = {"identity": identity, "oidc_issuer": issuer}
-            with reaching_sigstore() if trust is None else usable(f"{trust}: says nothing of whom Sigstore trusts"):
+            with (
+                wrap_sigstore_errors()
+                if trust is None
+                else wrap_key_errors(f"{trust}: says nothing of whom Sigstore trusts")
+            ):
                 if trust is not None:
                     read_key(trust)
                 checked = config.use_sigstore_verifier(**wanted, trust_config=trust)
@@ -141,7 +146,7 @@ def _verifier(expected: Expected, key: Path) -> tuple[Any, Signer | None]:
 
 
 def _leaf_of(signature: bytes) -> str:
-    """The subject and the key's fingerprint of the certificate in a signature that was found to hold."""
+    """The subject, and the fingerprint of the key, of the certificate in a signature that was checked."""
     from cryptography.x509 import load_der_x509_certificate
 
     chain = json.loads(signature)["verificationMaterial"]["x509CertificateChain"]["certificates"]

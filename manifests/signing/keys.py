@@ -1,4 +1,4 @@
-"""Keys and certificates for signatures: read within limits, refused with a reason, and named by their fingerprints."""
+"""Keys and certificates for signatures: reading them within limits, and naming them by their fingerprints."""
 
 import hashlib
 from collections.abc import Iterator
@@ -11,12 +11,12 @@ from magnetar.errors import OutsideError, UsageError
 from magnetar.files import disk_failure
 
 CURVES = ("secp256r1", "secp384r1", "secp521r1")
-LARGEST_KEY = 1 << 20
-"""Bytes of a key, a certificate or a signature; real ones have some thousand."""
+MAX_KEY_BYTES = 1 << 20
+"""The limit for a key, a certificate or a signature; real ones have a few thousand bytes."""
 
 
 def load_library() -> Any:
-    """``model_signing``, if the extra ``sign`` is there. Raises ``UsageError``."""
+    """Import ``model_signing``. Raises ``UsageError`` if the extra ``sign`` is not installed."""
     if find_spec("model_signing") is None:
         raise UsageError("model-signing is not installed, and signatures need it", hint="install magnetar[sign]")
     import model_signing
@@ -25,7 +25,7 @@ def load_library() -> Any:
 
 
 def fingerprint(public_key: Any) -> str:
-    """``sha256:`` and the digest of a key's DER, as ``openssl pkey -pubin -outform DER | sha256sum`` gives it."""
+    """``sha256:`` and the digest of a key in DER: ``openssl pkey -pubin -outform DER | sha256sum`` gives the same."""
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     encoded = public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
@@ -33,20 +33,20 @@ def fingerprint(public_key: Any) -> str:
 
 
 def parse_public_key(pem: bytes, where: str) -> Any:
-    """A public key on one of ``CURVES``; ``where`` names it in messages. Raises ``UsageError``."""
+    """Parse a public key on one of ``CURVES``; messages name it by ``where``. Raises ``UsageError``."""
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-    with usable(f"{where}: holds no public key in PEM"):
-        return _on_a_curve(load_pem_public_key(pem), where)
+    with wrap_key_errors(f"{where}: holds no public key in PEM"):
+        return _check_curve(load_pem_public_key(pem), where)
 
 
 def read_private_key(path: Path) -> Any:
-    """A private key on one of ``CURVES``, from PEM that is not encrypted. Raises ``UsageError`` or ``DiskError``."""
+    """Read a private key on one of ``CURVES`` from unencrypted PEM. Raises ``UsageError`` or ``DiskError``."""
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
-        with usable(f"{path}: holds no private key in PEM"):
-            return _on_a_curve(load_pem_private_key(read_key(path), None), path)
+        with wrap_key_errors(f"{path}: holds no private key in PEM"):
+            return _check_curve(load_pem_private_key(read_key(path), None), path)
     except TypeError as error:
         raise UsageError(
             f"{path}: the key is encrypted, and model signing takes plain ones",
@@ -54,7 +54,7 @@ def read_private_key(path: Path) -> Any:
         ) from error
 
 
-def _on_a_curve(key: Any, where: object) -> Any:
+def _check_curve(key: Any, where: object) -> Any:
     if getattr(getattr(key, "curve", None), "name", "") not in CURVES:
         raise UsageError(
             f"{where}: model signing takes keys on the curves P-256, P-384 and P-521",
@@ -64,48 +64,48 @@ def _on_a_curve(key: Any, where: object) -> Any:
 
 
 def subject_of(certificate: Path) -> str:
-    """Whom a certificate (PEM) names. Raises ``UsageError`` or ``DiskError``."""
+    """The subject of a certificate (a PEM file), as RFC 4514 writes it. Raises ``UsageError`` or ``DiskError``."""
     from cryptography.x509 import load_pem_x509_certificate
 
-    with usable(f"{certificate}: holds no certificate in PEM"):
+    with wrap_key_errors(f"{certificate}: holds no certificate in PEM"):
         return load_pem_x509_certificate(read_key(certificate)).subject.rfc4514_string()
 
 
 def encode_pem(public_key: Any) -> bytes:
-    """A public key as the text that others read."""
+    """A public key as PEM (SubjectPublicKeyInfo)."""
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     return bytes(public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
 
 
 def read_key(path: Path) -> bytes:
-    """The bytes of a key, a certificate or a signature, within a limit. Raises ``UsageError`` or ``DiskError``."""
+    """Read a key, a certificate or a signature of at most ``MAX_KEY_BYTES``. Raises ``UsageError`` or ``DiskError``."""
     try:
         with path.open("rb") as stream:
-            content = stream.read(LARGEST_KEY + 1)
+            content = stream.read(MAX_KEY_BYTES + 1)
     except FileNotFoundError as error:
         raise UsageError(f"{path}: there is no such file", hint="check the path") from error
     except OSError as error:
         raise disk_failure(error, path) from error
-    if len(content) > LARGEST_KEY:
+    if len(content) > MAX_KEY_BYTES:
         raise UsageError(f"{path}: is too large for a key or a signature")
     return content
 
 
 @contextmanager
-def usable(what: str) -> Iterator[None]:
-    """Wrap what ``cryptography`` raises for a file that is not what the user said."""
+def wrap_key_errors(message: str) -> Iterator[None]:
+    """Turn what ``cryptography`` raises for a wrong or damaged file into ``UsageError(message)``."""
     from cryptography.exceptions import UnsupportedAlgorithm
 
     try:
         yield
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise UsageError(what, hint="name another file") from error
+        raise UsageError(message, hint="name another file") from error
 
 
 @contextmanager
-def reaching_sigstore() -> Iterator[None]:
-    """Wrap what goes wrong on the way to Sigstore."""
+def wrap_sigstore_errors() -> Iterator[None]:
+    """Turn what goes wrong on the way to Sigstore into ``OutsideError``."""
     from requests import RequestException
     from sigstore.errors import Error
 
@@ -119,5 +119,5 @@ def reaching_sigstore() -> Iterator[None]:
 
 
 def reason_of(error: BaseException) -> str:
-    """The first line of a foreign error, or its kind where it says nothing."""
+    """The first line of a foreign error, or the name of its class if it has no text."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -1,4 +1,4 @@
-"""Signing a manifest, by OpenSSF model signing: with a key, with a certificate, or as somebody that Sigstore knows."""
+"""Sign a manifest (OpenSSF model signing): with a key, with a certificate, or as an identity that Sigstore checks."""
 
 import sys
 import tempfile
@@ -13,11 +13,11 @@ from magnetar.manifests.signing.keys import (
     encode_pem,
     fingerprint,
     load_library,
-    reaching_sigstore,
     read_key,
     read_private_key,
     subject_of,
-    usable,
+    wrap_key_errors,
+    wrap_sigstore_errors,
 )
 
 E_MAIL_IS_PUBLISHED = (
@@ -28,14 +28,14 @@ E_MAIL_IS_PUBLISHED = (
 
 @dataclass(frozen=True, slots=True)
 class KeySigning:
-    """Sign with a private key: PEM, on one of ``CURVES``, not encrypted."""
+    """Sign with a private key: a file with unencrypted PEM, on one of ``CURVES``."""
 
     key: Path
 
 
 @dataclass(frozen=True, slots=True)
 class CertificateSigning:
-    """Sign with a private key whose certificate, and what leads from it to a root, go into the signature."""
+    """Sign with a private key; its certificate, and the ``chain`` from it to a root, go into the signature."""
 
     key: Path
     certificate: Path
@@ -44,7 +44,7 @@ class CertificateSigning:
 
 @dataclass(frozen=True, slots=True)
 class SigstoreSigning:
-    """Sign as whoever the identity token, or a browser, says: publishes the e-mail address."""
+    """Sign as the identity in ``token``; empty asks in a browser. Sigstore publishes the e-mail address."""
 
     token: str = ""
 
@@ -52,11 +52,12 @@ class SigstoreSigning:
 Signing = KeySigning | CertificateSigning | SigstoreSigning
 
 
-class SigningTool:
-    """Signs manifests in one way. What can be wrong with keys and the network is found when it is made.
+class ManifestSigner:
+    """Signs manifests with one key or identity. Keys are read, and Sigstore is reached, when it is made.
 
-    ``signer`` is who it signs as, ``public_key`` in PEM if that is what its signatures are checked with. Raises
-    ``UsageError`` for a key or certificate that cannot be used, ``OutsideError`` where Sigstore is out of reach.
+    ``signer`` is whom it signs as. ``public_key`` is the key that checks its signatures, in PEM; empty if a certificate
+    or Sigstore does. Raises ``UsageError`` for a key or certificate that cannot be used, ``OutsideError`` if Sigstore
+    is out of reach.
     """
 
     def __init__(self, signing: Signing) -> None:
@@ -76,18 +77,18 @@ class SigningTool:
                     read_key(path)
                 name = f"{subject_of(certificate)} {fingerprint(private_key.public_key())}"
                 self.signer = Signer("certificate", name)
-                with usable(f"{certificate}: is not the certificate of {key}"):
+                with wrap_key_errors(f"{certificate}: is not the certificate of {key}"):
                     self._config = config.use_certificate_signer(
                         private_key=key, signing_certificate=certificate, certificate_chain=self._roots
                     )
             case SigstoreSigning(token):
                 self.signer = Signer("sigstore", "identity")
-                with reaching_sigstore():
+                with wrap_sigstore_errors():
                     self._config = config.use_sigstore_signer(identity_token=token or None)
 
     def sign(self, name: str, content: bytes) -> bytes:
-        """A signature of the manifest ``content``, which is called ``name``. Each time it has other bytes."""
-        reaching = reaching_sigstore() if isinstance(self._signing, SigstoreSigning) else nullcontext()
+        """Sign ``content``, the manifest in the file ``name``. The signature has other bytes each time."""
+        reaching = wrap_sigstore_errors() if isinstance(self._signing, SigstoreSigning) else nullcontext()
         with tempfile.TemporaryDirectory() as folder:
             manifest, signature = Path(folder) / name, Path(folder) / (name + SIGNATURE)
             manifest.write_bytes(content)
@@ -95,8 +96,8 @@ class SigningTool:
                 self._config.sign(manifest, signature)
             return signature.read_bytes()
 
-    def made(self, content: bytes, signature: bytes) -> bool:
-        """Whether this is a signature of ``content`` by the same signer. Of Sigstore's that cannot be told."""
+    def is_own_signature(self, content: bytes, signature: bytes) -> bool:
+        """Whether ``signature`` is over ``content`` and by this signer. False for Sigstore, where this is not known."""
         if isinstance(self._signing, SigstoreSigning):
             return False
         expected = ByKey(self.public_key, "the key") if self.public_key else ByCertificate(self._roots)

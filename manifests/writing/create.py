@@ -1,4 +1,4 @@
-"""Writing manifests: from a folder, or from one manifest and what a verified download adds to it."""
+"""Make a manifest of a folder, or add strong digests to a manifest from a download that was proven."""
 
 import re
 from collections.abc import Callable, Collection, Sequence
@@ -8,24 +8,24 @@ from typing import Any
 
 from magnetar.errors import ManifestError, UsageError
 from magnetar.events import Began, Emit, Ended, Moved, Step, ignore
-from magnetar.manifests.checking.report import FileState, Report
+from magnetar.manifests.checking.report import FileState, VerifyReport
 from magnetar.manifests.folder.layout import payload_paths
-from magnetar.manifests.hashing.digests import HEX_LENGTHS, Digest, Feed, digest_files
+from magnetar.manifests.hashing.digests import HEX_LENGTHS, ByteConsumer, Digest, digest_files
 from magnetar.manifests.schema import FORMAT, Manifest, ReleaseFile, parse_manifest
 
 ALGORITHMS = ("sha256", "blake3")
-"""What a new manifest holds: the digest that everybody can check, and the one that is checked fastest."""
+"""A new manifest has both: SHA-256, which everybody can check, and BLAKE3, which is checked fastest."""
 
 
 def list_files(
     folder: Path,
     algorithms: Sequence[str] = ALGORITHMS,
     emit: Emit = ignore,
-    fed: Callable[[str], Collection[Feed]] = lambda _path: (),
+    consumers_of: Callable[[str], Collection[ByteConsumer]] = lambda _path: (),
 ) -> tuple[ReleaseFile, ...]:
-    """Every file of a folder with its size and digests, in the order of paths; hidden state folders are left out.
+    """Every file of a folder with its size and digests, in the order of paths; state folders are left out.
 
-    ``fed`` gives what else is told the bytes of the file at a path, in the same read.
+    ``consumers_of`` gives, for a path, what else takes the file's bytes in the same read.
     Raises ``UsageError`` for an unknown algorithm, a link, or a folder without files; ``MalformedError`` for a name
     that no manifest may hold; ``DiskError``.
     """
@@ -39,7 +39,7 @@ def list_files(
         if (folder / path).is_symlink() or not (folder / path).is_file():
             raise UsageError(f"{folder / path}: is no regular file, and a manifest lists nothing else")
     emit(Began(Step.DIGEST, sum((folder / path).stat().st_size for path in paths)))
-    digests = digest_files(folder, paths, algorithms, lambda count: emit(Moved(Step.DIGEST, count)), fed)
+    digests = digest_files(folder, paths, algorithms, lambda count: emit(Moved(Step.DIGEST, count)), consumers_of)
     files = tuple(
         ReleaseFile(path=path, size=(folder / path).stat().st_size, digests=found)
         for path, found in zip(paths, digests, strict=True)
@@ -49,50 +49,56 @@ def list_files(
 
 
 def create_manifest(folder: Path, facts: dict[str, Any], algorithms: Sequence[str], emit: Emit = ignore) -> Manifest:
-    """A manifest of ``folder``; ``facts`` are its other keys, by the names of the schema.
+    """Make a manifest of ``folder``. ``facts`` are the other keys of the manifest, named as in the schema.
 
-    Raises ``ManifestError`` if a fact is not one, and what ``list_files`` raises.
+    Raises ``ManifestError`` for a fact that the schema refuses, and as ``list_files``.
     """
-    return state_manifest(folder, list_files(folder, algorithms, emit), facts)
+    return assemble_manifest(folder, list_files(folder, algorithms, emit), facts)
 
 
 def plain_name(text: str) -> str:
-    """A name that a release may have, for the name of a folder."""
+    """A valid name for a release, from the name of a folder; empty if no character of it is allowed."""
     return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")[:100]
 
 
-def state_manifest(folder: Path, files: tuple[ReleaseFile, ...], facts: dict[str, Any]) -> Manifest:
-    """The manifest that says ``files`` and ``facts`` of ``folder``. Raises ``ManifestError`` if a fact is not one."""
-    return checked(Manifest.model_construct(format=FORMAT, files=files, **facts), str(folder))
+def assemble_manifest(folder: Path, files: tuple[ReleaseFile, ...], facts: dict[str, Any]) -> Manifest:
+    """A manifest of these files and facts. Raises ``ManifestError``, naming ``folder``, for a fact that is refused."""
+    return round_trip(Manifest.model_construct(format=FORMAT, files=files, **facts), str(folder))
 
 
-def pin(manifest: Manifest, folder: Path, report: Report, algorithms: Sequence[str], emit: Emit = ignore) -> Manifest:
-    """The manifest with sizes and digests added for the files that ``report`` found good in ``folder``.
+def pin_digests(
+    manifest: Manifest, folder: Path, report: VerifyReport, algorithms: Sequence[str], emit: Emit = ignore
+) -> Manifest:
+    """Add sizes and digests to a manifest, for the files that ``report`` found good in ``folder``.
 
-    That is how a file that was published with nothing but an MD5, or only by its pieces, gets a SHA-256: the one that
-    it had when the weaker proof held. Raises ``ManifestError`` unless every file was good.
+    A file that was published with only an MD5, or only in a torrent, gets a SHA-256 in this way. The files are read
+    once more, and the digests that the manifest has already must still hold. Raises ``ManifestError`` unless every file
+    was good.
     """
-    doubtful = [file.path for file in report.files if file.state is not FileState.GOOD]
-    if doubtful or not report.files:
+    unproven = [file.path for file in report.files if file.state is not FileState.GOOD]
+    if unproven or not report.files:
         raise ManifestError(
-            f"{folder}: only what was proven can be pinned, and {', '.join(doubtful[:3]) or 'no file'} was not",
+            f"{folder}: only what was proven can be pinned, and {', '.join(unproven[:3]) or 'no file'} was not",
             hint="fetch it by its magnet link, so that its pieces prove it, and pin then",
         )
     stated = [digest.algorithm for file in manifest.files or () for digest in file.digests]
     listed = {file.path: file for file in list_files(folder, tuple(dict.fromkeys((*algorithms, *stated))), emit)}
     known = manifest.files or tuple(listed[result.path] for result in report.files)
-    files = tuple(_add(file, listed[file.path], algorithms) for file in known)
-    return checked(manifest.model_copy(update={"files": files}), manifest.name)
+    files = tuple(_add_digests(file, listed[file.path], algorithms) for file in known)
+    return round_trip(manifest.model_copy(update={"files": files}), manifest.name)
 
 
-def checked(manifest: Manifest, where: str) -> Manifest:
-    """The same manifest, read back from its own text, so that what was written is what would be read."""
+def round_trip(manifest: Manifest, where: str) -> Manifest:
+    """Write the manifest as TOML and parse it: what is returned is valid, and what a reader will see."""
     return parse_manifest(to_toml(manifest).encode(), where)
 
 
 @dataclass(frozen=True, slots=True)
 class Strength:
-    """What a manifest can prove: how many of its files have a strong digest, only a weak one, or none."""
+    """What a manifest can prove: how many of its ``files`` have a strong digest, only a weak one, or none (``bare``).
+
+    ``files`` is None if the list of files is not known.
+    """
 
     name: str
     files: int | None
@@ -111,14 +117,14 @@ def strength_of(manifest: Manifest) -> Strength:
 
 
 def to_toml(manifest: Manifest) -> str:
-    """The manifest as a document that ``parse_manifest`` reads back as an equal value."""
+    """The manifest as TOML; ``parse_manifest`` reads it back as an equal value."""
     import tomli_w
 
     return tomli_w.dumps(_plain(manifest), multiline_strings=False)
 
 
 def _plain(value: Any) -> Any:
-    """Models as tables without their empty keys, digests as text."""
+    """Turn models into tables without their empty keys, and digests into text."""
     if isinstance(value, Digest):
         return str(value)
     if isinstance(value, list | tuple):
@@ -129,8 +135,8 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _add(file: ReleaseFile, found: ReleaseFile, algorithms: Sequence[str]) -> ReleaseFile:
-    """The file with the digests that were asked for, if it is still what it was proven to be a moment ago."""
+def _add_digests(file: ReleaseFile, found: ReleaseFile, algorithms: Sequence[str]) -> ReleaseFile:
+    """Add the digests of ``algorithms`` from ``found``, if the file still has those that it was proven by."""
     if not set(file.digests) <= set(found.digests):
         raise ManifestError(f"{file.path}: changed between its proof and its pinning", hint="leave it alone, and retry")
     new = tuple(digest for digest in found.digests if digest.algorithm in algorithms)

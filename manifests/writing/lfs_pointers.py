@@ -1,4 +1,4 @@
-"""Git LFS pointers, in and out: what stands in a repository where a large file belongs, with its size and SHA-256."""
+"""Git LFS pointers, read and written: small files with the size and SHA-256 of the large ones that they stand for."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,29 +11,30 @@ from magnetar.manifests.hashing.digests import Digest
 from magnetar.manifests.schema import FORMAT, Manifest, ReleaseFile
 from magnetar.manifests.writing.create import ALGORITHMS, list_files
 
-LARGEST_POINTER = 1024
-"""Bytes, by the specification of Git LFS."""
+MAX_POINTER_BYTES = 1024
+"""By the specification of Git LFS."""
 
 
 def import_manifest(source: Path, emit: Emit = ignore) -> Manifest:
-    """A manifest from what others wrote: a list of digests, a pointer, or a clone with pointers in the files' places.
+    """Make a manifest of a list of digests, of a pointer, or of a clone that has pointers in place of its large files.
 
-    Of a clone, files that are no pointers are described as they are. Raises ``ManifestError`` for a file that is
-    neither a list nor a pointer, and for a folder what ``list_files`` raises.
+    The other files of a clone are hashed as they are. Raises ``UsageError`` if there is nothing at ``source``,
+    ``ManifestError`` for a file that is neither a list nor a pointer; for a folder, as ``list_files``.
     """
     if not source.exists():
         raise UsageError(f"{source}: there is no such file or folder", hint="name a list of digests, or a clone")
     if source.is_dir():
         listed = list_files(source, ALGORITHMS, emit=emit)
-        return _nameless(source, (_see_through(source, file) for file in listed))
-    pointer = _pointer_at(source)
-    if pointer is None:
+        return _unnamed_manifest(source, (_resolve_pointer(source, file) for file in listed))
+    pointed = _read_pointer_file(source)
+    if pointed is None:
         return load_list(source)
-    return _nameless(source, (ReleaseFile(path=source.name, size=pointer[1], digests=(pointer[0],)),))
+    digest, size = pointed
+    return _unnamed_manifest(source, (ReleaseFile(path=source.name, size=size, digests=(digest,)),))
 
 
 def write_pointer(file: ReleaseFile) -> str:
-    """The pointer of a file. Raises ``MalformedError`` if its size or its SHA-256 is not known."""
+    """The text of the pointer to a file. Raises ``MalformedError`` if its size or its SHA-256 is not known."""
     digest = next((digest for digest in file.digests if digest.algorithm == "sha256"), None)
     if digest is None or file.size is None:
         raise MalformedError(
@@ -44,9 +45,9 @@ def write_pointer(file: ReleaseFile) -> str:
 
 
 def export_pointers(files: Iterable[ReleaseFile], folder: Path) -> tuple[str, ...]:
-    """Write a pointer for every file into ``folder``, which must be empty or new; returns their paths.
+    """Write a pointer for each file into ``folder``, which must be new or empty. Returns the paths of the files.
 
-    Raises ``UsageError``, ``MalformedError`` before anything is written, ``NoSpace`` or ``DiskError``.
+    Raises ``UsageError`` or ``MalformedError`` before anything is written, then ``NoSpace`` or ``DiskError``.
     """
     pointers = {file.path: write_pointer(file) for file in files}
     if not pointers:
@@ -61,22 +62,26 @@ def export_pointers(files: Iterable[ReleaseFile], folder: Path) -> tuple[str, ..
     return tuple(pointers)
 
 
-def _nameless(source: Path, files: Iterable[ReleaseFile]) -> Manifest:
+def _unnamed_manifest(source: Path, files: Iterable[ReleaseFile]) -> Manifest:
     title = source.resolve().name
     return Manifest(
         format=FORMAT, name="unnamed", title=title, publisher="unknown", licence="unknown", files=tuple(files)
     )
 
 
-def _see_through(folder: Path, file: ReleaseFile) -> ReleaseFile:
-    """What a pointer stands for; any other file as it is."""
-    pointer = _pointer_at(folder / file.path)
-    return file if pointer is None else ReleaseFile(path=file.path, size=pointer[1], digests=(pointer[0],))
+def _resolve_pointer(folder: Path, file: ReleaseFile) -> ReleaseFile:
+    """The file that a pointer stands for; a file that is no pointer is returned as it is."""
+    pointed = _read_pointer_file(folder / file.path)
+    if pointed is None:
+        return file
+    digest, size = pointed
+    return ReleaseFile(path=file.path, size=size, digests=(digest,))
 
 
-def _pointer_at(path: Path) -> tuple[Digest, int] | None:
+def _read_pointer_file(path: Path) -> tuple[Digest, int] | None:
+    """The digest and the size in a pointer; None if the file at ``path`` is no pointer."""
     try:
-        if path.stat().st_size > LARGEST_POINTER:
+        if path.stat().st_size > MAX_POINTER_BYTES:
             return None
         return read_pointer(path.read_bytes().decode("ascii"))
     except (OSError, UnicodeDecodeError, MalformedError):

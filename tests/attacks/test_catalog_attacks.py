@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from magnetar.manifests.signing.sign import KeySigning, SigningTool
+from magnetar.manifests.signing.sign import KeySigning, ManifestSigner
 from tests.manifests.signing.keys import write_key
 
 HEAD = 'format = 1\nname = "x"\ntitle = "x"\npublisher = "x"\nlicence = "x"\n'
-MEGABYTES, SECONDS = 512, 20
+MEGABYTES, SECONDS = 512, 1200
 
 ADDER = """
 import io, json, resource, sys
@@ -97,7 +97,7 @@ def _write_manifests(folder: Path) -> dict[str, Path]:
 def _write_signatures(folder: Path) -> dict[str, Path]:
     content = files("weights")
     key = write_key(folder / "key")
-    good = json.loads(SigningTool(KeySigning(key)).sign("x.toml", content))
+    good = json.loads(ManifestSigner(KeySigning(key)).sign("x.toml", content))
     envelope = good["dsseEnvelope"]
     hostile = {
         "signature: none": b"",

@@ -75,7 +75,7 @@ class _Handler(BaseHTTPRequestHandler):
         step = 16384
         for begin in range(0, len(body), step):
             if mirror.stalls_after is not None and begin >= mirror.stalls_after:
-                mirror.over.wait(60)
+                mirror.over.wait()
                 self.close_connection = True
                 return
             chunk = body[begin : begin + step]

@@ -12,8 +12,9 @@ from magnetar.fetch.request.options import FetchOptions, SeedOptions
 from magnetar.fetch.seed.find_torrent import LinkOf, unknown
 from magnetar.fetch.seed.seed import Seeding, seed_all
 from magnetar.files import STATE_FOLDER
+from tests.patience import PATIENCE
 
-NEARBY = FetchOptions(loopback=True, metadata_timeout=20, stall_timeout=20)
+NEARBY = FetchOptions(loopback=True, metadata_timeout=PATIENCE, stall_timeout=PATIENCE)
 SIZES = {
     "RELEASE": 700,
     "consolidated.00.pth": 3_000_017,
@@ -90,10 +91,10 @@ def serve(folder: Path, *, link_of: LinkOf = unknown, **options: object) -> Iter
     thread = threading.Thread(target=work)
     thread.start()
     try:
-        assert listening.wait(30), "the seeder did not start"
+        assert listening.wait(PATIENCE), "the seeder did not start"
         if failed:
             raise failed[0]
         yield seen[0]
     finally:
         stop.set()
-        thread.join(30)
+        thread.join(PATIENCE)

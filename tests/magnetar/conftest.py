@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from magnetar.cli.app import main
 from magnetar.model.bundled import bundled_release
+
+SCHEMAS = Path(__file__).parents[2] / "docs" / "json"
 
 
 @dataclass(frozen=True)
@@ -21,8 +24,11 @@ class Outcome:
 
     @property
     def document(self) -> dict[str, Any]:
-        """The one JSON object that ``--json`` prints."""
+        """The one JSON object that ``--json`` prints. It is what its schema in docs/json says."""
         parsed: dict[str, Any] = json.loads(self.out)
+        path = SCHEMAS / f"{parsed['command'].replace(' ', '-')}.schema.json"
+        if path.exists():  # a command that does not exist has none
+            jsonschema.validate(parsed, json.loads(path.read_text()))
         return parsed
 
 

@@ -45,7 +45,7 @@ def test_a_full_disk_leaves_the_old_file_untouched(tmp_path: Path) -> None:
 def test_a_folder_is_held_by_one_process_and_freed_by_its_death(tmp_path: Path) -> None:
     script = (
         "import sys, time; from pathlib import Path; from magnetar.files import lock_folder\n"
-        "with lock_folder(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+        "with lock_folder(Path(sys.argv[1])): print('held', flush=True); time.sleep(9999)"
     )
     with subprocess.Popen([sys.executable, "-c", script, tmp_path], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None

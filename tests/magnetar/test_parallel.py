@@ -8,6 +8,7 @@ from threading import Event
 import pytest
 
 from magnetar.parallel import work_in_parallel
+from tests.patience import PATIENCE
 
 
 def test_results_come_in_the_order_of_the_items_whoever_is_done_first() -> None:
@@ -16,7 +17,7 @@ def test_results_come_in_the_order_of_the_items_whoever_is_done_first() -> None:
     def work(number: int) -> int:
         if number == 2:
             second_is_done.set()
-        assert number != 1 or second_is_done.wait(30)
+        assert number != 1 or second_is_done.wait(PATIENCE)
         return number * number
 
     assert work_in_parallel(work, [1, 2, 3], workers=2) == [1, 4, 9]
@@ -40,7 +41,7 @@ def test_after_an_error_the_others_are_told_at_once_and_nothing_more_is_begun() 
         begun.append(number)
         if number == 1:
             raise ValueError("1 is bad")
-        assert stopped.wait(30)  # the others would never end by themselves
+        assert stopped.wait(PATIENCE)  # the others would never end by themselves
 
     with pytest.raises(ValueError, match="1 is bad"):
         work_in_parallel(work, range(1000), workers=2, stopped=stopped)
@@ -55,7 +56,7 @@ def test_an_interrupt_is_heard_at_whatever_moment_of_the_waiting_it_comes() -> N
         "def work(_number):\n"
         "    print('begun', flush=True)\n"
         "    sum(range(10**5))\n"
-        "    stopped.wait(60)\n"
+        "    stopped.wait()\n"
         "for _ in range(20):\n"
         "    stopped = Event()\n"
         "    try:\n"
@@ -65,7 +66,7 @@ def test_an_interrupt_is_heard_at_whatever_moment_of_the_waiting_it_comes() -> N
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        patience = threading.Timer(60, process.kill)
+        patience = threading.Timer(PATIENCE, process.kill)
         patience.start()
         for _ in range(20):
             assert process.stdout.readline() == "begun\n"

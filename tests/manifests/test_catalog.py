@@ -3,7 +3,7 @@ import pytest
 from magnetar.convert.layout.architecture import Architecture
 from magnetar.errors import UsageError
 from magnetar.fetch.link.magnet import parse_magnet
-from magnetar.manifests.catalog import FOLDER, catalog, find_by_infohash, find_release
+from magnetar.manifests.catalog import CATALOG_FOLDER, catalog, find_by_infohash, find_release
 from magnetar.manifests.schema import Manifest
 
 MIXTRAL_8X7B = Architecture(4096, 32, 128, 14336, 32, 8, 1e-5, 32000, 1e6, 8, 2)
@@ -22,7 +22,7 @@ def test_each_magnet_needs_no_healing_and_names_the_infohash_and_the_folder(mani
 
 
 def test_each_release_is_found_by_its_file_name_its_name_and_its_infohash() -> None:
-    assert {path.stem for path in FOLDER.glob("*.toml")} == set(catalog())
+    assert {path.stem for path in CATALOG_FOLDER.glob("*.toml")} == set(catalog())
     for manifest in catalog().values():
         assert find_release(manifest.name.upper()) is manifest
         assert find_by_infohash(manifest.infohash_v1 or "", "") is manifest

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from magnetar.errors import MalformedError, ManifestError
-from magnetar.manifests.checksum_lists import Listed, load_list, read_checksums, read_pointer, write_checksums
+from magnetar.manifests.checksum_lists import ListedDigest, load_list, read_checksums, read_pointer, write_checksums
 from magnetar.manifests.hashing.digests import Digest
 from magnetar.model.bundled import bundled_release
 from tests.manifests.conftest import CONTENT, manifest_of, write
@@ -22,7 +22,7 @@ def test_what_we_export_is_what_coreutils_checks_and_what_we_read_back(tmp_path:
     write(tmp_path, {**CONTENT, "SUMS": text.encode()})
     done = subprocess.run(["sha256sum", "--check", "--strict", "SUMS"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert read_checksums(text) == tuple(Listed(file.path, file.digests[0]) for file in FILES)
+    assert read_checksums(text) == tuple(ListedDigest(file.path, file.digests[0]) for file in FILES)
 
 
 def test_lists_as_they_are_found_are_read() -> None:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from magnetar.errors import ManifestError
-from magnetar.manifests.catalog import FOLDER
+from magnetar.manifests.catalog import CATALOG_FOLDER
 from magnetar.manifests.schema import Manifest, parse_manifest
 
 ROOT = Path(__file__).parents[2]
@@ -109,7 +109,7 @@ def test_the_document_is_the_schema_that_the_code_runs_on() -> None:
     jsonschema.Draft202012Validator.check_schema(DOCUMENT)
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.toml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(CATALOG_FOLDER.glob("*.toml")), ids=lambda path: path.stem)
 def test_every_manifest_of_the_catalog_passes_it(path: Path) -> None:
     jsonschema.validate(plain(tomllib.loads(path.read_text())), DOCUMENT)
 

@@ -1,9 +1,8 @@
-import time
-
 import pytest
 
 from magnetar.errors import ManifestError
 from magnetar.manifests.schema import Manifest, parse_manifest
+from tests.effort import measured_effort
 
 HEAD = 'format = 1\nname = "tiny"\ntitle = "Tiny"\npublisher = "us"\nlicence = "Apache-2.0"\n'
 
@@ -84,11 +83,10 @@ def test_every_fault_of_a_manifest_is_told_at_once() -> None:
     ],
     ids=["dotted-key", "deep-list", "deep-table", "too-large", "not-utf8", "binary", "syntax", "date"],
 )
-def test_hostile_documents_are_refused_quickly(hostile: bytes) -> None:
-    began = time.process_time()
-    with pytest.raises(ManifestError):
+def test_hostile_documents_are_refused_with_little_work(hostile: bytes) -> None:
+    with measured_effort() as effort, pytest.raises(ManifestError):
         parse_manifest(hostile, "hostile.toml")
-    assert time.process_time() - began < 2
+    assert effort.units < 1000
 
 
 def test_a_text_for_the_smoke_test_cannot_be_pinned_weakly() -> None:

@@ -1,42 +1,65 @@
-"""``magnetar convert`` and ``magnetar inspect``: weights rewritten, and looked at."""
+"""``magnetar convert``: weights rewritten for another runtime."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from magnetar.cli.options.shared import Showing, TargetFormat, finish, gathers, option, parse_amount
+from magnetar.cli.options.amounts import parse_amount
+from magnetar.cli.options.display import DisplayFlags, finish
+from magnetar.cli.options.groups import flag_groups, option
+from magnetar.cli.options.shared import TargetFormat
 
 EXAMPLES = "Example: magnetar convert mixtral-8x7b-32kseqlen mixtral-gguf --to gguf --dtype q8_0"
 
 
-@gathers("showing", Showing)
+@flag_groups
 def convert(
-    showing: Showing,
+    display: DisplayFlags,
     source: Annotated[Path, typer.Argument(metavar="SRC", help="A folder of weights, or one checkpoint file.")],
-    destination: Annotated[Path, typer.Argument(metavar="DST", help="The folder to write.", file_okay=False)],
+    destination: Annotated[
+        Path, typer.Argument(metavar="DST", file_okay=False, help="The folder to write. It must be new or empty.")
+    ],
     to: TargetFormat = "hf",
     from_layout: Annotated[
-        str | None, option("--from-layout", metavar="LAYOUT", help="Insist on this layout of the source.")
+        str | None,
+        option(
+            "--from-layout",
+            metavar="LAYOUT",
+            help="How the tensors of SRC are named: mistral, hf, … By default, it is found by their names and shapes.",
+        ),
     ] = None,
     dtype: Annotated[
-        str | None, option("--dtype", metavar="DTYPE", help="Write the numbers as f32, f16, bf16, q8_0, …")
+        str | None,
+        option(
+            "--dtype",
+            metavar="DTYPE",
+            help="Write the numbers in this format: f32, f16, bf16; in GGUF also q8_0 and others (docs/convert.md). "
+            "By default, they stay as they are.",
+        ),
     ] = None,
     allow_overflow: Annotated[
-        bool, option("--allow-overflow", help="Numbers too large for --dtype become infinite.")
+        bool, option("--allow-overflow", help="Write numbers that are too large for --dtype as infinity.")
     ] = False,
     shard_size: Annotated[
-        int | None, option("--shard-size", parser=parse_amount, metavar="SIZE", help="Largest file, like 5G.")
+        int | None,
+        option(
+            "--shard-size",
+            parser=parse_amount,
+            metavar="SIZE",
+            help="Write files of at most this many bytes, like 5G. By default, as is usual for the format.",
+        ),
     ] = None,
     dry_run: Annotated[bool, option("--dry-run", help="Show what would be written, and write nothing.")] = False,
     no_compare: Annotated[
         bool, option("--no-compare", help="Do not read the output back to compare it with the source.")
     ] = False,
     no_check: Annotated[
-        bool, option("--no-check", help="Believe the source: leave its checksums and our digests out.")
+        bool,
+        option("--no-check", help="Do not check the checksums in SRC, and compute no digests of the output. Faster."),
     ] = False,
 ) -> None:
-    """Rewrite a checkpoint for another runtime: bit-exact, no pickle executed, in little memory."""
+    """Rewrite a checkpoint for another runtime: bit for bit, without executing a pickle, in little memory."""
     from magnetar.convert.write.convert_request import ConvertRequest
     from magnetar.pipeline.convert import convert_release, forecast_release
     from magnetar.render.convert import draw_converted, draw_forecast
@@ -53,5 +76,5 @@ def convert(
         check=not no_check,
     )
     if dry_run:
-        finish("convert", showing, lambda _: forecast_release(request), draw_forecast)
-    finish("convert", showing, lambda emit: convert_release(request, emit=emit), draw_converted)
+        finish("convert", display, lambda _: forecast_release(request), draw_forecast)
+    finish("convert", display, lambda emit: convert_release(request, emit=emit), draw_converted)

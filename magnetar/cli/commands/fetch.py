@@ -1,4 +1,4 @@
-"""``magnetar fetch`` and ``magnetar seed``: the two sides of a swarm."""
+"""``magnetar fetch``: a release from the swarm onto the disk."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from magnetar.cli.options.shared import Directory, Showing, TargetText, gathers, open_screen, option
-from magnetar.cli.options.swarm import Fetching
+from magnetar.cli.options.display import DisplayFlags, open_screen
+from magnetar.cli.options.groups import flag_groups, option
+from magnetar.cli.options.shared import ParentFolder, TargetText
+from magnetar.cli.options.swarm import FetchFlags
 from magnetar.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -18,37 +20,37 @@ if TYPE_CHECKING:
 EXAMPLES = "Examples: magnetar fetch mistral-7b-v0.1 -d /data; magnetar fetch release.torrent --no-dht"
 
 
-@gathers("showing", Showing)
-@gathers("fetching", Fetching)
+@flag_groups
 def fetch(
-    showing: Showing,
-    fetching: Fetching,
+    fetching: FetchFlags,
+    display: DisplayFlags,
     target: TargetText,
-    directory: Directory = Path(),
+    directory: ParentFolder = Path(),
     dry_run: Annotated[
-        bool, option("--dry-run", help="Show files, sizes, space and peers, and write nothing.")
+        bool,
+        option("--dry-run", help="Show the files, their sizes, the free space and the peers, and write nothing."),
     ] = False,
 ) -> None:
-    """Get a release from the swarm. Done means that every piece was checked; stopped at any moment, it resumes."""
+    """Get a release from the swarm, with every piece checked. Stopped at any moment, it goes on when run again."""
     from magnetar.pipeline.fetch import fetch_release, plan_release
     from magnetar.pipeline.target import resolve_target
-    from magnetar.render.swarm import draw_fetch_plan, draw_fetched
+    from magnetar.render.fetch import draw_fetch_plan, draw_fetched
 
     options = fetching.options()
-    screen = open_screen("fetch", showing)
+    screen = open_screen("fetch", display)
 
-    def work(emit: "Emit", finished: "Callable[[Fetched], None]" = lambda _fetched: None) -> "Fetched":
-        wanted = resolve_target(target, proxy=fetching.proxy)
-        return fetch_release(wanted, directory, options, fetching.mirrors, finished, emit)
-
-    def look(emit: "Emit") -> "FetchPlan":
+    def plan(emit: "Emit") -> "FetchPlan":
         return plan_release(resolve_target(target, proxy=fetching.proxy), directory, options, emit)
 
-    def arrived(fetched: "Fetched") -> None:
+    def work(emit: "Emit", when_fetched: "Callable[[Fetched], None]" = lambda _fetched: None) -> "Fetched":
+        wanted = resolve_target(target, proxy=fetching.proxy)
+        return fetch_release(wanted, directory, options, fetching.mirrors, when_fetched, emit)
+
+    def show(fetched: "Fetched") -> None:
         screen.show(fetched, draw_fetched, ExitCode.GOOD)
 
     if dry_run:
-        raise typer.Exit(screen.run(look, draw_fetch_plan))
-    if options.stays:
-        raise typer.Exit(screen.stay(lambda emit: work(emit, arrived)))
+        raise typer.Exit(screen.run(plan, draw_fetch_plan))
+    if options.stays:  # the result is shown when everything is here, and not when the seeding ends
+        raise typer.Exit(screen.stay(lambda emit: work(emit, show)))
     raise typer.Exit(screen.run(work, draw_fetched))

@@ -1,10 +1,12 @@
-"""``magnetar get``, the whole way in one go, and ``magnetar demo``, the same on this machine alone."""
+"""``magnetar get``: fetch, verify, convert and boot in one go."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from magnetar.cli.options.shared import Directory, Showing, TargetFormat, TargetText, finish, gathers, option
-from magnetar.cli.options.swarm import Fetching
+from magnetar.cli.options.display import DisplayFlags, finish
+from magnetar.cli.options.groups import flag_groups, option
+from magnetar.cli.options.shared import ParentFolder, TargetFormat, TargetText
+from magnetar.cli.options.swarm import FetchFlags
 
 if TYPE_CHECKING:
     from magnetar.events import Emit
@@ -12,33 +14,33 @@ if TYPE_CHECKING:
 EXAMPLES = "Examples: magnetar get mixtral-8x7b-v0.1 --dir /data; magnetar get 'magnet:?xt=...' --no-boot"
 
 
-@gathers("showing", Showing)
-@gathers("fetching", Fetching)
+@flag_groups
 def get(
-    showing: Showing,
-    fetching: Fetching,
+    fetching: FetchFlags,
+    display: DisplayFlags,
     target: TargetText,
     to: TargetFormat = "hf",
-    directory: Directory = Path(),
-    no_verify: Annotated[bool, option("--no-verify", help="Do not hold the files against a manifest.")] = False,
+    directory: ParentFolder = Path(),
+    no_verify: Annotated[bool, option("--no-verify", help="Do not check the files against a manifest.")] = False,
     no_convert: Annotated[bool, option("--no-convert", help="Leave the files as they were published.")] = False,
     no_boot: Annotated[bool, option("--no-boot", help="Do not run the weights.")] = False,
 ) -> None:
-    """Fetch, verify, convert and boot in one go; run again, it does only what is missing."""
-    from magnetar.pipeline import get
+    """Fetch, verify, convert and boot in one go. Run again, it does only what is missing."""
+    from magnetar.pipeline.get import GetRequest, Got
+    from magnetar.pipeline.get import get as get_release
     from magnetar.pipeline.target import resolve_target
     from magnetar.render.get import draw_got
 
-    def work(emit: "Emit") -> get.Got:
-        return get.get(
-            resolve_target(target, proxy=fetching.proxy),
-            directory,
+    def work(emit: "Emit") -> Got:
+        request = GetRequest(
+            wanted=resolve_target(target, proxy=fetching.proxy),
+            parent=directory,
             target=None if no_convert else to,
             check=not no_verify,
             smoke_test=not no_boot,
             options=fetching.options(),
             use_mirrors=fetching.mirrors,
-            emit=emit,
         )
+        return get_release(request, emit)
 
-    finish("get", showing, work, draw_got)
+    finish("get", display, work, draw_got)

@@ -1,22 +1,31 @@
-"""``magnetar inspect``."""
+"""``magnetar inspect``: what a link, a torrent or a checkpoint says of itself."""
 
 from typing import Annotated
 
 import typer
 
-from magnetar.cli.options.shared import Showing, finish, gathers, option
+from magnetar.cli.options.display import DisplayFlags, finish
+from magnetar.cli.options.groups import flag_groups, option
 
 EXAMPLES = "Examples: magnetar inspect 'magnet:?xt=...'; magnetar inspect weights.pth --tensors"
 
 
-@gathers("showing", Showing)
+@flag_groups
 def inspect(
-    showing: Showing,
-    target: Annotated[str, typer.Argument(metavar="TARGET|PATH", help="A link, a .torrent, a name, or weights.")],
-    tensors: Annotated[bool, option("--tensors", help="List every tensor.")] = False,
+    display: DisplayFlags,
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="TARGET|PATH",
+            help="A magnet link, a .torrent file, a name of the catalog, a folder of weights, or a checkpoint file.",
+        ),
+    ],
+    tensors: Annotated[
+        bool, option("--tensors", help="List every tensor of a checkpoint: name, dtype, shape and size.")
+    ] = False,
 ) -> None:
-    """Look without fetching or running: trackers after healing, files and sizes, tensors, layout, parameters."""
+    """Show what a link, a torrent or a checkpoint holds, offline: repaired link, files, tensors, parameters."""
     from magnetar.pipeline.inspect import inspect as look
     from magnetar.render.inspect import draw_inspection
 
-    finish("inspect", showing, lambda _: look(target, tensors=tensors), draw_inspection)
+    finish("inspect", display, lambda _: look(target, tensors=tensors), draw_inspection)

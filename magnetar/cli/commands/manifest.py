@@ -1,38 +1,65 @@
-"""``magnetar manifest``: say what a release is."""
+"""``magnetar manifest``: documents that say what a release is."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from magnetar.cli.options.shared import ManifestChoice, Showing, finish, gathers, option
+from magnetar.cli.options.display import DisplayFlags, finish
+from magnetar.cli.options.groups import flag_groups, option
+from magnetar.cli.options.shared import ManifestChoice
 
 app = typer.Typer(
-    help="Say what a release is: create, show, check, pin, import, export manifests.", rich_markup_mode="rich"
+    help="Create, show, check, complete, import and export manifests: documents that say what a release is.",
+    rich_markup_mode="rich",
 )
 
 Algorithms = Annotated[
-    list[str], option("--algorithm", "-a", metavar="NAME", help="md5, sha1, sha256, blake3 or bep52. Repeatable.")
+    list[str],
+    option(
+        "--algorithm",
+        "-a",
+        metavar="NAME",
+        help="Compute this digest of each file: md5, sha1, sha256, blake3 or bep52. Repeatable.",
+    ),
 ]
-Output = Annotated[Path | None, option("--output", "-o", help="Write there, not to stdout.", dir_okay=False)]
-Named = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A release of the catalog, or a manifest.")]
+OutputFile = Annotated[
+    Path | None,
+    option("--output", "-o", metavar="FILE", dir_okay=False, help="Write to this file. By default, to stdout."),
+]
+Named = Annotated[
+    str, typer.Argument(metavar="NAME|FILE", help="A manifest: a name of the catalog, or a file in TOML.")
+]
 
 
 @app.command(epilog="Example: magnetar manifest create my-model --publisher 'My Lab' --licence MIT -o my-model.toml")
-@gathers("showing", Showing)
+@flag_groups
 def create(
-    showing: Showing,
+    display: DisplayFlags,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of the release.")],
-    name: Annotated[str, option("--name", help="Its name; the default is that of the folder.")] = "",
-    title: Annotated[str, option("--title", help="Its name as people say it.")] = "",
-    publisher: Annotated[str, option("--publisher", help="Who publishes it.")] = "unknown",
-    licence: Annotated[str, option("--licence", help="An SPDX identifier, such as Apache-2.0.")] = "unknown",
-    layout: Annotated[str | None, option("--layout", help="How its tensors are named: mistral, hf, …")] = None,
-    magnet: Annotated[str | None, option("--magnet", help="Its magnet link.")] = None,
+    name: Annotated[
+        str,
+        option("--name", help="The name of the release. By default, made of the folder's name."),
+    ] = "",
+    title: Annotated[
+        str, option("--title", help="The name for people, with spaces. By default, the folder's name.")
+    ] = "",
+    publisher: Annotated[str, option("--publisher", help="The publisher: a person or an organisation.")] = "unknown",
+    licence: Annotated[
+        str, option("--licence", help="The licence, as an SPDX identifier such as Apache-2.0.")
+    ] = "unknown",
+    layout: Annotated[
+        str | None,
+        option("--layout", help="How the tensors are named: mistral, hf, … By default, the manifest does not say."),
+    ] = None,
+    magnet: Annotated[
+        str | None,
+        option("--magnet", metavar="LINK", help="The magnet link. By default, the manifest has none."),
+    ] = None,
     algorithm: Algorithms = ["sha256", "blake3"],  # noqa: B006  (typer copies the default of a list)
-    output: Output = None,
+    output: OutputFile = None,
 ) -> None:
-    """Describe a folder: every file with its size and digests."""
+    """Make the manifest of a folder: every file with its size and digests."""
     from magnetar.manifests.writing.create import plain_name
     from magnetar.pipeline.manifest import create as describe
     from magnetar.render.manifest import draw_written
@@ -41,112 +68,131 @@ def create(
         "name": name or plain_name(folder.resolve().name),
         "title": title or folder.resolve().name,
         "publisher": publisher,
+        "licence": licence,
+        "layout": layout,
+        "magnet": magnet,
     }
-    facts |= {"licence": licence, "layout": layout, "magnet": magnet}
-    finish("manifest create", showing, lambda emit: describe(folder, facts, algorithm, output, emit), draw_written)
+    finish("manifest create", display, lambda emit: describe(folder, facts, algorithm, output, emit), draw_written)
 
 
 @app.command(epilog="Examples: magnetar manifest show mixtral-8x7b-v0.1; magnetar manifest show magnetar.toml")
-@gathers("showing", Showing)
-def show(showing: Showing, manifest: Named) -> None:
-    """Everything that a manifest says."""
-    from magnetar.pipeline.manifest import named_manifest
+@flag_groups
+def show(display: DisplayFlags, manifest: Named) -> None:
+    """Show everything that a manifest says."""
+    from magnetar.pipeline.folder.named_manifest import load_named
     from magnetar.render.manifest import draw_manifest
 
-    finish("manifest show", showing, lambda _: named_manifest(manifest), draw_manifest)
+    finish("manifest show", display, lambda _: load_named(manifest), draw_manifest)
 
 
 @app.command(epilog="Example: magnetar manifest check magnetar.toml")
-@gathers("showing", Showing)
-def check(showing: Showing, manifest: Named) -> None:
-    """Whether a manifest is well-formed, and what it can prove. Exit 3: it is malformed."""
-    from magnetar.manifests.writing.create import Strength, strength_of
-    from magnetar.pipeline.manifest import named_manifest
+@flag_groups
+def check(display: DisplayFlags, manifest: Named) -> None:
+    """Say whether a manifest is well-formed, and how many of its files it can prove. Exit 3: it is malformed."""
+    from magnetar.manifests.writing.create import strength_of
+    from magnetar.pipeline.folder.named_manifest import load_named
     from magnetar.render.manifest import draw_strength
 
-    def work(_emit: object) -> Strength:
-        return strength_of(named_manifest(manifest))
-
-    finish("manifest check", showing, work, draw_strength)
+    finish("manifest check", display, lambda _: strength_of(load_named(manifest)), draw_strength)
 
 
 @app.command(epilog="Example: magnetar manifest pin mixtral-8x7b-32kseqlen -o mixtral-pinned.toml")
-@gathers("showing", Showing)
+@flag_groups
 def pin(
-    showing: Showing,
-    folder: Annotated[Path, typer.Argument(metavar="PATH", help="The folder of a proven download.")],
+    display: DisplayFlags,
+    folder: Annotated[Path, typer.Argument(metavar="PATH", help="The folder of a download. It is verified first.")],
     manifest: ManifestChoice = None,
-    algorithm: Algorithms = ["sha256", "blake3"],  # noqa: B006
-    output: Output = None,
+    algorithm: Algorithms = ["sha256", "blake3"],  # noqa: B006  (typer copies the default of a list)
+    output: OutputFile = None,
 ) -> None:
-    """Add the digests of a download that was proven by other means, such as an MD5 or its pieces."""
+    """Complete a manifest with strong digests, from a download that an MD5 or the torrent's pieces prove."""
     from magnetar.pipeline.manifest import pin_release
     from magnetar.render.manifest import draw_written
 
-    finish("manifest pin", showing, lambda emit: pin_release(folder, manifest, algorithm, output, emit), draw_written)
+    finish("manifest pin", display, lambda emit: pin_release(folder, manifest, algorithm, output, emit), draw_written)
 
 
 @app.command(
     "import", epilog="Examples: magnetar manifest import SHA256SUMS; magnetar manifest import a-clone -o a.toml"
 )
-@gathers("showing", Showing)
+@flag_groups
 def import_(
-    showing: Showing,
+    display: DisplayFlags,
     source: Annotated[
-        Path, typer.Argument(metavar="PATH", help="A checksum file, a RELEASE, a Git LFS pointer, or a clone of those.")
+        Path,
+        typer.Argument(
+            metavar="PATH",
+            help="A checksum file, a RELEASE file, a Git LFS pointer, or a clone of a repository with pointers.",
+        ),
     ],
-    output: Output = None,
+    output: OutputFile = None,
 ) -> None:
-    """Make a manifest of digests that others wrote down."""
+    """Make a manifest of digests that others published."""
     from magnetar.pipeline.manifest import import_release
     from magnetar.render.manifest import draw_written
 
-    finish("manifest import", showing, lambda emit: import_release(source, output, emit), draw_written)
+    finish("manifest import", display, lambda emit: import_release(source, output, emit), draw_written)
 
 
 @app.command(epilog="Example: magnetar manifest tensors my-model -o my-model.tensors.json")
-@gathers("showing", Showing)
+@flag_groups
 def tensors(
-    showing: Showing,
-    source: Annotated[Path, typer.Argument(metavar="PATH", help="The release: a folder of weights, or a file.")],
-    output: Annotated[Path, option("--output", "-o", help="The file to write.", dir_okay=False)],
+    display: DisplayFlags,
+    source: Annotated[
+        Path, typer.Argument(metavar="PATH", help="The release: a folder of weights, or one checkpoint file.")
+    ],
+    output: Annotated[
+        Path, option("--output", "-o", metavar="FILE", dir_okay=False, help="The file to write, in JSON.")
+    ],
     layout: Annotated[
-        str | None, option("--layout", help="How the release names its tensors; the default is what is found.")
+        str | None,
+        option(
+            "--layout",
+            help="The layout that the release was published in: mistral, hf, … By default, that of PATH.",
+        ),
     ] = None,
 ) -> None:
-    """Digest every tensor, so that copies in any format can be proven; say which lines go into the manifest."""
+    """Compute a digest of every tensor, so that copies in any format can be proven. Prints lines for the manifest."""
     from magnetar.pipeline.manifest import digest_tensors
     from magnetar.render.manifest import draw_tensor_digests
 
-    finish("manifest tensors", showing, lambda emit: digest_tensors(source, layout, output, emit), draw_tensor_digests)
+    finish("manifest tensors", display, lambda emit: digest_tensors(source, layout, output, emit), draw_tensor_digests)
 
 
 @app.command(epilog="Example: magnetar manifest export austen-moe > SHA256SUMS; sha256sum -c SHA256SUMS")
-@gathers("showing", Showing)
+@flag_groups
 def export(
-    showing: Showing,
+    display: DisplayFlags,
     manifest: Named,
-    algorithm: Annotated[str, option("--algorithm", "-a", metavar="NAME", help="Which digests.")] = "sha256",
+    algorithm: Annotated[
+        str,
+        option("--algorithm", "-a", metavar="NAME", help="Export these digests: md5, sha1, sha256, blake3 or bep52."),
+    ] = "sha256",
     form: Annotated[
-        Literal["gnu", "bsd", "lfs"], option("--format", help="As sha256sum writes them, tagged, or Git LFS pointers.")
+        Literal["gnu", "bsd", "lfs"],
+        option(
+            "--format",
+            help="gnu: lines as of sha256sum; bsd: lines that name their algorithm; lfs: Git LFS pointers in --dir.",
+        ),
     ] = "gnu",
     folder: Annotated[
-        Path | None, option("--dir", "-d", file_okay=False, help="A new folder for the pointers of Git LFS.")
+        Path | None,
+        option("--dir", "-d", file_okay=False, help="With --format lfs: the folder to write. It must be new or empty."),
     ] = None,
 ) -> None:
-    """Write a manifest's digests as a checksum file, or as Git LFS pointers."""
+    """Write the digests of a manifest as a checksum file, or as Git LFS pointers."""
     from magnetar.manifests.checksum_lists import write_checksums
     from magnetar.manifests.writing.lfs_pointers import export_pointers
-    from magnetar.pipeline.manifest import named_manifest
+    from magnetar.pipeline.folder.named_manifest import load_named
     from magnetar.render.manifest import draw_text
 
     if (form == "lfs") != (folder is not None):
         raise typer.BadParameter("--format lfs writes one pointer for each file, and needs --dir; nothing else does")
 
     def work(_emit: object) -> str:
-        files = named_manifest(manifest).files or ()
+        files = load_named(manifest).files or ()
         if folder is not None:
             return "\n".join(export_pointers(files, folder))
         return write_checksums(files, algorithm, tagged=form == "bsd")
 
-    finish("manifest export", showing, work, draw_text)
+    finish("manifest export", display, work, draw_text)

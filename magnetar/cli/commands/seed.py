@@ -1,12 +1,13 @@
-"""``magnetar seed``."""
+"""``magnetar seed``: serve folders to the swarm."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from magnetar.cli.options.shared import Showing, gathers, open_screen
-from magnetar.cli.options.swarm import Serving
+from magnetar.cli.options.display import DisplayFlags, open_screen
+from magnetar.cli.options.groups import flag_groups
+from magnetar.cli.options.swarm import SeedFlags
 from magnetar.errors import ExitCode
 
 EXAMPLES = "Example: magnetar seed mixtral-8x7b-32kseqlen mixtral-8x22b --upload-limit 20M --seed-time 7d"
@@ -16,24 +17,23 @@ if TYPE_CHECKING:
     from magnetar.fetch.seed.seed import Seeding
 
 
-@gathers("showing", Showing)
-@gathers("serving", Serving)
+@flag_groups
 def seed(
-    showing: Showing,
-    serving: Serving,
+    seeding: SeedFlags,
+    display: DisplayFlags,
     folders: Annotated[list[Path], typer.Argument(metavar="PATH...", help="The folders to serve.")],
 ) -> None:
-    """Serve folders, and print their magnet links: a release of the catalog under its own. Ctrl-C ends it."""
+    """Serve folders, and print the magnet link of each; a release of the catalog has its own. Ctrl-C ends it."""
     from magnetar.pipeline.seed import seed_releases
-    from magnetar.render.swarm import draw_seeding, draw_served
+    from magnetar.render.seed import draw_seeding, draw_served
 
-    screen = open_screen("seed", showing)
+    screen = open_screen("seed", display)
 
-    def listening(seeding: "Seeding") -> None:
-        screen.show(seeding, draw_seeding, ExitCode.GOOD)
+    def show(served: "Seeding") -> None:
+        screen.show(served, draw_seeding, ExitCode.GOOD)
 
     def work(emit: "Emit") -> None:
         with screen.board(draw_served) as watch:
-            seed_releases(folders, serving.options(), listening, watch, emit)
+            seed_releases(folders, seeding.options(), show, watch, emit)
 
     raise typer.Exit(screen.stay(work))

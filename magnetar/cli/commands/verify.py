@@ -1,47 +1,62 @@
-"""``magnetar verify`` and ``magnetar same``: whether the bytes, and the weights, are what they should be."""
+"""``magnetar verify``: whether the files, or the tensors of a converted copy, are the release's."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from magnetar.cli.options.shared import ManifestChoice, Showing, finish, gathers, option
-from magnetar.cli.options.signer import Demanding
+from magnetar.cli.options.display import DisplayFlags, finish
+from magnetar.cli.options.groups import flag_groups, option
+from magnetar.cli.options.shared import ManifestChoice
+from magnetar.cli.options.signer import RequiredSignerFlags
 
 if TYPE_CHECKING:
     from magnetar.events import Emit
-    from magnetar.manifests.checking.report import Report
-    from magnetar.pipeline.proving.verify_converted import Proven
+    from magnetar.manifests.checking.report import VerifyReport
+    from magnetar.pipeline.proving.verify_copy import ProvenCopy
 
 EXAMPLES = "Examples: magnetar verify mixtral-8x7b-32kseqlen; magnetar verify model.gguf -m austen-moe"
 
 
-@gathers("showing", Showing)
-@gathers("demanding", Demanding)
+@flag_groups
 def verify(
-    showing: Showing,
-    demanding: Demanding,
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A release's folder, or a converted copy of it.")],
+    signer: RequiredSignerFlags,
+    display: DisplayFlags,
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="The folder of a release, or a converted copy of a release.")
+    ],
     manifest: ManifestChoice = None,
     reference: Annotated[
-        Path | None, option("--reference", metavar="PATH", help="The release, for the error of a quantised copy.")
+        Path | None,
+        option(
+            "--reference",
+            metavar="PATH",
+            help="The release itself, to measure the error of a rounded or quantised copy.",
+        ),
     ] = None,
-    quick: Annotated[bool, option("--quick", help="Believe an earlier run of files unchanged since.")] = False,
-    strict: Annotated[bool, option("--strict", help="Files that the release does not have are wrong.")] = False,
+    quick: Annotated[
+        bool,
+        option("--quick", help="Do not read files again that an earlier run found good and that look unchanged."),
+    ] = False,
+    strict: Annotated[bool, option("--strict", help="Count files that the release does not have as wrong.")] = False,
     fail_fast: Annotated[bool, option("--fail-fast", help="Stop at the first thing that is wrong.")] = False,
 ) -> None:
-    """Hold every file against its digests; of a converted copy, every tensor. Exit 5: not the release; 8: not all."""
-    from magnetar.pipeline.verify import Asked, verify_unsigned
+    """Check every file against its digests; of a converted copy, every tensor. Exit 5: not the release; 8: not all."""
+    from magnetar.pipeline.folder.release_folder import ReleaseFolder
+    from magnetar.pipeline.verify import VerifyRequest
+    from magnetar.pipeline.verify import verify as verify_release
     from magnetar.render.verify import draw_verified
 
-    asked = Asked(quick, strict, fail_fast, reference)
+    def work(emit: "Emit") -> "VerifyReport | ProvenCopy":
+        request = VerifyRequest(
+            folder=ReleaseFolder.read(path),
+            named=manifest,
+            signed_by=signer.demand(),
+            quick=quick,
+            strict=strict,
+            fail_fast=fail_fast,
+            reference=reference,
+        )
+        return verify_release(request, emit)
 
-    def work(emit: "Emit") -> "Report | Proven":
-        demand = demanding.demand()
-        if demand is None:
-            return verify_unsigned(path, manifest, asked, emit=emit)
-        from magnetar.pipeline.proving.verify_signed import verify_signed
-
-        return verify_signed(path, manifest, demand, asked, emit=emit)
-
-    finish("verify", showing, work, draw_verified)
+    finish("verify", display, work, draw_verified)

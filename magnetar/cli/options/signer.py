@@ -5,48 +5,76 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from magnetar.cli.options.shared import option
+from magnetar.cli.options.groups import option
+from magnetar.errors import UsageError
 
 if TYPE_CHECKING:
     from magnetar.manifests.signing.check import Expected
-    from magnetar.pipeline.proving.verify_signed import Demand
+    from magnetar.pipeline.proving.signed_manifest import SignatureDemand
 
-signer = partial(option, rich_help_panel="By whom the manifest must be signed")
+signer_option = partial(option, rich_help_panel="Who must have signed the manifest")
 
 
 @dataclass(frozen=True)
-class Signed:
-    """Who must have signed."""
+class SignerFlags:
+    """The signer that is accepted. At most one kind can be named."""
 
     public_key: Annotated[
-        Path | None, signer("--public-key", metavar="FILE", help="The owner of this key: PEM.", dir_okay=False)
+        Path | None,
+        signer_option(
+            "--public-key", metavar="FILE", dir_okay=False, help="Accept the owner of this public key (PEM) only."
+        ),
     ] = None
     certificate: Annotated[
         list[Path] | None,
-        signer(
-            "--certificate", metavar="FILE", help="One that this root vouches for: PEM. Repeatable.", dir_okay=False
+        signer_option(
+            "--certificate",
+            metavar="FILE",
+            dir_okay=False,
+            help="Accept a signer whose certificate leads to this root certificate (PEM). Repeatable.",
         ),
     ] = None
     identity: Annotated[
-        str, signer("--identity", metavar="WHO", help="Whom Sigstore knows by this address. Asks its servers.")
+        str,
+        signer_option(
+            "--identity",
+            metavar="WHO",
+            help="Accept this identity, such as an e-mail address, as proven by Sigstore. Asks Sigstore's servers.",
+        ),
     ] = ""
-    issuer: Annotated[str, signer("--issuer", metavar="URL", help="Who vouches for that identity.")] = ""
+    issuer: Annotated[
+        str,
+        signer_option(
+            "--issuer",
+            metavar="URL",
+            help="The identity provider that must vouch for --identity, such as https://accounts.google.com.",
+        ),
+    ] = ""
     trust_config: Annotated[
         Path | None,
-        signer(
-            "--trust-config", metavar="FILE", help="Whom Sigstore trusts: its servers are not asked.", dir_okay=False
+        signer_option(
+            "--trust-config",
+            metavar="FILE",
+            dir_okay=False,
+            help="Sigstore's roots of trust (a ClientTrustConfig in JSON). Its servers are then not asked.",
         ),
     ] = None
 
     def expected(self) -> "Expected | None":
-        """The same, as ``check_signature`` takes it. Raises ``UsageError`` for what does not go together."""
-        from magnetar.errors import UsageError
-
+        """The signer as ``check_signature`` takes it, or None. Raises ``UsageError`` for what does not go together."""
         if not (self.public_key or self.certificate or self.identity or self.issuer or self.trust_config):
             return None
         from magnetar.manifests.signing.check import ByCertificate, ByIdentity, ByKey
         from magnetar.manifests.signing.keys import read_key
 
+        self._refuse_what_does_not_go_together()
+        if self.public_key:
+            return ByKey(read_key(self.public_key), str(self.public_key))
+        if self.certificate:
+            return ByCertificate(tuple(self.certificate))
+        return ByIdentity(self.identity, self.issuer, self.trust_config)
+
+    def _refuse_what_does_not_go_together(self) -> None:
         if sum(map(bool, (self.public_key, self.certificate, self.identity))) > 1:
             raise UsageError("one signer is enough", hint="--public-key, --certificate, or --identity")
         if bool(self.identity) != bool(self.issuer):
@@ -55,31 +83,35 @@ class Signed:
             )
         if self.trust_config and not self.identity:
             raise UsageError("--trust-config says how an --identity is checked", hint="--identity WHO --issuer URL")
-        if self.public_key:
-            return ByKey(read_key(self.public_key), str(self.public_key))
-        if self.certificate:
-            return ByCertificate(tuple(self.certificate))
-        return ByIdentity(self.identity, self.issuer, self.trust_config)
 
 
 @dataclass(frozen=True)
-class Demanding(Signed):
-    """Who must have signed, and whether somebody must."""
+class RequiredSignerFlags(SignerFlags):
+    """The signer that is accepted, and whether there must be one."""
 
     signature: Annotated[
         Path | None,
-        signer("--signature", metavar="FILE", help="Where it is, if not beside the manifest.", dir_okay=False),
+        signer_option(
+            "--signature",
+            metavar="FILE",
+            dir_okay=False,
+            help="The signature. By default it is the file beside the manifest whose name ends in .sig.",
+        ),
     ] = None
     require_signature: Annotated[
         bool,
-        signer("--require-signature", help="By them, or by whom you have added to the catalog. Exit 5: it is not."),
+        signer_option(
+            "--require-signature",
+            help="Refuse a manifest that is not signed by the signer named here, or else by the one that was "
+            "remembered when you added the release to the catalog. Exit 5: it is not.",
+        ),
     ] = False
 
-    def demand(self) -> "Demand | None":
-        """The same, as ``verify_signed`` takes it. Raises ``UsageError`` for what does not go together."""
+    def demand(self) -> "SignatureDemand | None":
+        """What is demanded of the signature, or None. Raises ``UsageError`` for what does not go together."""
         expected = self.expected()
         if expected is None and self.signature is None and not self.require_signature:
             return None
-        from magnetar.pipeline.proving.verify_signed import Demand
+        from magnetar.pipeline.proving.signed_manifest import SignatureDemand
 
-        return Demand(expected, self.signature, self.require_signature)
+        return SignatureDemand(expected, self.signature)

@@ -1,36 +1,20 @@
-"""Options of the commands that meet a swarm: the fields of ``SwarmOptions``, ``FetchOptions`` and ``SeedOptions``."""
+"""Options of the commands that join a swarm: the fields of ``SwarmOptions``, ``FetchOptions`` and ``SeedOptions``."""
 
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
-
-from magnetar.cli.options.shared import option, parse_amount, parse_power_of_two
+from magnetar.cli.options.amounts import parse_amount, parse_duration, parse_power_of_two
+from magnetar.cli.options.groups import option
 from magnetar.errors import MagnetarError, UsageError
 
 if TYPE_CHECKING:
     from magnetar.fetch.request.options import FetchOptions, SeedOptions
 
-swarm = partial(option, rich_help_panel="Swarm")
-payload = partial(option, rich_help_panel="What is fetched")
-after = partial(option, rich_help_panel="After the last piece")
-
-Rate = Annotated[int | None, swarm(parser=parse_amount, metavar="RATE", help="Bytes a second, like 20M.")]
-
-
-def parse_duration(given: str | float) -> float:
-    """``90``, ``90s``, ``15m``, ``12h`` or ``2d``, in seconds. A default comes as the number that it is."""
-    text = str(given)
-    scale = {"s": 1, "m": 60, "h": 3600, "d": 86400}.get(text[-1:].lower())
-    try:
-        seconds = float(text[:-1]) * scale if scale else float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 < seconds < 1e9:
-        raise typer.BadParameter(f"{text!r} is not a duration like 90s, 15m, 12h or 2d")
-    return seconds
+swarm_option = partial(option, rich_help_panel="The swarm")
+payload_option = partial(option, rich_help_panel="What is fetched, and from where")
+seeding_option = partial(option, rich_help_panel="How long to seed")
 
 
 def _parse_peer(text: str) -> tuple[str, int]:
@@ -42,79 +26,185 @@ def _parse_peer(text: str) -> tuple[str, int]:
         raise UsageError(f"--peer: {error.message}", hint=error.hint) from error
 
 
-Ratio = Annotated[float | None, after("--seed-ratio", min=0.0, help="Seed until so many times its size is sent.")]
+SeedRatio = Annotated[
+    float | None,
+    seeding_option(
+        "--seed-ratio",
+        metavar="NUMBER",
+        min=0.0,
+        help="Seed until this many bytes were sent for each byte of the release, like 1.5.",
+    ),
+]
 SeedTime = Annotated[
-    float | None, after("--seed-time", parser=parse_duration, metavar="TIME", help="Seed for so long, like 12h.")
+    float | None,
+    seeding_option("--seed-time", parser=parse_duration, metavar="TIME", help="Seed for this long, like 90s or 12h."),
 ]
 
 
 @dataclass(frozen=True)
-class Meeting:
-    """How a command meets the swarm."""
+class SwarmFlags:
+    """How a command joins the swarm."""
 
-    peer: Annotated[list[str] | None, swarm("--peer", metavar="HOST:PORT", help="A peer to ask first. Repeatable.")] = (
-        None
-    )
-    tracker: Annotated[list[str] | None, swarm("--tracker", metavar="URL", help="One more tracker. Repeatable.")] = None
+    peer: Annotated[
+        list[str] | None,
+        swarm_option("--peer", metavar="HOST:PORT", help="Connect to this peer at once. Repeatable."),
+    ] = None
+    tracker: Annotated[
+        list[str] | None,
+        swarm_option("--tracker", metavar="URL", help="Ask this tracker besides those of the link. Repeatable."),
+    ] = None
     fallback_trackers: Annotated[
-        bool, swarm("--fallback-trackers/--no-fallback-trackers", help="Well-known ones too, unless it is private.")
+        bool,
+        swarm_option(
+            "--fallback-trackers/--no-fallback-trackers",
+            help="Ask well-known public trackers too, unless the torrent is private.",
+        ),
     ] = True
-    metadata_timeout: Annotated[float, swarm(parser=parse_duration, metavar="TIME", help="Longest wait for it.")] = (
-        120.0
+    metadata_timeout: Annotated[
+        float,
+        swarm_option(
+            "--metadata-timeout",
+            parser=parse_duration,
+            metavar="TIME",
+            help="Give up when no peer has sent the torrent's metadata after this many seconds, or 2m.",
+        ),
+    ] = 120.0
+    dht: Annotated[bool, swarm_option("--dht/--no-dht", help="Look for peers in the distributed hash table (DHT).")] = (
+        True
     )
-    dht: Annotated[bool, swarm("--dht/--no-dht", help="Look for peers in the distributed hash table.")] = True
-    dht_node: Annotated[list[str] | None, swarm("--dht-node", metavar="HOST:PORT", help="Begin there. Repeatable.")] = (
-        None
-    )
-    trackers_only: Annotated[bool, swarm("--trackers-only", help="No DHT and no exchange of peers.")] = False
-    lan: Annotated[bool, swarm("--lan", help="Call for peers on the local network too.")] = False
-    loopback: Annotated[bool, swarm("--loopback", help="Stay on 127.0.0.1, and ask nobody else.")] = False
-    listen: Annotated[str, swarm("--listen", metavar="ADDRESS:PORT", help="Where peers reach us.")] = ""
-    port: Annotated[int, swarm("--port", min=0, max=65535, help="The port alone; 0 takes any.")] = 0
-    interface: Annotated[str, swarm("--interface", help="Nothing goes by another one: a name or an address.")] = ""
-    proxy: Annotated[str, swarm("--proxy", metavar="URL", help="socks5://[user:password@]host:port, or http://.")] = ""
-    anonymous: Annotated[
-        bool, swarm("--anonymous", help="Do not tell the client's name. The address is seen all the same.")
+    dht_node: Annotated[
+        list[str] | None,
+        swarm_option(
+            "--dht-node",
+            metavar="HOST:PORT",
+            help="Enter the DHT through this node, and not through the well-known ones. Repeatable.",
+        ),
+    ] = None
+    trackers_only: Annotated[
+        bool,
+        swarm_option("--trackers-only", help="Find peers through trackers only: no DHT, and no exchange of peers."),
     ] = False
-    encryption: Annotated[Literal["allowed", "required", "refused"], swarm("--encryption")] = "allowed"
-    utp: Annotated[bool, swarm("--utp", help="uTP from the beginning: slow, but where TCP is throttled.")] = False
-    upload_limit: Rate = None
+    lan: Annotated[bool, swarm_option("--lan", help="Look for peers on the local network too.")] = False
+    loopback: Annotated[
+        bool, swarm_option("--loopback", help="Use only trackers and peers on this machine (127.0.0.1).")
+    ] = False
+    listen: Annotated[
+        str,
+        swarm_option(
+            "--listen", metavar="ADDRESS:PORT", help="Accept peers at this address. By default, at all, on --port."
+        ),
+    ] = ""
+    port: Annotated[
+        int,
+        swarm_option("--port", metavar="NUMBER", min=0, max=65535, help="Accept peers on this port. 0: any free one."),
+    ] = 0
+    interface: Annotated[
+        str,
+        swarm_option(
+            "--interface",
+            metavar="NAME|ADDRESS",
+            help="Use only this network interface, such as tun0. By default, all of them.",
+        ),
+    ] = ""
+    proxy: Annotated[
+        str,
+        swarm_option(
+            "--proxy",
+            metavar="URL",
+            help="Make all connections through this proxy: socks5://user:password@host:port, or http://. By default, "
+            "mirrors are asked through that of the environment, and peers directly.",
+        ),
+    ] = ""
+    anonymous: Annotated[
+        bool,
+        swarm_option(
+            "--anonymous", help="Do not tell the name and version of this client. Peers still see your address."
+        ),
+    ] = False
+    encryption: Annotated[
+        Literal["allowed", "required", "refused"],
+        swarm_option(
+            "--encryption",
+            metavar="WORD",
+            help="Encrypted connections to peers: allowed, required or refused. Some networks slow others down.",
+        ),
+    ] = "allowed"
+    utp: Annotated[
+        bool,
+        swarm_option(
+            "--utp", help="Connect by uTP at once. By default uTP, which is slower, is tried when TCP brings nothing."
+        ),
+    ] = False
+    upload_limit: Annotated[
+        int | None,
+        swarm_option(
+            "--upload-limit",
+            parser=parse_amount,
+            metavar="RATE",
+            help="Send at most this many bytes a second, like 20M. By default, as many as the line takes.",
+        ),
+    ] = None
 
-    def _shared(self) -> dict[str, Any]:
+    def _swarm_options(self) -> dict[str, Any]:
         """The fields under the names that ``SwarmOptions`` has for them."""
-        same = {field.name: getattr(self, field.name) for field in fields(Meeting)}
+        same = {field.name: getattr(self, field.name) for field in fields(SwarmFlags)}
         lists = {"peer": "peers", "tracker": "trackers", "dht_node": "dht_nodes"}
         given = {plural: tuple(same.pop(singular) or ()) for singular, plural in lists.items()}
         return {**same, **given, "peers": tuple(map(_parse_peer, given["peers"]))}
 
 
 @dataclass(frozen=True)
-class Taking(Meeting):
-    """Where a command takes payload from, and how long it waits for it."""
+class DownloadFlags(SwarmFlags):
+    """Where a command gets payload from, and how long it waits for it."""
 
     adopt: Annotated[
         list[Path] | None,
-        payload("--adopt", metavar="PATH", exists=True, help="Take from there what fits. Repeatable."),
+        payload_option(
+            "--adopt",
+            metavar="PATH",
+            exists=True,
+            help="Copy what is good from this file or folder before anything is downloaded. Repeatable.",
+        ),
     ] = None
     mirror: Annotated[
         list[str] | None,
-        payload("--mirror", metavar="URL", help="A folder, tar or file to take by HTTP. Repeatable."),
+        payload_option(
+            "--mirror",
+            metavar="URL",
+            help="Download from this HTTP mirror too: a folder (ending in /), a tar, or a single file. Repeatable.",
+        ),
     ] = None
-    mirrors: Annotated[bool, payload("--mirrors/--no-mirrors", help="Use the mirrors of the release's manifest.")] = (
-        True
-    )
-    stall_timeout: Annotated[float, swarm(parser=parse_duration, metavar="TIME", help="Longest wait for payload.")] = (
-        300.0
-    )
-    download_limit: Rate = None
-    upload: Annotated[bool, swarm("--upload/--no-upload", help="Give while taking.")] = True
+    mirrors: Annotated[
+        bool, payload_option("--mirrors/--no-mirrors", help="Use the mirrors that the release's manifest names.")
+    ] = True
+    stall_timeout: Annotated[
+        float,
+        swarm_option(
+            "--stall-timeout",
+            parser=parse_duration,
+            metavar="TIME",
+            help="Give up when no payload has arrived for this many seconds, or 5m.",
+        ),
+    ] = 300.0
+    download_limit: Annotated[
+        int | None,
+        swarm_option(
+            "--download-limit",
+            parser=parse_amount,
+            metavar="RATE",
+            help="Receive at most this many bytes a second, like 20M. By default, as many as come.",
+        ),
+    ] = None
+    upload: Annotated[
+        bool, swarm_option("--upload/--no-upload", help="Send payload to other peers while downloading.")
+    ] = True
 
-    def _taken(self) -> dict[str, Any]:
+    def _download_options(self) -> dict[str, Any]:
         """The fields under the names that ``FetchOptions`` has for them."""
         from magnetar.fetch.request.mirrors import ReleaseMirror
 
         return {
-            **self._shared(),
+            **self._swarm_options(),
             "adopt": tuple(self.adopt or ()),
             "mirrors": tuple(ReleaseMirror(url, named=True) for url in self.mirror or ()),
             "stall_timeout": self.stall_timeout,
@@ -123,33 +213,40 @@ class Taking(Meeting):
         }
 
     def options(self) -> "FetchOptions":
-        """The same, as ``repair`` takes it."""
+        """The options as ``repair`` takes them."""
         from magnetar.fetch.request.options import FetchOptions
 
-        return FetchOptions(**self._taken())
+        return FetchOptions(**self._download_options())
 
 
 @dataclass(frozen=True)
-class Fetching(Taking):
-    """How a command fetches."""
+class FetchFlags(DownloadFlags):
+    """How a command fetches a release."""
 
     include: Annotated[
-        list[str] | None, payload("--include", metavar="GLOB", help="Only files that match. Repeatable.")
+        list[str] | None,
+        payload_option("--include", metavar="GLOB", help="Fetch only files that match, like '*.json'. Repeatable."),
     ] = None
     exclude: Annotated[
-        list[str] | None, payload("--exclude", metavar="GLOB", help="No files that match. Repeatable.")
+        list[str] | None,
+        payload_option("--exclude", metavar="GLOB", help="Do not fetch files that match. Repeatable."),
     ] = None
-    adopt_links: Annotated[bool, payload("--adopt-links", help="Link whole files that were adopted.")] = False
-    seed: Annotated[bool, after("--seed", help="Go on seeding until stopped.")] = False
-    seed_ratio: Ratio = None
+    adopt_links: Annotated[
+        bool, payload_option("--adopt-links", help="Make hard links to whole files of --adopt, and not copies.")
+    ] = False
+    seed: Annotated[
+        bool,
+        seeding_option("--seed", help="Seed until stopped. By default, the swarm is left when everything is here."),
+    ] = False
+    seed_ratio: SeedRatio = None
     seed_time: SeedTime = None
 
     def options(self) -> "FetchOptions":
-        """The same, as ``fetch`` takes it."""
+        """The options as ``fetch`` takes them."""
         from magnetar.fetch.request.options import FetchOptions
 
         return FetchOptions(
-            **self._taken(),
+            **self._download_options(),
             include=tuple(self.include or ()),
             exclude=tuple(self.exclude or ()),
             adopt_links=self.adopt_links,
@@ -160,29 +257,45 @@ class Fetching(Taking):
 
 
 @dataclass(frozen=True)
-class Serving(Meeting):
-    """How a command seeds."""
+class SeedFlags(SwarmFlags):
+    """How a command seeds folders."""
 
     piece_length: Annotated[
-        int | None, option("--piece-length", parser=parse_power_of_two, metavar="BYTES", help="Of a new torrent: 2^n.")
+        int | None,
+        option(
+            "--piece-length",
+            parser=parse_power_of_two,
+            metavar="SIZE",
+            help="The length of a piece of a new torrent: a power of two, like 4M. By default, by the folder's size.",
+        ),
     ] = None
     torrent: Annotated[
         list[Path] | None,
-        option("--torrent", metavar="FILE", exists=True, dir_okay=False, help="Serve as this one, if it fits."),
+        option(
+            "--torrent",
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help="Serve the folder whose files fit as this torrent. Repeatable.",
+        ),
     ] = None
     new_torrent: Annotated[
-        bool, option("--new-torrent", help="Make one, even for a release of the catalog: a swarm of its own.")
+        bool,
+        option(
+            "--new-torrent",
+            help="Make a new torrent, and so a new swarm, even if the folder is a release of the catalog.",
+        ),
     ] = False
-    seed_ratio: Ratio = None
+    seed_ratio: SeedRatio = None
     seed_time: SeedTime = None
 
     def options(self) -> "SeedOptions":
-        """The same, as ``seed`` takes it."""
+        """The options as ``seed`` takes them."""
         from magnetar.fetch.request.options import SeedOptions
         from magnetar.fetch.torrent.metainfo import read_torrent_file
 
         return SeedOptions(
-            **self._shared(),
+            **self._swarm_options(),
             piece_length=self.piece_length,
             torrents=tuple(read_torrent_file(path) for path in self.torrent or ()),
             new_torrent=self.new_torrent,

@@ -1,1 +1,10 @@
-"""TODO-DOC."""
+"""What a folder on disk is, before anybody judges it.
+
+::
+
+    folder = ReleaseFolder.read(path)      # once: names, notes, the kept torrent; all of it untrusted
+    choice = folder.choose(named)          # the manifest to hold it against, and what that is worth
+    look_up(folder, named)                 # how its weights must run
+
+The commands take a ``ReleaseFolder`` and ask the disk nothing again that it has answered.
+"""

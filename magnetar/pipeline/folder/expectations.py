@@ -3,58 +3,54 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from magnetar.convert.write.journal import read_conversion
 from magnetar.errors import UsageError
 from magnetar.manifests.catalog import catalog
-from magnetar.manifests.checking.choose_manifest import choose_manifest
 from magnetar.manifests.folder.layout import publication_folder
 from magnetar.manifests.hashing.digests import Digest
 from magnetar.manifests.schema import Manifest
 from magnetar.manifests.user_catalog import user_folder
 from magnetar.model.bundled import find_golden, find_text, neutral_text
+from magnetar.pipeline.folder.release_folder import ReleaseFolder
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """The text that a release is scored on, what it should come to in bits per byte, and its fingerprint's file.
+class Expectations:
+    """The text that a release is scored on, the score it must reach in bits per byte, and its fingerprint's file.
 
-    ``release`` is its name, empty where it is not known which it is; ``own`` says whether the text is the one that its
-    manifest names, and not the neutral one.
+    ``release`` is the name of the release; it is empty where nobody knows which release it is. ``own`` says whether the
+    text is the one that the manifest names; else it is the neutral text.
     """
 
     release: str
     text: str
     own: bool
-    expected: float | None = None
+    bits_per_byte: float | None = None
     tolerance: float = 0.01
     golden: Path | None = None
 
 
-def look_up(path: Path, named: str | None = None) -> Known:
-    """What is known of the weights at ``path``; of those ``named`` by a release of the catalog or a manifest file.
+def look_up(folder: ReleaseFolder, named: str | None = None) -> Expectations:
+    """What is expected of the weights in ``folder``: by the release that was ``named``, or that the folder may be.
 
     Raises ``UsageError`` for a name that is not known, ``ManifestError`` for a file that is no manifest.
     """
-    folder = path if path.is_dir() else path.parent
-    manifest = choose_manifest(folder, named).manifest if named else release_of(path)
+    manifest = folder.choose(named).manifest if named else release_of(folder)
     name, smoke = (manifest.name, manifest.smoke) if manifest else ("", None)
     if smoke is None:
-        return Known(name, neutral_text().text, own=False)
-    golden = _find_golden(smoke.golden, folder, named) if smoke.golden else None
+        return Expectations(name, neutral_text().text, own=False)
+    golden = _find_golden(smoke.golden, folder.root, named) if smoke.golden else None
     text = find_text(smoke.text)
     if text is None:
-        return Known(name, neutral_text().text, own=False, golden=golden)
-    return Known(name, text.text, True, smoke.bits_per_byte, smoke.tolerance, golden)
+        return Expectations(name, neutral_text().text, own=False, golden=golden)
+    return Expectations(name, text.text, True, smoke.bits_per_byte, smoke.tolerance, golden)
 
 
-def release_of(path: Path) -> Manifest | None:
-    """The release that a folder (or the folder of a file) was fetched as, converted from, or fits; None if unknown."""
-    folder = path if path.is_dir() else path.parent
-    noted = read_conversion(folder)
-    if noted is not None:
-        return catalog().get(noted.release)
+def release_of(folder: ReleaseFolder) -> Manifest | None:
+    """The release that a folder was fetched as, was converted from, or fits by its file names; None if unknown."""
+    if folder.conversion is not None:
+        return catalog().get(folder.conversion.release)
     try:
-        return choose_manifest(folder).manifest
+        return folder.choose().manifest
     except UsageError:
         return None
 

@@ -1,118 +1,105 @@
-"""TODO-DOC."""
+"""A folder on disk, read once: its files by name, and the notes that lie in it. Nothing in it is trusted."""
 
-from collections import defaultdict
-from dataclasses import replace
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from magnetar.convert.write.journal import read_conversion
-from magnetar.errors import CheckpointError, UsageError
-from magnetar.files import STATE_FOLDER
-from magnetar.manifests.catalog import catalog, find_release
-from magnetar.manifests.checking.choose_manifest import Choice, Trust, choose_manifest
-from magnetar.manifests.schema import Manifest, ReleaseFile, load_manifest
+from magnetar.convert.write.journal import Conversion, read_conversion
+from magnetar.errors import UsageError
+from magnetar.files import STATE_FOLDER, disk_failure
+from magnetar.manifests.checking.choose_manifest import ChosenManifest, choose_manifest
+from magnetar.manifests.folder.layout import KEPT_TORRENT, published_manifest
+from magnetar.manifests.folder.origin import Origin, read_origin
 
-if TYPE_CHECKING:  # verifying a folder that no torrent is involved in needs no libtorrent
+if TYPE_CHECKING:  # where no torrent is kept, libtorrent is not needed
     from magnetar.fetch.torrent.metadata import Metadata
 
 
-WEIGHTS = (".pth", ".pt", ".bin", ".safetensors", ".gguf")
+@dataclass(frozen=True)
+class ReleaseFolder:
+    """What a path holds, as far as names and notes tell.
 
+    Whoever made the folder wrote the notes too. They may say where to look, and never what to believe.
 
-def names_torrent(manifest: Manifest, metadata: "Metadata") -> bool:
-    """Whether a manifest pins that very torrent: by each infohash that both have, and by one at least."""
-    pairs = ((manifest.infohash_v1, metadata.infohash_v1), (manifest.infohash_v2, metadata.infohash_v2))
-    known = [pinned == found for pinned, found in pairs if pinned and found]
-    return bool(known) and all(known)
+    ``path`` is what the user named: a folder, or a file of weights in it. ``root`` is the folder. ``names`` are the
+    files directly in it. ``conversion`` says what it was converted from, ``origin`` which torrent it was fetched as,
+    ``torrent`` is the metadata of that torrent (empty: none is kept), ``published`` the manifest that was published
+    beside the folder. Each is None where nothing readable says so.
+    """
 
+    path: Path
+    root: Path
+    names: tuple[str, ...]
+    conversion: Conversion | None
+    origin: Origin | None
+    torrent: bytes
+    published: Path | None
 
-def find_parts(folder: Path, manifest: Manifest) -> dict[str, tuple[Path, ...]]:
-    """The files of a release that lie in a folder cut into parts, with the parts in order, where none is missing."""
-    missing = {file.path for file in manifest.files or () if not (folder / file.path).exists()}
-    if not missing:
-        return {}
-    from magnetar.convert.read.part_names import find_split, split_stem
-
-    found: dict[str, list[Path]] = defaultdict(list)
-    for above in {(folder / path).parent for path in missing}:
-        for part in above.iterdir() if above.is_dir() else ():
-            whole = split_stem(part.name)
-            path = (above / whole).relative_to(folder).as_posix() if whole else ""
-            if path in missing:
-                found[path].append(part)
-    parts = {}
-    for path, files in found.items():
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read what ``path`` holds. Raises ``UsageError`` if nothing is there, ``DiskError`` if it cannot be listed."""
+        if not path.exists():
+            raise UsageError(f"{path}: there is no such file or folder", hint="name what holds the weights")
+        root = path if path.is_dir() else path.parent
         try:
-            parts[path] = tuple((folder / path).parent / name for name in find_split(file.name for file in files))
-        except CheckpointError:  # one of them is missing, and so is the file
-            continue
-    return parts
+            names = tuple(sorted(entry.name for entry in root.iterdir() if entry.is_file()))
+        except OSError as error:
+            raise disk_failure(error, root) from error
+        return cls(
+            path=path,
+            root=root,
+            names=names,
+            conversion=read_conversion(root),
+            origin=read_origin(root),
+            torrent=_read_torrent(root),
+            published=published_manifest(root),
+        )
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether the user named the folder itself, and not one file in it."""
+        return self.path == self.root
+
+    @cached_property
+    def metadata(self) -> "Metadata | None":
+        """What the kept torrent says; None without one. Raises ``TorrentError`` if it is damaged."""
+        if not self.torrent:
+            return None
+        from magnetar.fetch.torrent.metainfo import read_torrent
+
+        return read_torrent(self.torrent)
+
+    @cached_property
+    def weights(self) -> tuple[str, ...]:
+        """The names of the files that are likely to be the weights, with all their parts and shards."""
+        from magnetar.convert.read.find_weights import name_weights
+
+        return tuple(name_weights(self.names))
+
+    @property
+    def side_files(self) -> tuple[str, ...]:
+        """The names of the other files beside the weights."""
+        return tuple(name for name in self.names if name not in self.weights)
+
+    def choose(self, named: str | None = None) -> ChosenManifest:
+        """The manifest to hold the folder against: the one that was named, or the one that fits.
+
+        Raises ``UsageError`` where no manifest fits, or several do.
+        """
+        return choose_manifest(self.root, named, origin=self.origin, published=self.published)
 
 
-def _choose(folder: Path, named: str | None, torrent: bytes) -> Choice | None:
-    """The manifest; None where there is none, but a torrent."""
-    try:
-        return choose_manifest(folder, named)
-    except UsageError:
-        if named is not None or not torrent:
-            raise
-        return None
+def require_folder(path: Path, hint: str) -> ReleaseFolder:
+    """``ReleaseFolder.read`` for commands that need a whole folder. Raises ``UsageError`` for what is none."""
+    if not path.is_dir():
+        raise UsageError(f"{path}: there is no such folder", hint=hint)
+    return ReleaseFolder.read(path)
 
 
-def _kept_torrent(folder: Path) -> bytes:
-    """The torrent that a folder was fetched or published by; empty if it remembers none."""
-    if not (folder / STATE_FOLDER).is_dir():
+def _read_torrent(root: Path) -> bytes:
+    if not (root / STATE_FOLDER / KEPT_TORRENT).is_file():
         return b""
     from magnetar.fetch.download.state_folder import read_kept_torrent
 
-    return read_kept_torrent(folder)
-
-
-def _lists_the_same(manifest: Manifest, metadata: "Metadata") -> bool:
-    """Whether a manifest that pins no torrent lists the same files, by their sizes."""
-    if manifest.infohash_v1 or manifest.infohash_v2:
-        return False
-    sizes = {str(file.path): file.size for file in metadata.files}
-    return all(file.size is not None and sizes.get(file.path) == file.size for file in manifest.files or ())
-
-
-def _complete(choice: Choice | None, metadata: "Metadata") -> Choice:
-    """The choice, with the torrent's own list of files where no manifest has one."""
-    files = tuple(ReleaseFile(path=str(file.path), size=file.size) for file in metadata.files)
-    if choice is None:
-        manifest = Manifest(
-            format=1,
-            name="unknown",
-            title=metadata.name,
-            publisher="unknown",
-            licence="unknown",
-            infohash_v1=metadata.infohash_v1 or None,
-            infohash_v2=metadata.infohash_v2 or None,
-            files=files,
-        )
-        return Choice(manifest, "the torrent that the link names; no manifest says whose it is", Trust.UNDAMAGED)
-    if choice.manifest.files is None:
-        return replace(choice, manifest=choice.manifest.model_copy(update={"files": files}))
-    return choice
-
-
-def _is_converted(folder: Path, named: str | None) -> bool:
-    """Whether it notes a conversion, or holds other files of weights than the release that was named."""
-    if read_conversion(folder) is not None:
-        return True
-    manifest = _named_manifest(named)
-    listed = manifest.files or () if manifest else ()
-    published = {file.path: file.size for file in listed if file.path.endswith(WEIGHTS)}
-    if not published or any((folder / path).exists() for path in published):
-        return False
-    found = [path.stat().st_size for path in folder.iterdir() if path.name.endswith(WEIGHTS) and path.is_file()]
-    return bool(found) and not set(found).intersection(published.values())  # of the same size, it was renamed
-
-
-def _named_manifest(named: str | None) -> Manifest | None:
-    """The manifest that was named, by its file or by its release; None for a list of digests, or what is neither."""
-    if named is None:
-        return None
-    if named.endswith(".toml") and Path(named).is_file():
-        return load_manifest(Path(named))
-    return find_release(named) if named in catalog() else None
+    return read_kept_torrent(root)

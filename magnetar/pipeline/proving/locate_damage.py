@@ -8,16 +8,27 @@ from magnetar.convert.compare.damaged_tensors import LocatedDamage, locate_damag
 from magnetar.events import Emit, ignore
 from magnetar.fetch.torrent.metadata import Metadata
 from magnetar.fetch.torrent.pieces_on_disk import Pieces, find_bad_pieces
-from magnetar.manifests.checking.report import FileDamage, FileResult, FileState, Kind, Report, TensorDamage
+from magnetar.manifests.checking.report import FileDamage, FileFault, FileResult, FileState, TensorDamage, VerifyReport
 
-ABSENT = frozenset({Kind.MISSING, Kind.RENAMED, Kind.CASE_CHANGED, Kind.NOT_A_FILE, Kind.UNREADABLE, Kind.UNEXPECTED})
+ABSENT = frozenset(
+    {
+        FileFault.MISSING,
+        FileFault.RENAMED,
+        FileFault.CASE_CHANGED,
+        FileFault.NOT_A_FILE,
+        FileFault.UNREADABLE,
+        FileFault.UNEXPECTED,
+    }
+)
 """Findings on a file of which there are no bytes to look at."""
 
-ARRIVING = frozenset({Kind.MISSING, Kind.TRUNCATED, Kind.ZERO_FILLED, Kind.WRONG_DIGEST})
+ARRIVING = frozenset({FileFault.MISSING, FileFault.TRUNCATED, FileFault.ZERO_FILLED, FileFault.WRONG_DIGEST})
 """What a file may look like that has not arrived yet."""
 
 
-def locate(report: Report, torrent: bytes, metadata: Metadata, *, unfinished: bool, emit: Emit = ignore) -> Report:
+def locate(
+    report: VerifyReport, torrent: bytes, metadata: Metadata, *, unfinished: bool, emit: Emit = ignore
+) -> VerifyReport:
     """The report, with its damaged files' bytes, pieces and tensors.
 
     ``torrent`` is that of the release, ``metadata`` what it says. Where the download is ``unfinished``, a file whose
@@ -85,12 +96,12 @@ def _is_arriving(pieces: Pieces, bad: Collection[int], path: str, folder: Path) 
 
 def _lacking(pieces: Pieces, bad: Sequence[int], path: str, kind: str, size: int) -> int:
     """Bytes of a file that lie in bad pieces."""
-    if kind == Kind.MISSING:
+    if kind == FileFault.MISSING:
         return size
     return sum(length for _, length in pieces.ranges(bad).get(path, ()))
 
 
-def _excuse(report: Report, came: dict[str, int]) -> Report:
+def _excuse(report: VerifyReport, came: dict[str, int]) -> VerifyReport:
     """The report, in which files that have not arrived are neither bad nor good."""
 
     def judge(file: FileResult) -> FileResult:

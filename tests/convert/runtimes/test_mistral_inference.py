@@ -6,16 +6,16 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 
 from magnetar.convert.read.checkpoint_source import open_source
 from magnetar.convert.transform.view import view_as
 from magnetar.convert.write.convert import convert
 from magnetar.convert.write.convert_request import ConvertRequest
+from tests import needs
 from tests.convert.forge import DENSE, write_release
 
-pytest.importorskip("mistral_inference", reason="there are wheels of what it needs for Linux on x86-64 only")
+needs.package("mistral_inference", "mistral-inference")  # what it needs has wheels for Linux on x86-64 only
 
 BUNDLED = Path(__file__).parents[3] / "model" / "release" / "austen-moe"
 

@@ -14,6 +14,7 @@ from magnetar.convert.read.checkpoint_source import open_source
 from magnetar.convert.transform.view import view_as
 from magnetar.convert.write.convert import convert
 from magnetar.convert.write.convert_request import ConvertRequest
+from tests import needs
 from tests.convert.forge import DENSE, MOE, random_tensors, write_release
 
 BUNDLED = Path(__file__).parents[3] / "model" / "release" / "austen-moe"
@@ -39,7 +40,7 @@ def logits_of_mlx(folder: Path, ids: np.ndarray, scratch: Path) -> np.ndarray:
 
 def test_mlx_lm_computes_the_logits_of_the_bundled_model(tmp_path: Path) -> None:
     """In 32 bits, since MLX has no other matrix product over chosen experts on a CPU."""
-    pytest.importorskip("mlx_lm")
+    needs.package("mlx_lm", "mlx-lm")
     from magnetar.model.run.load import load_model
 
     assert convert(ConvertRequest(BUNDLED, tmp_path / "mlx", target="mlx", dtype="f32", shard_size=4_000_000)).verified

@@ -19,6 +19,7 @@ from magnetar.fetch.torrent.metadata import Metadata, TorrentFile
 from magnetar.fetch.torrent.metainfo import read_torrent
 from magnetar.files import STATE_FOLDER
 from tests.fetch.world import NEARBY, SIZES, contents, write_release
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[3]
 FETCHER = "tests.fetch.download.interrupted_fetch"
@@ -32,7 +33,7 @@ def metadata_of(**sizes: int) -> Metadata:
 
 def run_fetch(seeding: Seeding, parent: Path, *more: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", FETCHER, str(seeding.magnet), str(parent), *more]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize("place", [BIG, "tok"])
@@ -141,25 +142,25 @@ def test_a_limit_on_file_size_is_seen_before_the_first_byte(tmp_path: Path, rele
         "except NoSpace as error: print(error.message)"
     )
     command = [sys.executable, "-c", code, tmp_path / "r.torrent", tmp_path / "new"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert f"{BIG}: has {SIZES[BIG]:,} bytes, and this process may write 1,000,000" in done.stdout
     assert contents(tmp_path / "new" / release.name) == {}
 
 
-def test_a_write_that_fails_half_way_ends_the_fetch_in_seconds_and_it_resumes(
+def test_a_write_that_fails_half_way_ends_the_fetch_at_once_and_it_resumes(
     tmp_path: Path, published: Seeding, payload: dict[str, bytes]
 ) -> None:
     began = time.monotonic()
     done = run_fetch(published, tmp_path, "3000000", "1500000")
     assert done.returncode == 4, done.stderr
     assert f"NoSpace: {tmp_path / 'mixtral-tiny' / BIG}: cannot be written" in done.stdout
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < NEARBY.stall_timeout  # it did not wait for more to come
     again = fetch(published.magnet, tmp_path, options=NEARBY)
     assert contents(again.folder) == payload
     assert again.downloaded > 0
 
 
-def test_a_full_disk_ends_the_fetch_in_seconds_and_it_resumes_after_space_was_made(
+def test_a_full_disk_ends_the_fetch_at_once_and_it_resumes_after_space_was_made(
     tmp_path: Path, published: Seeding, payload: dict[str, bytes]
 ) -> None:
     with small_disk(tmp_path / "disk", "5m") as parent:
@@ -181,7 +182,7 @@ def test_a_full_disk_ends_the_fetch_in_seconds_and_it_resumes_after_space_was_ma
         next(line for line in process.stdout if int(line) > 200_000)
         ballast.write_bytes(bytes(3_600_000))  # another program takes what was free
         said = process.stdout.read()
-        assert process.wait(30) == 4
+        assert process.wait(PATIENCE) == 4
         process.stdout.close()
         assert "NoSpace" in said
         ballast.unlink()
@@ -191,7 +192,7 @@ def test_a_full_disk_ends_the_fetch_in_seconds_and_it_resumes_after_space_was_ma
 
 def test_a_folder_that_may_not_be_written_to_is_said_so(tmp_path: Path, published: Seeding) -> None:
     if os.geteuid() == 0:
-        pytest.skip("root may write everywhere")
+        pytest.skip("needs a user who is not root: run the tests as one")
     tmp_path.chmod(0o500)
     with pytest.raises(DiskError):
         fetch(published.magnet, tmp_path, options=NEARBY)
@@ -216,7 +217,7 @@ def small_disk(path: Path, size: str) -> Iterator[Path]:
     path.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)], capture_output=True)
     if mounted.returncode:
-        pytest.skip("only root may mount a small disk; a file size limit stands in for it in the test above")
+        pytest.skip("needs root, to mount a small disk: run the tests as root in a container")
     try:
         yield path
     finally:

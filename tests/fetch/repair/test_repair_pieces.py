@@ -21,6 +21,7 @@ from magnetar.fetch.request.options import FetchOptions
 from magnetar.fetch.seed.seed import Seeding
 from magnetar.fetch.torrent.pieces_on_disk import Pieces, find_bad_pieces
 from magnetar.files import STATE_FOLDER
+from tests import needs
 from tests.fetch.mirror_world import mirror_server
 from tests.fetch.world import HYBRID, NEARBY, V1, V2, contents, flip_byte, publish, serve, write_release
 
@@ -210,7 +211,7 @@ except MagnetarError as error:
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="RLIMIT_FSIZE stands for a full disk")
+@needs.linux
 @pytest.mark.parametrize("source", ["copy", "peer"])
 def test_a_disk_that_is_full_costs_no_good_byte_and_the_next_repair_goes_on(
     mine: Path, other: Path, offered: Offer, source: str
@@ -221,7 +222,7 @@ def test_a_disk_that_is_full_costs_no_good_byte_and_the_next_repair_goes_on(
     (mine / "tail.bin").unlink()
     (host, port), copies = offered.seeding.magnet.peers[0], [str(other)] if source == "copy" else []
     words = [sys.executable, "-c", FULL_DISK, str(mine), host, str(port), *copies]
-    done = subprocess.run(words, check=True, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(words, check=True, capture_output=True, text=True)
     kind, code, message, hint = json.loads(done.stdout)
     assert (kind, code) == ("NoSpace", 4), message
     assert "run the same command again" in hint
@@ -272,7 +273,7 @@ def test_a_mirror_alone_will_do(mine: Path, other: Path, offered: Offer) -> None
     flip_byte(mine / "big.bin", 200_000)
     with mirror_server(contents(other)) as server:
         mirror = ReleaseMirror(f"{server.url}/", named=True)
-        repaired = repair(mine, options=replace(NOBODY, stall_timeout=20, mirrors=(mirror,)))
+        repaired = repair(mine, options=replace(NEARBY, mirrors=(mirror,)))
     assert contents(mine) == whole
     assert repaired.downloaded == PIECE
 

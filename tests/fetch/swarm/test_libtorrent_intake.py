@@ -15,8 +15,9 @@ from magnetar.fetch.swarm.libtorrent_session import open_swarm
 from magnetar.fetch.swarm.protocol import Joining, Swarm, Transfer
 from magnetar.fetch.torrent.metadata import magnet_of
 from magnetar.fetch.torrent.metainfo import bare_torrent, load, read_torrent
-from magnetar.fetch.torrent.piece_layout import Layout, read_layout
+from magnetar.fetch.torrent.piece_layout import PieceLayout, read_layout
 from tests.fetch.world import contents, serve, write_release
+from tests.patience import PATIENCE
 
 PIECE = 65536
 SIZES = {"a": 300_001, "b": 99, "d": 200_000}
@@ -28,7 +29,7 @@ class World:
 
     swarm: Swarm
     transfer: Transfer
-    layout: Layout
+    layout: PieceLayout
     files: dict[str, bytes]
     torrent: bytes
 
@@ -42,7 +43,7 @@ class World:
             for span in self.layout.spans(piece)
         )
 
-    def wait_until(self, done: Callable[[], bool], seconds: float = 10) -> bool:
+    def wait_until(self, done: Callable[[], bool], seconds: float = PATIENCE) -> bool:
         deadline = time.monotonic() + seconds
         while not done() and time.monotonic() < deadline:
             self.swarm.wait(0.05)

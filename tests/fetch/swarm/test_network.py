@@ -8,19 +8,22 @@ from pathlib import Path
 import pytest
 
 from magnetar.errors import MetadataTimeout, OutsideError, Stalled, UsageError
-from magnetar.events import Event, Remarked, TrackerAnswered
-from magnetar.fetch.download.fetch import Fetched, fetch, receive
+from magnetar.events import Event, Moved, Remarked, TrackerAnswered
+from magnetar.fetch.download.fetch import Fetched, fetch
 from magnetar.fetch.request.options import FetchOptions, Network, SeedOptions
 from magnetar.fetch.seed.seed import Seeding, seed
-from magnetar.fetch.swarm.libtorrent_session import discovery, libtorrent_session, libtorrent_settings
+from magnetar.fetch.swarm import discovery, libtorrent_session, libtorrent_settings, stall_watch
 from magnetar.fetch.swarm.libtorrent_settings import settings_of
 from magnetar.fetch.torrent.metadata import magnet_of
 from magnetar.fetch.torrent.metainfo import read_torrent
 from tests.fetch.neighbours import Proxy, Tracker, dht_node, free_port, knowing, peer_over_utp_only, refusing
 from tests.fetch.world import NEARBY, V1, contents, publish, serve, write_release
+from tests.patience import GROWING, PATIENCE, wait_until
 
 SIZES = {"a.bin": 300_000, "b": 7}
-HERE = FetchOptions(dht=False, fallback_trackers=False, listen="127.0.0.1:0", metadata_timeout=20, stall_timeout=20)
+HERE = FetchOptions(
+    dht=False, fallback_trackers=False, listen="127.0.0.1:0", metadata_timeout=PATIENCE, stall_timeout=PATIENCE
+)
 """As in public, but alone."""
 
 
@@ -52,10 +55,13 @@ def test_what_each_tracker_answered_is_in_the_diagnosis(tmp_path: Path, small: S
     with closing(Tracker(refusing(b"go away"))) as tracker:
         dead = f"http://127.0.0.1:{free_port()}/announce"
         magnet = replace(small.magnet, peers=(), trackers=(dead, tracker.url))
-        with pytest.raises(MetadataTimeout) as caught:
-            fetch(magnet, tmp_path, options=replace(NEARBY, metadata_timeout=2))
-    assert f"{tracker.url}: go away" in caught.value.message
-    assert f"{dead}: Connection refused" in caught.value.message
+        answers = f"{tracker.url}: go away", f"{dead}: Connection refused"
+        for seconds in GROWING:
+            with pytest.raises(MetadataTimeout) as caught:
+                fetch(magnet, tmp_path, options=replace(NEARBY, metadata_timeout=seconds))
+            if all(answer in caught.value.message for answer in answers):
+                return
+    pytest.fail(caught.value.message)
 
 
 def test_a_dead_tracker_first_does_not_keep_the_living_one_waiting(
@@ -75,9 +81,12 @@ def test_fallback_trackers_are_asked_about_a_public_torrent_and_never_about_a_pr
     assert read_torrent(torrent).private == private
     with closing(Tracker(knowing(1))) as fallback, closing(Tracker(knowing(1))) as own:
         monkeypatch.setattr(discovery, "fallback_trackers", lambda: (fallback.url,))
-        options = replace(HERE, fallback_trackers=True, stall_timeout=2, trackers=(own.url,))
-        with pytest.raises(Stalled):
-            fetch(torrent, tmp_path / "new", options=options)
+        options = replace(HERE, fallback_trackers=True, trackers=(own.url,))
+        for seconds in GROWING:
+            with pytest.raises(Stalled):
+                fetch(torrent, tmp_path / "new", options=replace(options, stall_timeout=seconds))
+            if own.asked and (private or fallback.asked):
+                break
     assert own.asked
     assert bool(fallback.asked) != private
 
@@ -91,10 +100,7 @@ def test_a_seeder_tells_fallback_trackers_of_a_public_torrent_and_never_of_a_pri
     with closing(Tracker(knowing(1))) as fallback, closing(Tracker(knowing(1))) as own:
         monkeypatch.setattr(discovery, "fallback_trackers", lambda: (fallback.url,))
         with serve(release, loopback=False, dht=False, listen="127.0.0.1:0", trackers=(own.url,)):
-            deadline = time.monotonic() + 20
-            while not own.asked or not (private or fallback.asked):
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
+            wait_until(lambda: own.asked and (private or fallback.asked), "an announcement")
     assert bool(fallback.asked) != private
 
 
@@ -102,7 +108,7 @@ def test_a_peer_is_found_through_the_dht_alone(tmp_path: Path, release: Path) ->
     node = dht_node()
     nodes = (f"127.0.0.1:{node.listen_port()}",)
     with serve(release, dht_nodes=nodes) as seeding:
-        options = replace(NEARBY, dht_nodes=nodes, metadata_timeout=60)
+        options = replace(NEARBY, dht_nodes=nodes)
         fetched = fetch(replace(seeding.magnet, peers=()), tmp_path / "new", options=options)
     assert contents(fetched.folder) == contents(release)
 
@@ -110,16 +116,16 @@ def test_a_peer_is_found_through_the_dht_alone(tmp_path: Path, release: Path) ->
 def test_a_peer_that_only_udp_reaches_is_reached_once_nothing_else_comes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (discovery, receive):
+    for module in (discovery, stall_watch):
         monkeypatch.setattr(module, "REACH_FURTHER_AFTER", 0.5)
     release = write_release(tmp_path / "published" / "r", SIZES)
     torrent = publish(release, V1)
     with peer_over_utp_only(release, torrent) as port:
         magnet = replace(magnet_of(read_torrent(torrent)), peers=(("127.0.0.1", port),))
         monkeypatch.setitem(libtorrent_settings._COMMON, "min_reconnect_time", 1)
-        fetched = fetch(magnet, tmp_path / "late", options=replace(NEARBY, metadata_timeout=40, stall_timeout=40))
+        fetched = fetch(magnet, tmp_path / "late", options=NEARBY)
         assert contents(fetched.folder) == contents(release)
-        for module in (discovery, receive):
+        for module in (discovery, stall_watch):
             monkeypatch.setattr(module, "REACH_FURTHER_AFTER", 1000)
         forced = fetch(magnet, tmp_path / "forced", options=replace(NEARBY, utp=True))
         assert contents(forced.folder) == contents(release)
@@ -140,12 +146,12 @@ def test_without_upload_nobody_is_served(tmp_path: Path, small: Seeding) -> None
 
     thread = threading.Thread(target=take)
     thread.start()
-    assert there.wait(30)
+    assert there.wait(PATIENCE)
     with pytest.raises(Stalled):
         options = replace(NEARBY, stall_timeout=3)
         fetch(replace(small.magnet, peers=(("127.0.0.1", port),)), tmp_path / "asker", options=options)
     done.set()
-    thread.join(30)
+    thread.join(PATIENCE)
     assert results[0].uploaded == 0
 
 
@@ -200,7 +206,7 @@ def test_an_interface_is_used_alone_or_not_at_all(
         magnet = replace(seeding.magnet, peers=(("127.0.0.1", port),))
         fetched = fetch(magnet, tmp_path / "new", options=replace(HERE, interface="127.0.0.1", listen=""))
         assert contents(fetched.folder) == contents(release)
-    monkeypatch.setattr(libtorrent_session, "LISTEN_PATIENCE", 0.5)
+    monkeypatch.setattr(libtorrent_session, "LISTEN_TIMEOUT", 0.5)
     with pytest.raises(OutsideError, match="no-such-interface0"):
         fetch(seeding.magnet, tmp_path / "x", options=replace(HERE, listen="", interface="no-such-interface0"))
 
@@ -251,16 +257,22 @@ def test_a_seeder_that_goes_away_and_comes_back_is_met_again_in_the_same_run(
     monkeypatch.setitem(libtorrent_settings._COMMON, "min_reconnect_time", 1)
     listen = f"127.0.0.1:{free_port()}"
     results: list[Fetched] = []
-    with serve(release, listen=listen, upload_limit=1_000_000, piece_length=32768) as seeding:
+    some = threading.Event()
+
+    def note(event: Event) -> None:
+        if isinstance(event, Moved):
+            some.set()
+
+    with serve(release, listen=listen, upload_limit=400_000, piece_length=32768) as seeding:
         thread = threading.Thread(
-            target=lambda: results.append(fetch(seeding.magnet, tmp_path / "new", options=NEARBY))
+            target=lambda: results.append(fetch(seeding.magnet, tmp_path / "new", options=NEARBY, emit=note))
         )
         thread.start()
-        time.sleep(1.5)
+        assert some.wait(PATIENCE)
     time.sleep(0.5)
     assert not results
     with serve(release, listen=listen):
-        thread.join(60)
+        thread.join(PATIENCE)
     assert contents(results[0].folder) == contents(release)
 
 

@@ -1,7 +1,7 @@
 """Torrents that somebody made to do harm, byte by byte: each must be refused, or be read and lead nowhere.
 
 ``python -m tests.fetch.torrent.hostile SECONDS MEGABYTES`` reads them all in a process that may take no more than that.
-It prints a line of JSON for each: its name, what it was refused with (empty: it was read), and the CPU seconds it took.
+It prints a line of JSON for each: its name, what it was refused with (empty: it was read), and the effort it took.
 """
 
 import json
@@ -127,19 +127,21 @@ def main(seconds: int, megabytes: int) -> None:
 
     from magnetar.errors import TorrentError
     from magnetar.fetch.torrent.metainfo import read_torrent
+    from tests.effort import measured_effort
 
     torrents = list(corpus())
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (mapped + (megabytes << 20),) * 2)
     resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + seconds,) * 2)
     for name, content in torrents:
-        began, refused, read = time.process_time(), "", None
+        refused, read = "", None
         try:
-            read = read_torrent(content)
+            with measured_effort() as effort:
+                read = read_torrent(content)
         except TorrentError as error:
             refused = error.message
         seen = {"trackers": len(read.trackers), "web_seeds": read.web_seeds} if read else {}
-        print(json.dumps({"name": name, "refused": refused, "cpu": time.process_time() - began, **seen}), flush=True)
+        print(json.dumps({"name": name, "refused": refused, "effort": effort.units, **seen}), flush=True)
 
 
 if __name__ == "__main__":

@@ -21,20 +21,21 @@ from tests.fetch.torrent.hostile import corpus, encode, file
 from tests.fetch.world import NEARBY, contents
 
 ROOT = Path(__file__).parents[3]
-SECONDS, MEGABYTES = 60, 768
+SECONDS, MEGABYTES = 1200, 768
 """For the whole corpus, beyond what the interpreter and the corpus itself take."""
 
-ONE_TORRENT = 5.0  # seconds of CPU
+MAX_EFFORT = 1000
+"""Units of ``tests.effort`` that reading one torrent may take. The most that is needed is 70."""
 
 
 def test_no_hostile_torrent_is_read_or_takes_more_than_its_share() -> None:
     command = [sys.executable, "-m", "tests.fetch.torrent.hostile", str(SECONDS), str(MEGABYTES)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     results = {result["name"]: result for result in map(json.loads, done.stdout.splitlines())}
     assert list(results) == [name for name, _ in corpus()]
     for name, result in results.items():
-        assert result["cpu"] < ONE_TORRENT, name
+        assert result["effort"] < MAX_EFFORT, name
         assert bool(result["refused"]) != name.startswith("read: "), result
     assert results["read: a hundred thousand trackers"]["trackers"] == 100
     assert results["read: trackers that are none"]["trackers"] == 1

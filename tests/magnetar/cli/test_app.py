@@ -2,15 +2,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from magnetar import __version__
 from magnetar.cli.app import build_app, main
 from magnetar.model.bundled import bundled_release
+from magnetar.version import __version__
 from tests.magnetar.conftest import Run
+from tests.patience import PATIENCE
 
 GROUPS = ("catalog", "manifest")
 COMMANDS = ("boot", "convert", "demo", "fetch", "get", "inspect", "publish", "repair", "same", "seed", "verify")
@@ -154,7 +154,6 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
         ["bash", "-c", f"set -o pipefail; {sys.executable} -m {script} | true"],
         capture_output=True,
         text=True,
-        timeout=60,
     )
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -168,9 +167,8 @@ def test_a_seeder_that_is_stopped_ends_quietly_with_its_exit_code(tmp_path: Path
         assert seeder.stdout is not None
         assert seeder.stderr is not None
         assert seeder.stdout.readline().startswith("magnet:?xt=urn:btih:")
-        time.sleep(0.1)
         seeder.send_signal(number)
-        assert seeder.wait(timeout=20) == code
+        assert seeder.wait(PATIENCE) == code
         assert "Traceback" not in seeder.stderr.read()
 
 

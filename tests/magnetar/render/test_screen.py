@@ -1,7 +1,6 @@
 import io
 import json
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 
 import pytest
@@ -22,24 +21,41 @@ from magnetar.events import (
     Moved,
     ProgressStyle,
     Remarked,
+    Step,
     SwarmSeen,
     TrackerAnswered,
 )
 from magnetar.findings import Finding, Outcome
-from magnetar.manifests.hashing.digests import Digest
-from magnetar.render.progress import MOST_FILES, LiveProgress, PlainProgress, watch
-from magnetar.render.screen import Screen, Terminated, plain
+from magnetar.pipeline.catalog import Removed
+from magnetar.render.progress import MAX_FILE_BARS, LiveProgress, PlainProgress, watch
+from magnetar.render.screen import Screen, Terminated
 from magnetar.render.text import amount, clean, clock, count
 
 
+def removed(name: str = "mine") -> Removed:
+    return Removed(name, forgotten=False)
+
+
 @dataclass(frozen=True)
-class Result:
+class Proof:
     path: Path
-    outcome: Outcome = Outcome.GOOD
+    layout: str = "hf"
+    reason: str = "its names"
+    tensors: tuple[str, ...] = ()
 
 
-def screen(*, as_json: bool = False) -> Screen:
-    return Screen("test", as_json=as_json, quiet=True, progress=ProgressStyle.AUTO, exit_code_of=exit_code_of)
+@dataclass(frozen=True)
+class BadCopy:
+    """A result with an outcome, as ``verify`` may have one."""
+
+    proof: Proof
+    release: str = "mine"
+    trust: str = "the release"
+    outcome: Outcome = Outcome.BAD
+
+
+def screen(command: str = "catalog remove", *, as_json: bool = False) -> Screen:
+    return Screen(command, as_json=as_json, quiet=True, progress=ProgressStyle.AUTO, exit_code_of=exit_code_of)
 
 
 @given(st.text())
@@ -55,15 +71,22 @@ def test_escape_codes_and_markup_in_foreign_text_are_only_text() -> None:
 
 
 def test_a_result_is_one_json_object_with_its_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
-    code = screen(as_json=True).run(lambda _emit: Result(Path("/a"), Outcome.BAD), lambda _: "drawn")
+    code = screen("verify", as_json=True).run(lambda _emit: BadCopy(Proof(Path("/a"))), lambda _: "drawn")
     out, err = capsys.readouterr()
+    document = json.loads(out)
     assert code == 5
-    assert json.loads(out) == {"command": "test", "ok": False, "exit": 5, "result": {"path": "/a", "outcome": "bad"}}
+    assert {key: value for key, value in document.items() if key != "result"} == {
+        "format": 1,
+        "command": "verify",
+        "ok": False,
+        "exit": 5,
+    }
+    assert (document["result"]["path"], document["result"]["outcome"]) == ("/a", "bad")
     assert err == ""
 
 
 def test_an_error_is_one_json_object_with_its_kind_and_hint(capsys: pytest.CaptureFixture[str]) -> None:
-    def work(_emit: Emit) -> Result:
+    def work(_emit: Emit) -> Removed:
         raise NoSpace("full", hint="make space")
 
     assert screen(as_json=True).run(work, str) == 4
@@ -76,7 +99,7 @@ def test_an_error_is_one_json_object_with_its_kind_and_hint(capsys: pytest.Captu
 def test_being_stopped_is_told_with_its_exit_code_and_how_to_go_on(
     raised: type[BaseException], code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def work(_emit: Emit) -> Result:
+    def work(_emit: Emit) -> Removed:
         raise raised
 
     assert screen().run(work, str) == code
@@ -84,29 +107,16 @@ def test_being_stopped_is_told_with_its_exit_code_and_how_to_go_on(
 
 
 def test_a_bug_is_not_hidden() -> None:
-    def work(_emit: Emit) -> Result:
+    def work(_emit: Emit) -> Removed:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         screen().run(work, str)
 
 
-class Colour(Enum):
-    RED = "red"
-
-
-def test_values_become_plain_json() -> None:
-    value = {
-        "digest": Digest("md5", "0" * 32),
-        "paths": (Path("a"),),
-        "enum": Colour.RED,
-        "nan": float("nan"),
-        "n": 1e-7,
-    }
-    assert plain(value) == {"digest": "md5:" + "0" * 32, "paths": ["a"], "enum": "red", "nan": "nan", "n": 1e-7}
-    assert json.loads(json.dumps(plain({"bad": "\udcff"}))) == {"bad": "\\udcff"}
-    with pytest.raises(TypeError):
-        plain(object())
+def test_a_name_that_is_no_text_is_printed_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    screen(as_json=True).run(lambda _emit: removed("bad\udcff"), lambda _: "drawn")
+    assert json.loads(capsys.readouterr().out)["result"]["name"] == "bad\\udcff"
 
 
 def test_plain_progress_tells_bad_news_at_once_and_the_rest_at_intervals() -> None:
@@ -163,11 +173,11 @@ def test_live_progress_has_bars_for_the_files_that_are_coming_and_for_no_more_th
     with LiveProgress(console) as emit:
         emit(Began("download", 10_000))
         emit(SwarmSeen(3, 1, 200, 5, downloaded=100, mirrored=30))
-        for number in range(MOST_FILES + 5):
+        for number in range(MAX_FILE_BARS + 5):
             emit(FileSeen(f"[b]shard\x1b-{number}", 1, 100))
         emit(FileSeen("[b]shard\x1b-0", 100, 100))
         emit(FileSeen("late", 1, 100))
-        assert emit.files == (*(f"[b]shard\x1b-{number}" for number in range(1, MOST_FILES)), "late")
+        assert emit.files == (*(f"[b]shard\x1b-{number}" for number in range(1, MAX_FILE_BARS)), "late")
         emit(Moved("download", 10))
         emit.refresh()
         shown = console.file.getvalue()  # type: ignore[attr-defined]
@@ -197,10 +207,13 @@ def test_live_progress_takes_every_event_and_ends_each_bar() -> None:
 def test_json_progress_is_one_event_a_line() -> None:
     console = Console(file=io.StringIO())
     with watch(console, ProgressStyle.JSON) as emit:
-        emit(Moved("payload", 3))
+        emit(Moved(Step.DOWNLOAD, 3))
         emit(TrackerAnswered("udp://t", 7))
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
-    assert [json.loads(line)["event"] for line in lines] == ["Moved", "TrackerAnswered"]
+    assert [json.loads(line) for line in lines] == [
+        {"format": 1, "event": "moved", "step": "download", "amount": 3},
+        {"format": 1, "event": "tracker", "url": "udp://t", "peers": 7, "error": ""},
+    ]
 
 
 def test_amounts_durations_and_counts_read_as_people_say_them() -> None:

@@ -1,6 +1,5 @@
 import dataclasses
 import os
-import sys
 from pathlib import Path
 from random import Random
 
@@ -11,12 +10,13 @@ from hypothesis import strategies as st
 from magnetar.errors import DiskError, UsageError
 from magnetar.events import Began, Event, FoundWrong, Moved
 from magnetar.findings import Outcome
-from magnetar.manifests.checking.choose_manifest import Choice, Trust
-from magnetar.manifests.checking.diagnose_file import BLOCK
-from magnetar.manifests.checking.report import FileState, Kind, PieceCheck
-from magnetar.manifests.checking.verify import Terms, verify
-from magnetar.manifests.hashing.digests import CHUNK
+from magnetar.manifests.checking.choose_manifest import ChosenManifest, Trust
+from magnetar.manifests.checking.diagnose_file import BLOCK_BYTES
+from magnetar.manifests.checking.report import FileFault, FileState, PieceCheck
+from magnetar.manifests.checking.verify import VerifyOptions, verify
+from magnetar.manifests.hashing.digests import CHUNK_BYTES
 from magnetar.manifests.writing.create import list_files
+from tests import needs
 from tests.manifests.conftest import CONTENT, dig_too_deep, manifest_of, write
 
 
@@ -24,7 +24,7 @@ def kinds(report: object) -> list[tuple[str, str]]:
     return [(finding.kind.value, finding.subject) for finding in report.findings]  # type: ignore[attr-defined]
 
 
-def test_a_whole_release_is_good_and_trusted(release: Path, choice: Choice) -> None:
+def test_a_whole_release_is_good_and_trusted(release: Path, choice: ChosenManifest) -> None:
     report = verify(release, choice)
     assert report.outcome is Outcome.GOOD
     assert report.trust is Trust.RELEASE
@@ -32,7 +32,7 @@ def test_a_whole_release_is_good_and_trusted(release: Path, choice: Choice) -> N
     assert {file.checked_by for file in report.files} == {("sha256",)}
 
 
-def test_one_flipped_byte_is_a_wrong_digest(release: Path, choice: Choice) -> None:
+def test_one_flipped_byte_is_a_wrong_digest(release: Path, choice: ChosenManifest) -> None:
     (release / "weights.bin").write_bytes(b"w" * 1500 + b"W" + b"w" * 1499)
     report = verify(release, choice)
     assert kinds(report) == [("wrong-digest", "weights.bin")]
@@ -47,37 +47,37 @@ def test_no_flipped_bit_anywhere_is_ever_called_good(
     damaged = bytearray(CONTENT[path])
     damaged[position % len(damaged)] ^= 1 << bit
     folder = write(tmp_path_factory.mktemp("flip"), {**CONTENT, path: bytes(damaged)})
-    report = verify(folder, Choice(manifest_of(CONTENT), "", Trust.RELEASE))
+    report = verify(folder, ChosenManifest(manifest_of(CONTENT), "", Trust.RELEASE))
     assert kinds(report) == [("wrong-digest", path)]
 
 
-def test_a_truncated_file_is_told_with_its_missing_bytes_and_not_read(release: Path, choice: Choice) -> None:
+def test_a_truncated_file_is_told_with_its_missing_bytes_and_not_read(release: Path, choice: ChosenManifest) -> None:
     (release / "weights.bin").write_bytes(b"w" * 1000)
     report = verify(release, choice)
     assert kinds(report) == [("truncated", "weights.bin")]
     assert report.findings[0].detail == "has 1,000 of 3,000 bytes: 2,000 are missing"
 
 
-def test_a_missing_file_is_found_together_with_everything_else(release: Path, choice: Choice) -> None:
+def test_a_missing_file_is_found_together_with_everything_else(release: Path, choice: ChosenManifest) -> None:
     (release / "params.json").unlink()
     (release / "weights.bin").write_bytes(b"w" * 3001)
     report = verify(release, choice)
     assert kinds(report) == [("grown", "weights.bin"), ("missing", "params.json")]
 
 
-def test_a_folder_in_the_place_of_a_file_is_not_a_file(release: Path, choice: Choice) -> None:
+def test_a_folder_in_the_place_of_a_file_is_not_a_file(release: Path, choice: ChosenManifest) -> None:
     (release / "params.json").unlink()
     (release / "params.json").mkdir()
     assert kinds(verify(release, choice)) == [("not-a-file", "params.json")]
 
 
-def test_a_named_pipe_in_the_place_of_a_file_does_not_hang(release: Path, choice: Choice) -> None:
+def test_a_named_pipe_in_the_place_of_a_file_does_not_hang(release: Path, choice: ChosenManifest) -> None:
     (release / "weights.bin").unlink()
     os.mkfifo(release / "weights.bin")
     assert kinds(verify(release, choice)) == [("not-a-file", "weights.bin")]
 
 
-def test_links_that_lead_in_a_circle_are_not_a_file(release: Path, choice: Choice) -> None:
+def test_links_that_lead_in_a_circle_are_not_a_file(release: Path, choice: ChosenManifest) -> None:
     (release / "weights.bin").unlink()
     (release / "weights.bin").symlink_to("params.json")
     (release / "params.json").unlink()
@@ -86,7 +86,7 @@ def test_links_that_lead_in_a_circle_are_not_a_file(release: Path, choice: Choic
     assert kinds(verify(release, choice)) == [("not-a-file", "weights.bin"), ("not-a-file", "params.json")]
 
 
-def test_a_link_to_nowhere_is_not_a_file_and_one_to_the_bytes_is_good(release: Path, choice: Choice) -> None:
+def test_a_link_to_nowhere_is_not_a_file_and_one_to_the_bytes_is_good(release: Path, choice: ChosenManifest) -> None:
     blob = release.parent / "blob"
     (release / "weights.bin").rename(blob)
     (release / "weights.bin").symlink_to(blob)
@@ -95,60 +95,66 @@ def test_a_link_to_nowhere_is_not_a_file_and_one_to_the_bytes_is_good(release: P
     assert kinds(verify(release, choice)) == [("not-a-file", "weights.bin")]
 
 
-def test_an_unexpected_file_is_told_and_held_against_the_folder_only_when_strict(release: Path, choice: Choice) -> None:
+def test_an_unexpected_file_is_told_and_held_against_the_folder_only_when_strict(
+    release: Path, choice: ChosenManifest
+) -> None:
     write(release, {"consolidated.01.pth": b"x", ".magnetar/resume": b"x", "magnetar.toml": b"x"})
     report = verify(release, choice)
     assert report.unexpected == ("consolidated.01.pth",)
     assert report.outcome is Outcome.GOOD
-    assert kinds(verify(release, choice, Terms(strict=True))) == [("unexpected", "consolidated.01.pth")]
+    assert kinds(verify(release, choice, VerifyOptions(strict=True))) == [("unexpected", "consolidated.01.pth")]
 
 
 def test_md5_alone_is_good_but_weak(release: Path) -> None:
-    report = verify(release, Choice(manifest_of(CONTENT, "md5"), "", Trust.RELEASE))
+    report = verify(release, ChosenManifest(manifest_of(CONTENT, "md5"), "", Trust.RELEASE))
     assert (report.outcome, report.trust) == (Outcome.GOOD, Trust.WEAK)
 
 
-def without_digests(choice: Choice) -> Choice:
+def without_digests(choice: ChosenManifest) -> ChosenManifest:
     files = tuple(file.model_copy(update={"digests": ()}) for file in choice.manifest.files or ())
     return dataclasses.replace(choice, manifest=choice.manifest.model_copy(update={"files": files}))
 
 
-def test_a_file_without_digests_is_not_checked_and_the_whole_is_not_called_good(release: Path, choice: Choice) -> None:
+def test_a_file_without_digests_is_not_checked_and_the_whole_is_not_called_good(
+    release: Path, choice: ChosenManifest
+) -> None:
     report = verify(release, without_digests(choice))
     assert {file.state for file in report.files} == {FileState.NOT_CHECKED}
     assert report.outcome is Outcome.UNKNOWN
 
 
-def test_pieces_that_were_checked_decide_on_the_files_without_digests(release: Path, choice: Choice) -> None:
+def test_pieces_that_were_checked_decide_on_the_files_without_digests(release: Path, choice: ChosenManifest) -> None:
     bare = without_digests(choice)
-    whole = verify(release, bare, Terms(pieces=PieceCheck(frozenset())))
+    whole = verify(release, bare, VerifyOptions(pieces=PieceCheck(frozenset())))
     assert (whole.outcome, whole.trust) == (Outcome.GOOD, Trust.WEAK)
-    damaged = verify(release, bare, Terms(pieces=PieceCheck(frozenset({"params.json"}))))
+    damaged = verify(release, bare, VerifyOptions(pieces=PieceCheck(frozenset({"params.json"}))))
     assert kinds(damaged) == [("wrong-digest", "params.json")]
 
 
 def test_a_bad_piece_of_a_neighbour_does_not_condemn_a_file_whose_digest_is_right(
-    release: Path, choice: Choice
+    release: Path, choice: ChosenManifest
 ) -> None:
-    report = verify(release, choice, Terms(pieces=PieceCheck(frozenset({"params.json"}))))
+    report = verify(release, choice, VerifyOptions(pieces=PieceCheck(frozenset({"params.json"}))))
     assert report.outcome is Outcome.GOOD
 
 
 def test_a_release_whose_files_are_not_known_cannot_be_called_good(release: Path) -> None:
     unknown = manifest_of(CONTENT).model_copy(update={"files": None})
-    assert verify(release, Choice(unknown, "", Trust.RELEASE)).outcome is Outcome.UNKNOWN
+    assert verify(release, ChosenManifest(unknown, "", Trust.RELEASE)).outcome is Outcome.UNKNOWN
 
 
-def test_progress_adds_up_to_the_bytes_that_were_read_and_bad_news_is_told(release: Path, choice: Choice) -> None:
+def test_progress_adds_up_to_the_bytes_that_were_read_and_bad_news_is_told(
+    release: Path, choice: ChosenManifest
+) -> None:
     (release / "params.json").write_bytes(b"[]")
     events: list[Event] = []
     verify(release, choice, emit=events.append)
     assert [event.total for event in events if isinstance(event, Began)] == [3008]
     assert sum(event.amount for event in events if isinstance(event, Moved)) == 3008
-    assert [event.finding.kind for event in events if isinstance(event, FoundWrong)] == [Kind.WRONG_DIGEST]
+    assert [event.finding.kind for event in events if isinstance(event, FoundWrong)] == [FileFault.WRONG_DIGEST]
 
 
-def test_verify_changes_nothing(release: Path, choice: Choice) -> None:
+def test_verify_changes_nothing(release: Path, choice: ChosenManifest) -> None:
     before = {path: path.stat() for path in release.rglob("*")}
     verify(release, choice)
     assert {path: path.stat().st_mtime_ns for path in release.rglob("*")} == {
@@ -156,7 +162,7 @@ def test_verify_changes_nothing(release: Path, choice: Choice) -> None:
     }
 
 
-def test_a_missing_folder_is_a_usage_error(tmp_path: Path, choice: Choice) -> None:
+def test_a_missing_folder_is_a_usage_error(tmp_path: Path, choice: ChosenManifest) -> None:
     with pytest.raises(UsageError, match="there is no such folder"):
         verify(tmp_path / "nowhere", choice)
 
@@ -164,7 +170,7 @@ def test_a_missing_folder_is_a_usage_error(tmp_path: Path, choice: Choice) -> No
 def test_a_file_that_is_mostly_zeros_is_told_as_such(tmp_path: Path) -> None:
     content = {"weights.bin": os.urandom(100_000)}
     folder = write(tmp_path / "r", {"weights.bin": content["weights.bin"][:20_000] + bytes(80_000)})
-    report = verify(folder, Choice(manifest_of(content), "", Trust.RELEASE))
+    report = verify(folder, ChosenManifest(manifest_of(content), "", Trust.RELEASE))
     assert kinds(report) == [("zero-filled", "weights.bin")]
     assert "79,520 of its 100,000 bytes are zeros" in report.findings[0].detail
 
@@ -172,12 +178,14 @@ def test_a_file_that_is_mostly_zeros_is_told_as_such(tmp_path: Path) -> None:
 def test_two_files_that_were_swapped_are_told_as_such(tmp_path: Path) -> None:
     content = {"a": b"a" * 100, "b": b"b" * 100}
     folder = write(tmp_path / "r", {"a": content["b"], "b": content["a"]})
-    report = verify(folder, Choice(manifest_of(content), "", Trust.RELEASE))
+    report = verify(folder, ChosenManifest(manifest_of(content), "", Trust.RELEASE))
     assert kinds(report) == [("swapped", "a"), ("swapped", "b")]
     assert report.findings[0].detail == "holds the bytes of b"
 
 
-def test_a_renamed_file_and_one_in_other_letters_are_found_where_they_are(release: Path, choice: Choice) -> None:
+def test_a_renamed_file_and_one_in_other_letters_are_found_where_they_are(
+    release: Path, choice: ChosenManifest
+) -> None:
     (release / "weights.bin").rename(release / "weights (1).bin")
     (release / "params.json").rename(release / "PARAMS.json")
     report = verify(release, choice)
@@ -193,38 +201,38 @@ def test_a_file_that_is_written_to_while_it_is_read_has_no_digest(tmp_path: Path
         if isinstance(event, Moved):
             os.utime(folder / "weights.bin", ns=(1, 1))
 
-    report = verify(folder, Choice(manifest_of(content), "", Trust.RELEASE), emit=meddle)
+    report = verify(folder, ChosenManifest(manifest_of(content), "", Trust.RELEASE), emit=meddle)
     assert kinds(report) == [("changed-while-read", "weights.bin")]
 
 
 def test_a_file_that_goes_away_while_it_is_read_is_a_finding(tmp_path: Path) -> None:
-    content = {"weights.bin": bytes(3 * CHUNK)}
+    content = {"weights.bin": bytes(3 * CHUNK_BYTES)}
     folder = write(tmp_path / "r", content)
 
     def remove(event: Event) -> None:
         if isinstance(event, Moved):
             (folder / "weights.bin").unlink(missing_ok=True)
 
-    report = verify(folder, Choice(manifest_of(content), "", Trust.RELEASE), emit=remove)
+    report = verify(folder, ChosenManifest(manifest_of(content), "", Trust.RELEASE), emit=remove)
     assert kinds(report) == [("changed-while-read", "weights.bin")]
 
 
 def test_fail_fast_stops_at_the_first_finding_and_calls_the_rest_not_checked(tmp_path: Path) -> None:
     content = {f"{number:03}": bytes([number]) * 2000 for number in range(60)}
     folder = write(tmp_path / "r", {**content, "000": b"?" * 2000})
-    report = verify(folder, Choice(manifest_of(content), "", Trust.RELEASE), Terms(fail_fast=True))
+    report = verify(folder, ChosenManifest(manifest_of(content), "", Trust.RELEASE), VerifyOptions(fail_fast=True))
     assert kinds(report) == [("wrong-digest", "000")]
     assert FileState.NOT_CHECKED in {file.state for file in report.files}
 
 
-def test_a_file_that_was_left_out_on_purpose_is_neither_missing_nor_good(release: Path, choice: Choice) -> None:
+def test_a_file_that_was_left_out_on_purpose_is_neither_missing_nor_good(release: Path, choice: ChosenManifest) -> None:
     (release / "weights.bin").unlink()
-    report = verify(release, choice, Terms(left_out={"weights.bin"}))
+    report = verify(release, choice, VerifyOptions(left_out={"weights.bin"}))
     assert report.findings == ()
     assert report.outcome is Outcome.UNKNOWN
 
 
-def test_an_interrupted_verification_ends_at_once(release: Path, choice: Choice) -> None:
+def test_an_interrupted_verification_ends_at_once(release: Path, choice: ChosenManifest) -> None:
     class Interrupted(BaseException):
         pass
 
@@ -236,11 +244,11 @@ def test_an_interrupted_verification_ends_at_once(release: Path, choice: Choice)
         verify(release, choice, emit=interrupt)
 
 
-@pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 1])
+@pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 2 * CHUNK_BYTES + 1])
 def test_every_damage_is_named_as_what_it_is_at_every_size_around_the_chunk(tmp_path: Path, size: int) -> None:
     whole = {"weights.bin": Random(1).randbytes(size), "other.bin": Random(2).randbytes(size)}
     folder = write(tmp_path / "r", whole)
-    choice = Choice(manifest_of(whole, "blake3"), "", Trust.RELEASE)
+    choice = ChosenManifest(manifest_of(whole, "blake3"), "", Trust.RELEASE)
     assert verify(folder, choice).outcome is Outcome.GOOD
     content = whole["weights.bin"]
     damaged = {"grown": content + b"x"}
@@ -250,18 +258,17 @@ def test_every_damage_is_named_as_what_it_is_at_every_size_around_the_chunk(tmp_
             "truncated": content[:-1],
             "swapped": whole["other.bin"],
         }
-    if size >= BLOCK:  # what is zero-filled is told in the blocks of a file system
+    if size >= BLOCK_BYTES:  # what is zero-filled is told in the blocks of a file system
         damaged["zero-filled"] = content[: size // 2] + bytes(size - size // 2)
     for kind, changed in damaged.items():
         write(folder, {"weights.bin": changed})
         assert kinds(verify(folder, choice)) == [(kind, "weights.bin")]
 
 
-@pytest.mark.skipif(
-    not sys.platform.startswith("linux"),
-    reason="/proc/self/mem is a file that not even root can read from its first byte",
-)
-def test_a_file_that_cannot_be_read_is_a_finding_and_the_others_are_checked(release: Path, choice: Choice) -> None:
+@needs.linux  # whose /proc/self/mem is a file that not even root can read from its first byte
+def test_a_file_that_cannot_be_read_is_a_finding_and_the_others_are_checked(
+    release: Path, choice: ChosenManifest
+) -> None:
     (release / "params.json").unlink()
     (release / "params.json").symlink_to("/proc/self/mem")  # a regular file, whose first byte gives EIO
     unsized = [file.model_copy(update={"size": None}) for file in choice.manifest.files or ()]
@@ -272,16 +279,18 @@ def test_a_file_that_cannot_be_read_is_a_finding_and_the_others_are_checked(rele
     assert [file.state for file in report.files] == [FileState.GOOD, FileState.BAD, FileState.GOOD]
 
 
-def test_a_folder_that_cannot_be_read_may_hold_what_the_release_does_not_have(release: Path, choice: Choice) -> None:
+def test_a_folder_that_cannot_be_read_may_hold_what_the_release_does_not_have(
+    release: Path, choice: ChosenManifest
+) -> None:
     dig_too_deep(release)
     assert verify(release, choice).outcome is Outcome.GOOD
-    strict = verify(release, choice, Terms(strict=True))
+    strict = verify(release, choice, VerifyOptions(strict=True))
     assert [kind for kind, _ in kinds(strict)] == ["unreadable"]
     assert strict.findings[0].detail == "is a folder that cannot be read"
     with pytest.raises(DiskError, match="too long"):
         list_files(release)
 
 
-def test_a_report_is_a_frozen_value(release: Path, choice: Choice) -> None:
+def test_a_report_is_a_frozen_value(release: Path, choice: ChosenManifest) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         verify(release, choice).findings = ()  # type: ignore[misc]

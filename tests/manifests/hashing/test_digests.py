@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from magnetar.errors import DiskError, MalformedError
 from magnetar.manifests.hashing.digests import (
-    CHUNK,
+    CHUNK_BYTES,
     HEX_LENGTHS,
     Digest,
     digest_file,
@@ -55,7 +55,7 @@ def test_other_text_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("full", [False, True], ids=["side by side", "the cores being full"])
-@pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, 3 * CHUNK + 5])
+@pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, 3 * CHUNK_BYTES + 5])
 def test_one_read_gives_every_digest(tmp_path: Path, size: int, full: bool) -> None:
     content = bytes(range(256)) * (size // 256 + 1)
     (tmp_path / "file").write_bytes(content[:size])
@@ -85,7 +85,7 @@ def test_what_a_feed_raises_is_raised_by_the_reading(tmp_path: Path, side_by_sid
         def update(self, _data: memoryview) -> None:
             raise MalformedError("no more")
 
-    (tmp_path / "file").write_bytes(bytes(3 * CHUNK))
+    (tmp_path / "file").write_bytes(bytes(3 * CHUNK_BYTES))
     with pytest.raises(MalformedError, match="no more"):
         digest_file(tmp_path / "file", ["sha256"], lambda _count: None, [Broken()], full=not side_by_side)
 

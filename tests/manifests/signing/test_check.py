@@ -19,11 +19,11 @@ from magnetar.manifests.signing.check import (
     ByKey,
     Signer,
     check_signature,
-    hint_of,
-    key_hint,
+    hint_for_key,
+    hint_in_signature,
 )
-from magnetar.manifests.signing.keys import LARGEST_KEY
-from magnetar.manifests.signing.sign import CertificateSigning, KeySigning, SigningTool, SigstoreSigning
+from magnetar.manifests.signing.keys import MAX_KEY_BYTES
+from magnetar.manifests.signing.sign import CertificateSigning, KeySigning, ManifestSigner, SigstoreSigning
 from tests.manifests.signing.keys import write_certificates, write_key
 from tests.manifests.signing.own_sigstore import Sigstore
 
@@ -46,11 +46,11 @@ def by(key: Path) -> ByKey:
 @pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()], ids=lambda curve: curve.name)
 def test_a_key_signs_just_these_bytes_and_its_public_half_says_so(tmp_path: Path, curve: ec.EllipticCurve) -> None:
     key = write_key(tmp_path / "lab.pem", curve)
-    tool = SigningTool(KeySigning(key))
+    tool = ManifestSigner(KeySigning(key))
     signature = tool.sign("tiny.toml", MANIFEST)
     assert tool.public_key == public(key).read_bytes()
     assert check_signature(MANIFEST, signature, by(key), "tiny.toml") == tool.signer
-    assert key_hint(signature) == hint_of(by(key))
+    assert hint_in_signature(signature) == hint_for_key(by(key))
     for other in (MANIFEST + b" ", MANIFEST[:-1], b"", MANIFEST.replace(b"tiny", b"tony")):
         with pytest.raises(WrongBytesError, match="does not hold"):
             check_signature(other, signature, by(key), "tiny.toml")
@@ -61,15 +61,15 @@ def test_the_fingerprint_is_the_one_that_openssl_prints(key: Path) -> None:
         ["openssl", "pkey", "-pubin", "-in", public(key), "-outform", "DER"], capture_output=True, check=True
     )
     digest = subprocess.run(["sha256sum"], input=der.stdout, capture_output=True, check=True).stdout.split()[0].decode()
-    assert str(SigningTool(KeySigning(key)).signer) == f"key sha256:{digest}"
+    assert str(ManifestSigner(KeySigning(key)).signer) == f"key sha256:{digest}"
 
 
 def test_another_key_is_not_the_signer_whatever_the_signature_claims(tmp_path: Path, key: Path) -> None:
     stranger = write_key(tmp_path / "stranger.pem")
-    forged = json.loads(SigningTool(KeySigning(stranger)).sign("tiny.toml", MANIFEST))
+    forged = json.loads(ManifestSigner(KeySigning(stranger)).sign("tiny.toml", MANIFEST))
     with pytest.raises(WrongBytesError):
         check_signature(MANIFEST, json.dumps(forged).encode(), by(key), "tiny.toml")
-    for hint in (hint_of(by(key)), None, ""):
+    for hint in (hint_for_key(by(key)), None, ""):
         forged["verificationMaterial"]["publicKey"]["hint"] = hint
         with pytest.raises(WrongBytesError):
             check_signature(MANIFEST, json.dumps(forged).encode(), by(key), "tiny.toml")
@@ -77,7 +77,7 @@ def test_another_key_is_not_the_signer_whatever_the_signature_claims(tmp_path: P
 
 def test_a_certificate_signs_for_whoever_trusts_its_root_and_nobody_else(tmp_path: Path) -> None:
     leaf, certificate, root = write_certificates(tmp_path)
-    tool = SigningTool(CertificateSigning(leaf, certificate, (root,)))
+    tool = ManifestSigner(CertificateSigning(leaf, certificate, (root,)))
     signature = tool.sign("tiny.toml", MANIFEST)
     signer = check_signature(MANIFEST, signature, ByCertificate((root,)), "tiny.toml")
     assert signer == tool.signer
@@ -89,18 +89,18 @@ def test_a_certificate_signs_for_whoever_trusts_its_root_and_nobody_else(tmp_pat
     with pytest.raises(WrongBytesError):
         check_signature(MANIFEST + b"#", signature, ByCertificate((root,)), "tiny.toml")
     with pytest.raises(UsageError, match="there is no such file"):
-        SigningTool(CertificateSigning(leaf, certificate, (tmp_path / "absent",)))
+        ManifestSigner(CertificateSigning(leaf, certificate, (tmp_path / "absent",)))
     with pytest.raises(UsageError, match="is not the certificate of"):
-        SigningTool(CertificateSigning(other[0], certificate, (root,)))
+        ManifestSigner(CertificateSigning(other[0], certificate, (root,)))
 
 
 def test_a_signature_that_still_holds_is_known_again(tmp_path: Path, key: Path) -> None:
     leaf, certificate, root = write_certificates(tmp_path)
-    for tool in (SigningTool(KeySigning(key)), SigningTool(CertificateSigning(leaf, certificate, (root,)))):
+    for tool in (ManifestSigner(KeySigning(key)), ManifestSigner(CertificateSigning(leaf, certificate, (root,)))):
         signature = tool.sign("tiny.toml", MANIFEST)
-        assert tool.made(MANIFEST, signature)
-        assert not tool.made(MANIFEST + b"#", signature)
-        assert not tool.made(MANIFEST, b"{}")
+        assert tool.is_own_signature(MANIFEST, signature)
+        assert not tool.is_own_signature(MANIFEST + b"#", signature)
+        assert not tool.is_own_signature(MANIFEST, b"{}")
 
 
 @pytest.mark.parametrize(
@@ -108,32 +108,32 @@ def test_a_signature_that_still_holds_is_known_again(tmp_path: Path, key: Path) 
     [
         (b"", "no private key"),
         (b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "no private key"),
-        (b"x" * (LARGEST_KEY + 1), "too large"),
+        (b"x" * (MAX_KEY_BYTES + 1), "too large"),
     ],
     ids=["empty", "nonsense", "huge"],
 )
 def test_what_is_no_key_is_refused_with_the_reason(tmp_path: Path, content: bytes, words: str) -> None:
     (tmp_path / "key").write_bytes(content)
     with pytest.raises(UsageError, match=words):
-        SigningTool(KeySigning(tmp_path / "key"))
+        ManifestSigner(KeySigning(tmp_path / "key"))
     with pytest.raises(UsageError):
         check_signature(MANIFEST, b"{}", ByKey(content, "key"), "tiny.toml")
     with pytest.raises(UsageError):
-        SigningTool(CertificateSigning(tmp_path / "key", tmp_path / "key"))
+        ManifestSigner(CertificateSigning(tmp_path / "key", tmp_path / "key"))
 
 
 def test_an_encrypted_key_and_one_on_another_curve_are_refused_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="encrypted"):
-        SigningTool(KeySigning(write_key(tmp_path / "locked.pem", password=b"x")))
+        ManifestSigner(KeySigning(write_key(tmp_path / "locked.pem", password=b"x")))
     with pytest.raises(UsageError, match="P-256") as caught:
-        SigningTool(KeySigning(write_key(tmp_path / "odd.pem", ec.SECP256K1())))
+        ManifestSigner(KeySigning(write_key(tmp_path / "odd.pem", ec.SECP256K1())))
     assert "prime256v1" in caught.value.hint
 
 
 def test_what_is_no_signature_is_refused_and_nothing_else_happens(tmp_path: Path, key: Path) -> None:
-    good = json.loads(SigningTool(KeySigning(key)).sign("tiny.toml", MANIFEST))
+    good = json.loads(ManifestSigner(KeySigning(key)).sign("tiny.toml", MANIFEST))
     spoiled = [
-        b"", b"{}", b"[]", b"null", b"\xff", b"[" * 100_000, b'{"a":' * 100_000, b"x" * (LARGEST_KEY + 1),
+        b"", b"{}", b"[]", b"null", b"\xff", b"[" * 100_000, b'{"a":' * 100_000, b"x" * (MAX_KEY_BYTES + 1),
         json.dumps(good | {"dsseEnvelope": {}}).encode(),
         json.dumps(good | {"verificationMaterial": {}}).encode(),
         json.dumps(good | {"mediaType": "text/plain"}).encode(),
@@ -141,7 +141,7 @@ def test_what_is_no_signature_is_refused_and_nothing_else_happens(tmp_path: Path
         json.dumps(good | {"dsseEnvelope": good["dsseEnvelope"] | {"payload": "e30="}}).encode(),
     ]  # fmt: skip
     for signature in spoiled:
-        assert key_hint(signature) in ("", key_hint(json.dumps(good).encode()))
+        assert hint_in_signature(signature) in ("", hint_in_signature(json.dumps(good).encode()))
         with pytest.raises(WrongBytesError):
             check_signature(MANIFEST, signature, by(key), "tiny.toml")
 
@@ -152,7 +152,7 @@ def test_no_damage_to_a_signature_makes_it_hold_for_other_bytes(
     tmp_path_factory: pytest.TempPathFactory, place: int, new: bytes
 ) -> None:
     key = write_key(tmp_path_factory.mktemp("key") / "lab.pem")
-    signature = bytearray(SigningTool(KeySigning(key)).sign("tiny.toml", MANIFEST))
+    signature = bytearray(ManifestSigner(KeySigning(key)).sign("tiny.toml", MANIFEST))
     place %= len(signature)
     signature[place : place + len(new)] = new
     with pytest.raises(MagnetarError):
@@ -168,12 +168,12 @@ def test_the_tool_of_model_signing_checks_what_we_signed_and_we_check_what_it_si
     manifest, ours, theirs = tmp_path / "tiny.toml", tmp_path / "ours.sig", tmp_path / "theirs.sig"
     manifest.write_bytes(MANIFEST)
     by_key = method == "key"
-    tool = SigningTool(KeySigning(key) if by_key else CertificateSigning(leaf, certificate, (root,)))
+    tool = ManifestSigner(KeySigning(key) if by_key else CertificateSigning(leaf, certificate, (root,)))
     ours.write_bytes(tool.sign("tiny.toml", MANIFEST))
 
     def model_signing(verb: str, *words: object) -> str:
         command = [sys.executable, "-m", "model_signing", verb, method, str(manifest), *map(str, words)]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     trust = ("--public_key", public(key)) if by_key else ("--certificate_chain", root)
     assert "succeeded" in model_signing("verify", "--signature", ours, *trust)
@@ -195,7 +195,7 @@ def test_without_a_network_sigstore_neither_signs_nor_checks_and_says_so(
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(OutsideError, match="Sigstore") as caught:
-        SigningTool(SigstoreSigning())
+        ManifestSigner(SigstoreSigning())
     assert "nothing was signed or checked" in caught.value.hint
     with pytest.raises(OutsideError, match="Sigstore"):
         check_signature(MANIFEST, b"{}", ByIdentity("x@example.org", "https://issuer.example"), "tiny.toml")
@@ -206,7 +206,7 @@ WHO, VOUCHER = "lab@example.org", "https://issuer.example"
 
 def statement_of(content: bytes, folder: Path) -> bytes:
     """What model signing states of a manifest, whoever signs it."""
-    signature = SigningTool(KeySigning(write_key(folder / "any.pem"))).sign("tiny.toml", content)
+    signature = ManifestSigner(KeySigning(write_key(folder / "any.pem"))).sign("tiny.toml", content)
     return base64.b64decode(json.loads(signature)["dsseEnvelope"]["payload"])
 
 

@@ -7,11 +7,11 @@ import pytest
 from magnetar.errors import ManifestError, UsageError
 from magnetar.findings import Outcome
 from magnetar.manifests.catalog import catalog
-from magnetar.manifests.checking.choose_manifest import Choice, Trust
+from magnetar.manifests.checking.choose_manifest import ChosenManifest, Trust
 from magnetar.manifests.checking.report import PieceCheck
-from magnetar.manifests.checking.verify import Terms, verify
+from magnetar.manifests.checking.verify import VerifyOptions, verify
 from magnetar.manifests.schema import Manifest, parse_manifest
-from magnetar.manifests.writing.create import create_manifest, pin, strength_of, to_toml
+from magnetar.manifests.writing.create import create_manifest, pin_digests, strength_of, to_toml
 from tests.manifests.conftest import CONTENT, manifest_of, write
 
 FACTS: dict[str, Any] = {"name": "tiny", "title": "Tiny", "publisher": "us", "licence": "MIT"}
@@ -26,9 +26,9 @@ def test_a_manifest_of_a_folder_proves_that_folder_and_no_other(release: Path) -
     write(release, {".magnetar/state": b"", ".git/HEAD": b"", "magnetar.toml": b"old"})
     manifest = create_manifest(release, FACTS, ["sha256", "blake3"])
     assert [file.path for file in manifest.files or ()] == ["params.json", "weights.bin", "sub/tokenizer.model"]
-    assert verify(release, Choice(manifest, "", Trust.RELEASE)).outcome is Outcome.GOOD
+    assert verify(release, ChosenManifest(manifest, "", Trust.RELEASE)).outcome is Outcome.GOOD
     (release / "params.json").write_bytes(b"[]")
-    assert verify(release, Choice(manifest, "", Trust.RELEASE)).outcome is Outcome.BAD
+    assert verify(release, ChosenManifest(manifest, "", Trust.RELEASE)).outcome is Outcome.BAD
 
 
 def test_the_same_folder_gives_the_same_text(release: Path, tmp_path: Path) -> None:
@@ -54,8 +54,8 @@ def test_a_fact_that_the_schema_does_not_know_is_refused(release: Path) -> None:
 
 def test_what_only_an_md5_proved_is_pinned_with_a_sha256(release: Path) -> None:
     weak = manifest_of(CONTENT, "md5")
-    pinned = pin(weak, release, verify(release, Choice(weak, "", Trust.RELEASE)), ["sha256"])
-    assert verify(release, Choice(pinned, "", Trust.RELEASE)).trust is Trust.RELEASE
+    pinned = pin_digests(weak, release, verify(release, ChosenManifest(weak, "", Trust.RELEASE)), ["sha256"])
+    assert verify(release, ChosenManifest(pinned, "", Trust.RELEASE)).trust is Trust.RELEASE
     assert {digest.algorithm for file in pinned.files or () for digest in file.digests} == {"sha256", "md5"}
 
 
@@ -64,8 +64,8 @@ def test_what_its_pieces_proved_is_pinned_even_where_no_file_was_listed(release:
     bare = manifest.model_copy(
         update={"files": tuple(file.model_copy(update={"digests": ()}) for file in manifest.files or ())}
     )
-    report = verify(release, Choice(bare, "", Trust.RELEASE), Terms(pieces=PieceCheck(frozenset())))
-    pinned = pin(bare.model_copy(update={"files": None}), release, report, ["sha256"])
+    report = verify(release, ChosenManifest(bare, "", Trust.RELEASE), VerifyOptions(pieces=PieceCheck(frozenset())))
+    pinned = pin_digests(bare.model_copy(update={"files": None}), release, report, ["sha256"])
     assert {file.path: file.digests for file in pinned.files or ()} == {
         file.path: file.digests for file in manifest.files or ()
     }
@@ -75,15 +75,15 @@ def test_what_was_not_proven_is_not_pinned(release: Path) -> None:
     manifest = manifest_of(CONTENT)
     (release / "params.json").write_bytes(b"[]")
     with pytest.raises(ManifestError, match=r"params\.json"):
-        pin(manifest, release, verify(release, Choice(manifest, "", Trust.RELEASE)), ["sha256"])
+        pin_digests(manifest, release, verify(release, ChosenManifest(manifest, "", Trust.RELEASE)), ["sha256"])
 
 
 def test_a_file_that_changed_after_its_proof_is_not_pinned(release: Path) -> None:
     weak = manifest_of(CONTENT, "md5")
-    report = verify(release, Choice(weak, "", Trust.RELEASE))
+    report = verify(release, ChosenManifest(weak, "", Trust.RELEASE))
     (release / "params.json").write_bytes(b"[]")
     with pytest.raises(ManifestError, match="changed between"):
-        pin(weak, release, report, ["sha256"])
+        pin_digests(weak, release, report, ["sha256"])
 
 
 def test_the_strength_of_a_manifest_is_counted_by_the_best_digest_of_each_file() -> None:

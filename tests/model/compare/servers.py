@@ -125,18 +125,18 @@ def echoed(ids: Sequence[int], logprobs: torch.Tensor, count: int) -> dict[str, 
     return {**told, "top_logprobs": tops}
 
 
-def stall(_handler: BaseHTTPRequestHandler, _asked: Asked) -> object:
-    time.sleep(1.0)
-    return MODELS
+def stall(handler: BaseHTTPRequestHandler, _asked: Asked) -> object:
+    """No answer before whoever asked has gone away."""
+    handler.rfile.read(1)
+    return None
 
 
 def trickle(handler: BaseHTTPRequestHandler, _asked: Asked) -> object:
     """Headers that never end, a byte at a time: no single read waits for long."""
     handler.wfile.write(b"HTTP/1.1 200 OK\r\nX: ")
-    for _ in range(20):
+    while True:  # until whoever asked has gone away, which is an error that nobody is told of
         handler.wfile.write(b"x")
         time.sleep(0.05)
-    return None
 
 
 def redirect(handler: BaseHTTPRequestHandler, _asked: Asked) -> object:

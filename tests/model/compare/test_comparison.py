@@ -16,12 +16,14 @@ from magnetar.findings import Outcome
 from magnetar.model.architecture.mixtral import Mixtral
 from magnetar.model.boot.boot import boot
 from magnetar.model.boot.report import BootReport
+from magnetar.model.boot.request import BootRequest
 from magnetar.model.bundled import bundled_golden, bundled_release, smoke_text
 from magnetar.model.checks.levels import Level
 from magnetar.model.compare import http_json
 from magnetar.model.compare.comparison import OtherCheckpoint
 from magnetar.model.compare.server import MOST_ASKED, Server
 from magnetar.model.machine.machine import Machine
+from tests import needs
 from tests.model.compare.servers import (
     Answer,
     like_vllm,
@@ -35,19 +37,20 @@ from tests.model.compare.servers import (
     trickle,
 )
 from tests.model.conftest import WriteRelease
+from tests.patience import PATIENCE
 
 BUNDLED = bundled_release()
 TEXT = smoke_text().text[:2000]
 
 
-def hold_against(other: OtherCheckpoint | Server, path: Path = BUNDLED, **wish: Any) -> BootReport:
-    return boot(path, text=TEXT, against=other, **{"greedy_tokens": 0, "diagnose": False, **wish})
+def hold_against(other: OtherCheckpoint | Server, path: Path = BUNDLED, **options: Any) -> BootReport:
+    return boot(BootRequest(path, text=TEXT, against=other, **{"sample_tokens": 0, "diagnose": False, **options}))
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """llama.cpp's server with the bundled release in 32-bit floats."""
-    pytest.importorskip("xllamacpp")
+    needs.package("xllamacpp", "xllamacpp")
     folder = tmp_path_factory.mktemp("llama") / "gguf"
     convert(ConvertRequest(bundled_release(), folder, target="gguf", dtype="f32"))
     with llama_cpp(folder / "model.gguf") as running:
@@ -207,9 +210,10 @@ def test_a_server_that_echoes_as_vllm_does_is_asked_once(bundled: Mixtral) -> No
 def test_a_server_that_misbehaves_is_told_and_every_level_runs(
     answer: Answer, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_json, "LARGEST", 40_000)
+    monkeypatch.setattr(http_json, "MAX_ANSWER_BYTES", 40_000)
     with serve(answer) as url:
-        report = hold_against(Server(url, patience=0.3), levels=[Level.STRUCTURE])
+        patience = 0.3 if answer in (stall, trickle) else PATIENCE
+        report = hold_against(Server(url, patience=patience), levels=[Level.STRUCTURE])
     assert report.outcome is Outcome.BAD
     assert [level.outcome for level in report.levels] == ["good", "unknown"]
     assert len(report.reasons) == 1

@@ -1,0 +1,11 @@
+"""``same``: whether two checkpoints hold the same weights."""
+
+from magnetar.convert.compare.compare_checkpoints import same
+from magnetar.convert.compare.comparison_report import Sameness
+from magnetar.events import Emit, ignore
+from magnetar.pipeline.folder.release_folder import ReleaseFolder
+
+
+def compare(first: ReleaseFolder, second: ReleaseFolder, emit: Emit = ignore) -> Sameness:
+    """Hold the weights of two folders, or files, against each other. Raises what the readers raise."""
+    return same(first.path, second.path, emit=emit)
