@@ -7,6 +7,8 @@ importing ``magnetar`` costs next to nothing.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from magnetar.version import __version__
+
 if TYPE_CHECKING:
     from magnetar import errors, events, findings
     from magnetar.api import LocalRelease, Release
@@ -15,14 +17,13 @@ if TYPE_CHECKING:
     from magnetar.fetch.link.magnet import Magnet, parse_magnet
     from magnetar.manifests.schema import Manifest, load_manifest
 
-__version__ = "0.1.0"
-
 __all__ = [
     "Checkpoint",
     "LocalRelease",
     "Magnet",
     "Manifest",
     "Release",
+    "__version__",
     "errors",
     "events",
     "findings",

@@ -142,9 +142,10 @@ class LocalRelease:
         ``manifest`` is a release of the catalog, or a file, that says what to expect. Raises ``UsageError`` without
         torch, and ``BootError`` for what is no model that can be run.
         """
+        from magnetar.model.boot.request import BootRequest
         from magnetar.pipeline.boot import boot_release
 
-        return boot_release(Path(self.path), named=manifest, emit=emit)
+        return boot_release(BootRequest(Path(self.path)), manifest=manifest, emit=emit)
 
     def inspect(self, *, tensors: bool = False) -> "SeenWeights":
         """What the weights hold, without running them. ``tensors`` lists every tensor."""

@@ -1,6 +1,7 @@
 """Stream the bytes of a tensor as it will be written, about a megabyte at a time, and check them on the way."""
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 
 from magnetar.byte_source import FileBacked, FileSpan
@@ -91,6 +92,24 @@ def find_spans(checkpoint: Checkpoint, move: Move) -> Iterator[FileSpan]:
         source = checkpoint.sources[spec.source]
         if isinstance(source, FileBacked):
             yield from source.spans(spec.offset + segment.offset, segment.nbytes)
+
+
+def side_by_side(
+    left: Iterator[memoryview], right: Iterator[memoryview], window: int = sys.maxsize
+) -> Iterator[tuple[int, memoryview, memoryview]]:
+    """Cut two streams of equal length into windows of equal length, at most ``window`` bytes, each with its position.
+
+    Both streams are read to their end, so that what they check at the end is checked.
+    """
+    position, end = 0, memoryview(b"")
+    one = other = end
+    while True:
+        one, other = one or next(left, end), other or next(right, end)
+        if not one or not other:
+            return
+        length = min(len(one), len(other), window)
+        yield position, one[:length], other[:length]
+        one, other, position = one[length:], other[length:], position + length
 
 
 def _report_overflow(move: Move, count: int, allow_overflow: bool, emit: Emit) -> None:

@@ -17,6 +17,7 @@ from magnetar.fetch.request.options import DEFAULT_FETCH, FetchOptions
 from magnetar.findings import Outcome, Question, worst
 from magnetar.manifests.checking.report import VerifyReport
 from magnetar.model.boot.report import BootReport
+from magnetar.model.boot.request import BootRequest
 from magnetar.pipeline.boot import boot_release
 from magnetar.pipeline.convert import convert_release
 from magnetar.pipeline.fetch import fetch_release
@@ -136,7 +137,7 @@ def _boot(request: GetRequest, got: Got, emit: Emit) -> Got:
         emit(Skipped("boot", "torch is not installed", hint="pip install 'magnetar[boot]'"))
         return replace(got, not_done=("boot",))
     began = time.monotonic()
-    report = boot_release(got.result, emit=emit)
+    report = boot_release(BootRequest(got.result), emit=emit)
     return _note(replace(got, boot=report), "booted", began, _describe_booted(report))
 
 

@@ -1,4 +1,4 @@
-"""SentencePiece, as the releases carry it: text to piece ids and back, and how the bundled one was trained."""
+"""The SentencePiece tokenizer of a release: text to token ids and back."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ UNKNOWN, BEGIN, END = 0, 1, 2
 """The ids of ``<unk>``, ``<s>`` and ``</s>`` in every Mistral tokenizer; there is no padding."""
 
 SPACE = "\u2581"
-"""What stands for a space inside a piece."""
+"""The character for a space inside a piece."""
 
 
 class Tokenizer:
@@ -39,7 +39,7 @@ class Tokenizer:
         return int(self._processor.GetPieceSize())
 
     def encode(self, text: str) -> list[int]:
-        """The piece ids of ``text``, without ``<s>``."""
+        """The token ids of ``text``, without ``<s>``."""
         return list(self._processor.EncodeAsIds(text))
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -51,7 +51,7 @@ class Tokenizer:
         return [str(self._processor.IdToPiece(i)).replace(SPACE, " ") for i in ids]
 
     def count_bytes(self, ids: Sequence[int], *, opening: bool = True) -> int:
-        """How many bytes of UTF-8 ``ids`` stand for. Where they open a text, the dummy space before it is none."""
+        """How many bytes of UTF-8 ``ids`` stand for. The dummy space at the opening of a text does not count."""
         count = sum(1 if self._processor.IsByte(i) else len(self._surface(i)) for i in ids)
         dummy = opening and bool(ids) and self._processor.IdToPiece(ids[0]).startswith(SPACE)
         return count - dummy

@@ -30,7 +30,13 @@ def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
 def test_importing_the_face_imports_nothing_else() -> None:
     script = "import sys; from magnetar import Release; print(*(name for name in sys.modules if 'magnetar' in name))"
     done = subprocess.run([sys.executable, "-S", "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert set(done.stdout.split()) == {"magnetar", "magnetar.api", "magnetar.events", "magnetar.findings"}
+    assert set(done.stdout.split()) == {
+        "magnetar",
+        "magnetar.api",
+        "magnetar.events",
+        "magnetar.findings",
+        "magnetar.version",
+    }
 
 
 def test_the_examples_of_the_documentation_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -181,9 +181,10 @@ def _read_golden(path: Path) -> bytes:
 def _boot(folder: Path, text: str, emit: Emit) -> tuple[float | None, bytes]:
     """Bits per byte, to four digits, which every machine agrees on, and the fingerprint."""
     from magnetar.model.boot.boot import boot, make_golden
+    from magnetar.model.boot.request import BootRequest
 
-    report = boot(folder, text=text, emit=emit)
+    report = boot(BootRequest(folder, text=text), emit)
     if not report.healthy:
         raise BootError(f"{folder}: is not healthy: {'; '.join(report.reasons)}", hint=f"magnetar boot {folder}")
     score = None if report.bits_per_byte is None else round(report.bits_per_byte, 4)
-    return score, make_golden(folder, text=text, emit=emit)
+    return score, make_golden(folder, text, emit)

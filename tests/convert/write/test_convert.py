@@ -15,7 +15,6 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from magnetar import __version__
 from magnetar.convert.compare.read_back import compare
 from magnetar.convert.formats.checkpoint import Checkpoint
 from magnetar.convert.layout.architecture import Architecture
@@ -35,6 +34,7 @@ from magnetar.errors import (
 )
 from magnetar.events import Began, Emit, Ended, Event, Moved, ignore
 from magnetar.files import STATE_FOLDER, lock_folder
+from magnetar.version import __version__
 from tests.convert.forge import DENSE, MOE, Tensors, random_tensors, raw, write_release
 
 SHARD = 5000
@@ -335,7 +335,7 @@ from magnetar.errors import MagnetarError
 from magnetar.events import Moved
 source, destination, kind, number = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 options = json.loads(sys.argv[5]) if sys.argv[5:] else {"shard_size": 5000}
-engine.NOTE_EVERY = options.pop("note_every", engine.NOTE_EVERY)
+engine.JOURNAL_EVERY = options.pop("journal_every", engine.JOURNAL_EVERY)
 if kind == "limit":
     resource.setrlimit(resource.RLIMIT_FSIZE, (number, number))
 moved = 0
@@ -380,7 +380,7 @@ def test_a_run_killed_inside_a_file_goes_on_inside_it_if_its_beginning_is_still_
 ) -> None:
     convert(ConvertRequest(release, tmp_path / "whole", target="mistral", licence="Apache-2.0"))
     out, size = tmp_path / "killed", 2 * MOE.total_parameters
-    options = json.dumps({"target": "mistral", "note_every": 1500})
+    options = json.dumps({"target": "mistral", "journal_every": 1500})
     assert in_another_process(release, out, "kill", int(0.7 * size), options).returncode == -signal.SIGKILL
     noted = read_conversion(out)
     assert noted is not None
@@ -415,7 +415,7 @@ def test_the_room_that_a_killed_run_took_is_not_asked_for_again(
 
 def test_a_source_damaged_before_the_place_where_a_run_goes_on_is_found(release: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
-    options = json.dumps({"target": "mistral", "note_every": 1500})
+    options = json.dumps({"target": "mistral", "journal_every": 1500})
     in_another_process(release, out, "kill", int(1.4 * MOE.total_parameters), options)
     with open_source(release) as source:
         offset = source.checkpoint.specs["tok_embeddings.weight"].offset
@@ -430,7 +430,7 @@ def test_several_files_are_written_at_once_where_there_are_processors(
     release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(release, tmp_path / "one")
-    monkeypatch.setattr(engine, "WORTH_A_WRITER", 1)
+    monkeypatch.setattr(engine, "MIN_BYTES_PER_WRITER", 1)
     monkeypatch.setattr(os, "cpu_count", lambda: 16)
     threads: set[str] = set()
 
@@ -449,7 +449,7 @@ def test_several_files_are_written_at_once_where_there_are_processors(
 def test_an_error_in_one_of_several_files_ends_them_all(
     release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "WORTH_A_WRITER", 1)
+    monkeypatch.setattr(engine, "MIN_BYTES_PER_WRITER", 1)
     monkeypatch.setattr(os, "cpu_count", lambda: 16)
     with open_source(release) as source:
         offset = source.checkpoint.specs["layers.1.attention.wq.weight"].offset

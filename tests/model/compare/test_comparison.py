@@ -16,6 +16,7 @@ from magnetar.findings import Outcome
 from magnetar.model.architecture.mixtral import Mixtral
 from magnetar.model.boot.boot import boot
 from magnetar.model.boot.report import BootReport
+from magnetar.model.boot.request import BootRequest
 from magnetar.model.bundled import bundled_golden, bundled_release, smoke_text
 from magnetar.model.checks.levels import Level
 from magnetar.model.compare import http_json
@@ -42,8 +43,8 @@ BUNDLED = bundled_release()
 TEXT = smoke_text().text[:2000]
 
 
-def hold_against(other: OtherCheckpoint | Server, path: Path = BUNDLED, **wish: Any) -> BootReport:
-    return boot(path, text=TEXT, against=other, **{"greedy_tokens": 0, "diagnose": False, **wish})
+def hold_against(other: OtherCheckpoint | Server, path: Path = BUNDLED, **options: Any) -> BootReport:
+    return boot(BootRequest(path, text=TEXT, against=other, **{"sample_tokens": 0, "diagnose": False, **options}))
 
 
 @pytest.fixture(scope="module")
