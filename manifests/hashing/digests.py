@@ -97,7 +97,7 @@ def digest_files(
     After an error, or Ctrl-C, the files that are being read are left at once. Raises as ``digest_file`` does.
     """
     stopped = Event()
-    full = fills_cores(size_on_disk(folder / path) for path in paths)
+    cores_are_full = fills_cores(size_on_disk(folder / path) for path in paths)
 
     def digest(path: str) -> tuple[Digest, ...]:
         def progress_unless_stopped(count: int) -> None:
@@ -105,7 +105,9 @@ def digest_files(
                 raise _Stopped
             progress(count)
 
-        digests = digest_file(folder / path, algorithms, progress_unless_stopped, consumers_of(path), full=full)
+        digests = digest_file(
+            folder / path, algorithms, progress_unless_stopped, consumers_of(path), cores_are_full=cores_are_full
+        )
         finished(path, digests)
         return digests
 
@@ -136,15 +138,15 @@ def digest_file(
     progress: Callable[[int], None],
     consumers: Collection[ByteConsumer] = (),
     *,
-    full: bool = False,
+    cores_are_full: bool = False,
 ) -> tuple[Digest, ...]:
     """The digests of a file by ``algorithms``, in their order, from a single read of it.
 
     ``progress`` is called with the bytes that were read. Each algorithm, and each of the other ``consumers``, runs on a
-    thread of its own, so the slowest sets the pace. Where other files keep the cores ``full``, all run on this thread.
-    Raises ``DiskError`` if the file cannot be read to its end, and whatever ``progress`` or a consumer raises.
+    thread of its own, so the slowest sets the pace. If the ``cores_are_full`` of work on other files, all run on this
+    thread. Raises ``DiskError`` if the file cannot be read to its end, and whatever ``progress`` or a consumer raises.
     """
-    return digest_parts((path,), algorithms, progress, consumers, full=full)
+    return digest_parts((path,), algorithms, progress, consumers, cores_are_full=cores_are_full)
 
 
 def digest_parts(
@@ -153,14 +155,14 @@ def digest_parts(
     progress: Callable[[int], None],
     consumers: Collection[ByteConsumer] = (),
     *,
-    full: bool = False,
+    cores_are_full: bool = False,
 ) -> tuple[Digest, ...]:
     """As ``digest_file``, for a file that was cut into parts; ``paths`` are the parts in their order."""
-    hashers = {algorithm: new_hasher(algorithm, cores=1 if full else None) for algorithm in algorithms}
-    with _distributing((*hashers.values(), *consumers), in_parallel=not full) as distribute:
+    hashers = {algorithm: new_hasher(algorithm, cores=1 if cores_are_full else None) for algorithm in algorithms}
+    with _distributing((*hashers.values(), *consumers), in_parallel=not cores_are_full) as distribute:
         for path in paths:
             try:
-                for chunk in read_chunks(path, ahead=not full):
+                for chunk in read_chunks(path, ahead=not cores_are_full):
                     distribute(chunk)
                     progress(len(chunk))
             except OSError as error:
