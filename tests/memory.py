@@ -4,6 +4,6 @@ from pathlib import Path
 
 
 def peak_memory() -> int:
-    """Bytes, by Linux's account of the process. ``getrusage`` would count what the parent held before as well."""
+    """Bytes, by Linux's account of the process. ``getrusage`` would count what the parent held before the start."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) << 10

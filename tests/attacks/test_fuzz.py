@@ -147,7 +147,7 @@ def test_the_unchanged_file_is_read(form: str) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_a_changed_file_is_read_or_refused(form: str, data: st.DataObject) -> None:
     content, read = FORMS[form]
@@ -169,7 +169,7 @@ def test_a_changed_file_is_read_or_refused(form: str, data: st.DataObject) -> No
         assert error.message
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.from_regex(r"\A[a-z]{1,3}\.(pth|gguf)[-.](split|part)?[0-9a-z]{1,4}(of[0-9])?\Z"), max_size=6))
 def test_any_names_of_parts_are_ordered_or_refused(names: list[str]) -> None:
     try:

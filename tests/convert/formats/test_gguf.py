@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from magnetar.convert.formats.checkpoint import TensorSpec
@@ -278,7 +278,7 @@ FIELDS = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(
     fields=st.lists(FIELDS, max_size=5),
     shapes=st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=4), max_size=4),

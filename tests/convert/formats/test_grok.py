@@ -18,7 +18,7 @@ from magnetar.convert.write.convert import convert
 from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.errors import CheckpointError, LayoutError, UnsafePickle
 
-LAYERS, DIM, HIDDEN, EXPERTS, KEYS, VOCABULARY = 11, 32, 64, 4, 16, 40
+DIM, HIDDEN, EXPERTS, KEYS, VOCABULARY = 32, 64, 4, 16, 40
 MATRICES = {
     0: ("moe.linear", (EXPERTS, DIM, HIDDEN), 1),
     1: ("moe.linear_1", (EXPERTS, HIDDEN, DIM), 8),

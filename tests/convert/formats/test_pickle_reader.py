@@ -154,7 +154,7 @@ def test_tuples_in_tuples_in_tuples_cost_nothing() -> None:
         read_state_dict(b"\x80\2})" + doubling + b"K\1s.", WHERE)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=300), st.integers(0, len(tensor_pickle())))
 def test_any_bytes_are_read_or_refused(noise: bytes, keep: int) -> None:
     try:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save, save_file
 
@@ -54,7 +54,7 @@ DTYPES = (
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100)
 @given(
     st.dictionaries(
         st.text("abc.\u00e9\u65e5_-0", min_size=1, max_size=9).filter(lambda name: ".." not in name),
@@ -137,7 +137,7 @@ def test_a_truncated_shard_is_reported_with_its_missing_bytes(open_bytes: Open) 
         open_bytes(content[:-7])
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300)
 @given(st.data())
 def test_any_change_of_a_header_is_refused_or_read(open_bytes: Open, data: st.DataObject) -> None:
     content = bytearray(save({"x": torch.zeros(3), "y": torch.ones(2, dtype=torch.float16)}))

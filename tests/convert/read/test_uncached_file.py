@@ -102,7 +102,7 @@ def room(length: int, lies: int) -> memoryview:
 
 @pytest.mark.parametrize("kind", [UncachedFile, SparingFile])
 @pytest.mark.parametrize("known", [True, False])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(offset=st.integers(0, SIZE), length=st.integers(0, SIZE), aligned=st.booleans())
 def test_every_range_reads_as_from_any_other_file(
     kind: type[LocalFile], known: bool, offset: int, length: int, aligned: bool, path: Path, content: bytes

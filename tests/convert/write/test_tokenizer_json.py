@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from magnetar.convert.write.tokenizer_json import PieceType, read_vocabulary, tokenizer_json, why_not_exact
@@ -64,7 +64,7 @@ def test_odd_strings_get_the_ids_of_sentencepiece(pair: Pair, text: str) -> None
     pair.check(text)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=400)
 @given(st.text(alphabet=st.one_of(st.sampled_from("ab n\n.,1\u2581\u00e9"), st.characters(codec="utf-8"))))
 @example("a\u0301 <s")
 def test_any_text_gets_the_ids_of_sentencepiece(pair: Pair, text: str) -> None:
@@ -107,7 +107,7 @@ def test_a_damaged_model_is_refused(tokenizer_model: bytes, cut: int) -> None:
         read_vocabulary(tokenizer_model[:-cut] + b"\xff" * (cut - 1))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=200))
 def test_arbitrary_bytes_are_read_or_refused(content: bytes) -> None:
     with contextlib.suppress(ConversionError):
