@@ -31,7 +31,7 @@ Change = Callable[[Tensors], None]
 
 @pytest.fixture
 def altered(tmp_path: Path) -> Callable[[Change], Sameness]:
-    """What ``same`` says of a release and of what a change makes of it."""
+    """How a release compares with what a change makes of it."""
 
     def alter(change: Change) -> Sameness:
         tensors = random_tensors(MOE)

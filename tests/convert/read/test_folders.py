@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from magnetar.byte_source import ByteSource, FileBacked, MemorySource, SourceFolder
-from magnetar.convert.read.checkpoint_source import open_release
+from magnetar.convert.read.checkpoint_source import open_folder
 from magnetar.convert.read.find_weights import find_weights, name_weights
 from magnetar.convert.transform.view import view_as
 from magnetar.convert.write.convert import convert
@@ -98,7 +98,7 @@ FORMS = [as_a_zip, as_split_parts, as_shards_with_an_index, as_gguf, as_two_rank
 def test_every_form_opens_from_a_folder_in_memory_and_is_closed(tmp_path: Path, write: Callable[[Path], None]) -> None:
     write(tmp_path / "release")
     folder = load(tmp_path / "release")
-    with open_release(folder) as source:
+    with open_folder(folder) as source:
         assert (source.path, source.paths) == (None, ())
         assert source.files == find_weights(folder)
         assert folder.opened
@@ -116,18 +116,18 @@ def test_what_cannot_be_opened_leaves_nothing_open(tmp_path: Path, write: Callab
     write(tmp_path / "release")
     folder = load(tmp_path / "release")
     with pytest.raises(LayoutError):
-        open_release(folder, from_layout="mlx")
+        open_folder(folder, from_layout="mlx")
     assert folder.opened == []
     last = max(name_weights(folder.sizes))
     cut = MemoryFolder(folder.contents | {last: folder.contents[last][:-9]})
     with pytest.raises(CheckpointError):
-        open_release(cut)
+        open_folder(cut)
     assert cut.opened == []
 
 
 def test_a_tokenizer_is_read_from_wherever_the_weights_are(tmp_path: Path) -> None:
     (write_release(tmp_path, MOE) / "tokenizer.model").write_bytes(b"pieces")
-    with open_release(load(tmp_path)) as source:
+    with open_folder(load(tmp_path)) as source:
         assert source.has_tokenizer
         assert source.read_tokenizer() == b"pieces"
 
@@ -135,7 +135,7 @@ def test_a_tokenizer_is_read_from_wherever_the_weights_are(tmp_path: Path) -> No
 def test_an_error_says_where_the_folder_is() -> None:
     folder: SourceFolder = MemoryFolder({"notes.txt": b"hello"})
     with pytest.raises(CheckpointError, match=r"^memory:release: holds no weights$"):
-        open_release(folder)
+        open_folder(folder)
 
 
 def test_shards_that_an_index_names_must_be_in_the_folder(tmp_path: Path) -> None:
@@ -144,5 +144,5 @@ def test_shards_that_an_index_names_must_be_in_the_folder(tmp_path: Path) -> Non
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
     (tmp_path / "config.json").write_text(json.dumps(MOE.to_config("bfloat16")))
     with pytest.raises(CheckpointError, match=r"its shard model-2\.safetensors is missing") as caught:
-        open_release(load(tmp_path))
+        open_folder(load(tmp_path))
     assert caught.value.path == Path("model-2.safetensors")
