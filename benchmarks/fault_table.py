@@ -14,7 +14,7 @@ from magnetar.convert.layout.architecture import Architecture
 from magnetar.model.run.altered_weights import (
     NO_CHANGE,
     Change,
-    every,
+    attention_weights,
     exchange,
     exchange_gates,
     exchange_layers,
@@ -45,7 +45,7 @@ class Fault:
 
 def in_weights(a: Architecture, names: list[str]) -> Iterator[Fault]:
     group = "weights"
-    q, k = every(a, "wq"), every(a, "wk")
+    q, k = (attention_weights(matrix, range(a.n_layers)) for matrix in ("wq", "wk"))
     both = {**turn_each(q, split_halves(a.n_heads)).turns, **turn_each(k, split_halves(a.n_kv_heads)).turns}
     undone = {**turn_each(q, interleave(a.n_heads)).turns, **turn_each(k, interleave(a.n_kv_heads)).turns}
     yield Fault("q, k permuted", group, Change(turns=both), cure="q and k interleaved")
@@ -78,7 +78,9 @@ def in_weights(a: Architecture, names: list[str]) -> Iterator[Fault]:
     downs = [name for name in names if name.endswith(".w2.weight")]
     yield Fault("w2 reshaped, not transposed", group, turn_each(downs, transpose_within), cure="w2 transposed")
     yield Fault("wq transposed", group, turn_each(q, transpose_within), cure="wq transposed")
-    yield Fault("wo transposed in one layer", group, turn_each([every(a, "wo")[1]], transpose_within), cure="wo trans")
+    yield Fault(
+        "wo transposed in one layer", group, turn_each(attention_weights("wo", [1]), transpose_within), cure="wo trans"
+    )
     yield Fault(
         "two layers exchanged", group, exchange_layers(names, 1, 2), cure="layer 2 exchanged with it in layer 1"
     )

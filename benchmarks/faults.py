@@ -13,7 +13,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import argparse
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -23,19 +23,21 @@ from fault_table import Fault, Numbers, harmless, in_configuration, in_weights
 
 from magnetar.convert.formats.checkpoint import TensorSpec
 from magnetar.convert.layout.architecture import Architecture
-from magnetar.convert.read.source import open_source
+from magnetar.convert.read.checkpoint_source import open_source
 from magnetar.convert.transform.view import view_as
 from magnetar.findings import Outcome
 from magnetar.model.architecture.routing import Strategy
 from magnetar.model.architecture.tokenizer import Tokenizer
+from magnetar.model.boot.judge import tolerate_format
 from magnetar.model.bundled import bundled_golden, bundled_release, smoke_text
-from magnetar.model.checks.content import Survey, check_content, survey
+from magnetar.model.checks.allowances import allowance_for
+from magnetar.model.checks.content import Survey, judge_content, survey_rest
 from magnetar.model.checks.diagnosis import Patient, diagnose
-from magnetar.model.checks.forward import Expectation, Measured, find_faults
-from magnetar.model.checks.golden import Example, compare, find_strays, score_tolerance
-from magnetar.model.run.altered_weights import Altered, Held
-from magnetar.model.run.fingerprint import read_fingerprint
-from magnetar.model.run.measure_run import Examination, Task, examine
+from magnetar.model.checks.forward import ExpectedScore, judge_forward
+from magnetar.model.checks.golden import Reference, judge_golden
+from magnetar.model.run.altered_weights import AlteredWeights, HeldWeights
+from magnetar.model.run.fingerprint import Fingerprint, read_fingerprint
+from magnetar.model.run.measure_run import RunPlan, measure_run
 from magnetar.model.run.weights import Weights
 
 TOKENS = 6144
@@ -77,63 +79,59 @@ class Bench:
     def __init__(self) -> None:
         with open_source(bundled_release()) as source:
             self.architecture = source.architecture
-            self.weights = Held(view_as(source, "mistral"))
+            self.weights = HeldWeights(view_as(source, "mistral"))
         self.tokenizer = Tokenizer.open(bundled_release() / "tokenizer.model")
         self.golden = read_fingerprint(bundled_golden())
         self.ids = self.tokenizer.encode(smoke_text().text)[:TOKENS]
-        found = examine(self.weights, self.architecture, "BF16", Task(self.ids))
-        self.expected = Expectation(self._score(found))
+        run = measure_run(self.weights, self.architecture, "BF16", self._plan(None, "trained"))
+        self.expected = ExpectedScore(run.bits_per_byte)
 
-    def _score(self, found: Examination) -> float | None:
-        return None if found.bits is None else found.bits / self.tokenizer.count_bytes(self.ids)
+    def _plan(self, golden: Fingerprint | None, routing: str) -> RunPlan:
+        return RunPlan(self.ids, self.tokenizer.count_bytes(self.ids), golden, strategy=Strategy(routing))
 
     def run(self, fault: Fault) -> Row:
         a = fault.architecture or self.architecture
-        weights: Weights = Altered(self.weights, fault.change)
+        weights: Weights = AlteredWeights(self.weights, fault.change)
         if fault.values is not None:
             weights = Recalculated(weights, fault.values)
-        found = examine(weights, a, fault.kind, Task(self.ids, self.golden, strategy=Strategy(fault.routing)))
-        surveyed = Survey()
-        survey(weights, surveyed)
-        content = check_content(surveyed, a, {name: name for name in weights.specs})
-        score, size = self._score(found), self.tokenizer.count_bytes(self.ids)
-        measured = Measured(score, len(self.ids), size, found.decode_difference, found.trace.shares, found.not_finite)
-        comparison = None
-        if found.fingerprint is not None and found.at_golden is not None:
-            comparison = compare(self.golden, found.fingerprint, found.at_golden, fault.kind)
-        expected = replace(self.expected, tolerance=score_tolerance(fault.kind, 0.01))
-        verdicts: Mapping[str, bool] = {
-            "content": content.outcome is Outcome.BAD,
-            "forward": any(find_faults(measured, a, expected)),
-            "golden": comparison is not None and any(find_strays(comparison)),
-        }
-        caught = tuple(name for name, bad in verdicts.items() if bad)
-        example = None
+        run = measure_run(weights, a, fault.kind, self._plan(self.golden, fault.routing))
+        survey = Survey()
+        survey_rest(weights, survey)
+        # A fault of the runtime is one of a model that is believed to run as it was trained.
+        golden, comparison = judge_golden(replace(run, routing="trained"), self.golden, fault.kind)
+        levels = (
+            judge_content(survey.facts, a, {name: name for name in weights.specs}),
+            judge_forward(run, a, tolerate_format(self.expected, fault.kind)),
+            golden,
+        )
+        caught = tuple(level.name for level in levels if level.outcome is Outcome.BAD)
+        reference = None
         if comparison is not None:
-            example = Example(self.golden, comparison.allowance, comparison.first_diverging)
-        cure = self._cure(fault, weights, a, example) if caught and fault.cure else ""
+            allowance = allowance_for(fault.kind, self.golden)
+            reference = Reference(self.golden, allowance, comparison.first_diverging)
+        cure = self._cure(fault, weights, a, reference) if caught and fault.cure else ""
         return Row(
-            fault.name,
-            fault.group,
-            score if score is not None and np.isfinite(score) else None,
-            None if comparison is None else comparison.divergence,
-            None if comparison is None else comparison.agreement,
-            caught,
-            None if comparison is None else comparison.first_diverging,
-            cure,
-            fault.cure in cure if fault.cure else None,
+            name=fault.name,
+            group=fault.group,
+            bits_per_byte=run.bits_per_byte,
+            divergence=None if comparison is None else comparison.divergence,
+            agreement=None if comparison is None else comparison.agreement,
+            caught=caught,
+            layer=None if comparison is None else comparison.first_diverging,
+            cure=cure,
+            right=fault.cure in cure if fault.cure else None,
         )
 
-    def _cure(self, fault: Fault, weights: Weights, a: Architecture, example: Example | None) -> str:
+    def _cure(self, fault: Fault, weights: Weights, a: Architecture, reference: Reference | None) -> str:
         patient = Patient(
-            weights,
-            a,
-            fault.kind,
-            "mistral",
-            self.tokenizer,
-            self.ids,
-            self.expected,
-            example,
+            weights=weights,
+            architecture=a,
+            kind=fault.kind,
+            layout="mistral",
+            tokenizer=self.tokenizer,
+            ids=self.ids,
+            expected=self.expected,
+            reference=reference,
             routing=fault.routing,
         )
         found = diagnose(patient)

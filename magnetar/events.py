@@ -148,10 +148,14 @@ class Adopted:
 
 @dataclass(frozen=True, slots=True)
 class MirrorDropped:
-    """A mirror is not asked any more, because of ``reason``."""
+    """A mirror on ``host`` is not asked any more, because of ``reason``.
+
+    ``url`` names the mirror, and with it the file, without queries and passwords.
+    """
 
     host: str
     reason: str
+    url: str = ""
 
 
 @dataclass(frozen=True, slots=True)

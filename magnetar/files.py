@@ -51,8 +51,9 @@ def disk_failure(error: OSError, path: Path) -> OutsideError:
     """The error of ours for one of the operating system's, met at ``path``."""
     reason = error.strerror or str(error)
     if error.errno in OUT_OF_SPACE:
-        return NoSpace(f"{path}: cannot be written: {reason}", hint="make space, then run the same command again")
-    return DiskError(f"{path}: {reason}", hint="check that the folder exists and that you may write there")
+        hint = "make space, then run the same command again"
+        return NoSpace(f"{path}: cannot be written: {reason}", hint=hint, path=path)
+    return DiskError(f"{path}: {reason}", hint="check that the folder exists and that you may write there", path=path)
 
 
 def current_umask() -> int:
@@ -85,12 +86,14 @@ def lock_folder(folder: Path) -> Iterator[Path]:
     try:
         state.mkdir(parents=True, exist_ok=True)
         if state.is_symlink():
-            raise DiskError(f"{state}: is a link, and would lead out of the folder", hint="remove the link")
+            raise DiskError(f"{state}: is a link, and would lead out of the folder", hint="remove the link", path=state)
         lock = FileLock(state / "lock", timeout=0)
         lock.acquire()
     except Timeout:
         raise FolderLocked(
-            f"{folder}: another process works in this folder", hint="wait for it, or stop it, then run this again"
+            f"{folder}: another process works in this folder",
+            hint="wait for it, or stop it, then run this again",
+            path=folder,
         ) from None
     except OSError as error:
         raise disk_failure(error, state) from error

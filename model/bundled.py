@@ -1,4 +1,4 @@
-"""What ships inside the package: the small trained release, and the text it was never shown. No torch here."""
+"""What ships inside the package: the small trained release, its fingerprint, and texts to score on. No torch here."""
 
 import hashlib
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ RELEASES = Path(__file__).parent / "release"
 NAME = "austen-moe"
 GOLDEN = "austen-moe.golden.safetensors"
 GOLDENS = "*.golden.safetensors"
-LARGEST_GOLDEN = 64 << 20
+MAX_FINGERPRINT_BYTES = 64 << 20
 """Bytes; a fingerprint of 512 tokens has some 40,000."""
 
 
@@ -23,7 +23,7 @@ class SmokeText:
 
 
 def bundled_release() -> Path:
-    """The folder of the bundled release, in the publisher's form. It is the installed one: do not write there."""
+    """The folder of the bundled release, in the publisher's form. It is part of the package: do not write there."""
     return RELEASES / NAME
 
 
@@ -35,7 +35,7 @@ def smoke_text() -> SmokeText:
 def neutral_text() -> SmokeText:
     """Prose, a little code and some numbers, written for this project: for releases that name no text of their own.
 
-    Some 1,500 tokens of Mistral's tokenizer, plain English, of no author that a model could have been shown.
+    It is some 1,500 tokens of Mistral's tokenizer, in plain English. No model can have been trained on it.
     """
     return _read_text("neutral.txt")
 
@@ -59,7 +59,7 @@ def find_golden(digest: Digest, *folders: Path) -> Path | None:
     """The fingerprint that a manifest refers to: among those that ship with the package, or in one of ``folders``."""
     found = (path for folder in folders for path in sorted(folder.glob(GOLDENS)))
     for path in (bundled_golden(), *found):
-        if path.is_file() and path.stat().st_size <= LARGEST_GOLDEN and digest == _digest(path.read_bytes()):
+        if path.is_file() and path.stat().st_size <= MAX_FINGERPRINT_BYTES and digest == _digest(path.read_bytes()):
             return path
     return None
 

@@ -1,5 +1,6 @@
 """The folders of the parts, their links below ``magnetar/`` and the map in pyproject.toml say the same."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -47,6 +48,13 @@ def test_no_folder_of_code_has_too_many_modules() -> None:
     for room in rooms() - {"magnetar.cli.commands"}:
         modules = [path for path in ROOT.joinpath(*room.split(".")).glob("*.py") if path.stem != "__init__"]
         assert len(modules) <= MAX_MODULES, room
+
+
+def test_the_files_that_contributing_names_for_a_change_are_there() -> None:
+    table = (ROOT / "CONTRIBUTING.md").read_text().split("## To change X, open Y")[1].split("\n## ")[0]
+    named = re.findall(r"`([a-z_]+/[a-z_/]+\.py)`", table)
+    assert len(named) >= 25
+    assert [path for path in named if not (ROOT / path).is_file()] == []
 
 
 def test_help_imports_nothing_heavy() -> None:

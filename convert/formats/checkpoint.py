@@ -4,16 +4,17 @@ import math
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from magnetar.byte_source import ByteSource, JoinedFile, LocalFile
+from magnetar.byte_source import ByteSource
 from magnetar.convert.numbers.dtypes import DTYPES
 from magnetar.errors import CheckpointError
 
-LONGEST_NAME = 512
-MOST_DIMENSIONS = 8
+MAX_NAME_LENGTH = 512
+MAX_DIMENSIONS = 8
 CHUNK = 1 << 20
-"""How many bytes are read at once: few enough to stay in a cache between reading, checking and writing."""
+"""Bytes that are read at once: few enough to stay in a processor's cache while they are read, checked and written."""
 
 
 class Seal(NamedTuple):
@@ -28,8 +29,8 @@ class Seal(NamedTuple):
 class TensorSpec:
     """One tensor: row-major, little-endian, ``nbytes`` at ``offset`` of the checkpoint's source number ``source``.
 
-    ``dtype`` is spelled as safetensors spells it. ``seal`` is the checksummed range that the bytes lie in, if the
-    container has any.
+    ``dtype`` is spelled as safetensors or GGUF spell it. ``seal`` is the checksummed range that the bytes lie in;
+    None if the container has no checksums.
     """
 
     name: str
@@ -47,11 +48,13 @@ class TensorSpec:
 
 
 class Checkpoint:
-    """Tensors by name, and the sources that their bytes lie in. ``container`` says of what kind their files are.
+    """Tensors by name, and the sources that their bytes lie in.
 
-    ``metadata`` is what the container says beside them: foreign, and read from GGUF only.
-    A tensor's bytes are only handed out as good after the container's checksum over them, where it has one, was
-    found right.
+    ``container`` names the format of the files. ``metadata`` is what the container says beside the tensors: foreign
+    text and numbers, read from GGUF only. A checkpoint owns its sources: closing it closes them.
+
+    Where the container states a checksum over a tensor's bytes, the bytes count as good only after the checksum was
+    found right. ``read`` does that by itself; who reads by ``read_into`` calls ``follow`` and ``check``.
     """
 
     def __init__(
@@ -84,7 +87,7 @@ class Checkpoint:
         return all(spec.seal is not None for spec in self.specs.values())
 
     def read(self, name: str) -> bytearray:
-        """One tensor's bytes, checked. Raises ``CheckpointError`` if the checksum is wrong, ``DiskError``."""
+        """One tensor's bytes, checked. Raises ``CheckpointError`` if the checksum is wrong, or ``OutsideError``."""
         spec = self.specs[name]
         if not spec.sealed_alone:
             self.check(spec)
@@ -95,14 +98,15 @@ class Checkpoint:
         return content
 
     def read_into(self, spec: TensorSpec, start: int, buffer: memoryview) -> None:
-        """Fill ``buffer`` from byte ``start`` of a tensor. The caller sees to the checksum: ``follow``, ``check``."""
+        """Fill ``buffer`` from byte ``start`` of a tensor. The checksum is left to ``follow`` and ``check``."""
         self.sources[spec.source].read_into(spec.offset + start, buffer)
 
     def follow(self, spec: TensorSpec, start: int, content: memoryview) -> None:
-        """Meet bytes that were read from ``start`` of a tensor, so that they need not be read again to be checked.
+        """Add bytes that were just read from ``start`` of a tensor to the running checksum of their range.
 
-        Once all bytes under a checksum were met, one after the other, it is settled. Bytes that do not continue those
-        met before are passed over: ``check`` sees to them. Raises ``CheckpointError`` if the checksum is wrong.
+        When all bytes of the range were followed from first to last, the checksum is compared, and ``check`` need not
+        read them again. Bytes that do not continue those before are ignored; ``check`` will read the range.
+        Raises ``CheckpointError`` if the checksum is wrong.
         """
         if spec.seal is None or self.is_checked(spec):
             return
@@ -120,30 +124,38 @@ class Checkpoint:
         return spec.seal is not None and (spec.source, spec.seal) in self._checked
 
     def check(self, spec: TensorSpec) -> None:
-        """Read the checksummed range around a tensor and compare; once for each range. Raises ``CheckpointError``."""
+        """Read the checksummed range around a tensor, unless it was checked before, and compare the checksum.
+
+        Raises ``CheckpointError`` if it is wrong.
+        """
         if spec.seal is None or self.is_checked(spec):
             return
         crc = 0
-        for chunk in _chunks(self.sources[spec.source], spec.seal):
+        for chunk in _read_chunks(self.sources[spec.source], spec.seal):
             crc = zlib.crc32(chunk, crc)
         self.settle(spec, crc)
 
     def settle(self, spec: TensorSpec, crc32: int) -> None:
-        """Compare the CRC-32 that was met over a tensor's sealed range with the stated one."""
+        """Compare the CRC-32 of the bytes that were read with the one that the container states.
+
+        Raises ``CheckpointError`` if they differ.
+        """
         if spec.seal is None:
             return
         if crc32 != spec.seal.crc32:
+            file = self.sources[spec.source].name
             raise CheckpointError(
-                f"{self.sources[spec.source].name}: the bytes of {spec.name} are damaged: their CRC-32 is "
+                f"{file}: the bytes of {spec.name} are damaged: their CRC-32 is "
                 f"{crc32:08x}, the file says {spec.seal.crc32:08x}",
                 hint="fetch the file again, or repair it",
+                path=Path(file),
+                tensor=spec.name,
             )
         self._checked.add((spec.source, spec.seal))
 
     def close(self) -> None:
         for source in self.sources:
-            if isinstance(source, LocalFile | JoinedFile):
-                source.close()
+            source.close()
 
     def __enter__(self) -> Self:
         return self
@@ -152,22 +164,26 @@ class Checkpoint:
         self.close()
 
 
-def tensor_bytes(dtype: str, shape: tuple[int, ...], where: str) -> int:
-    """How many bytes a tensor of that dtype and shape has. Raises ``CheckpointError`` for one that cannot be."""
+def tensor_bytes(dtype: str, shape: tuple[int, ...], file: str, tensor: str) -> int:
+    """How many bytes a tensor has. Raises ``CheckpointError`` for a dtype or a shape that is impossible."""
     if dtype not in DTYPES:
-        raise CheckpointError(f"{where}: the dtype {dtype!r} is not known")
-    if len(shape) > MOST_DIMENSIONS or any(size < 0 for size in shape):
-        raise CheckpointError(f"{where}: the shape {list(shape[:16])} is impossible")
+        raise CheckpointError(f"{file}: {tensor}: the dtype {dtype!r} is not known", tensor=tensor)
+    if len(shape) > MAX_DIMENSIONS or any(size < 0 for size in shape):
+        raise CheckpointError(f"{file}: {tensor}: the shape {list(shape[:16])} is impossible", tensor=tensor)
     return math.prod(shape) * DTYPES[dtype].itemsize
 
 
-def check_name(name: str, where: str) -> None:
-    """Refuse names that no model has and that could escape where a tool makes files of them."""
-    if not name or len(name) > LONGEST_NAME or not name.isprintable() or "/" in name or "\\" in name or ".." in name:
-        raise CheckpointError(f"{where}: {name[:80]!r} is not a plain tensor name")
+def check_name(name: str, file: str) -> None:
+    """Refuse a name that no model has, or that could lead out of a folder if a tool made files of tensors.
+
+    Raises ``CheckpointError``.
+    """
+    if not name or len(name) > MAX_NAME_LENGTH or not name.isprintable() or "/" in name or "\\" in name or ".." in name:
+        raise CheckpointError(f"{file}: {name[:80]!r} is not a plain tensor name")
 
 
-def _chunks(source: ByteSource, seal: Seal) -> Iterator[memoryview]:
+def _read_chunks(source: ByteSource, seal: Seal) -> Iterator[memoryview]:
+    """The bytes of a range. Each view's memory is reused for the next."""
     buffer = memoryview(bytearray(min(CHUNK, seal.nbytes)))
     for start in range(0, seal.nbytes, CHUNK):
         chunk = buffer[: min(CHUNK, seal.nbytes - start)]

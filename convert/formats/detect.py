@@ -1,10 +1,18 @@
-"""Opening checkpoint files: what kind of file it is, told by its first bytes and never by its name."""
+"""Open checkpoint files. The first bytes of a file say of what kind it is; its name does not."""
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from magnetar.byte_source import ByteSource, JoinedFile, LocalFile
+from magnetar.byte_source import (
+    ByteSource,
+    LocalFolder,
+    SourceFolder,
+    closing_on_error,
+    join,
+    open_all,
+    read_bytes,
+)
 from magnetar.convert.formats.checkpoint import Checkpoint
 from magnetar.convert.formats.gguf import MAGIC, read_gguf
 from magnetar.convert.formats.merge_ranks import unite
@@ -12,94 +20,110 @@ from magnetar.convert.formats.npz import is_npz, read_npz
 from magnetar.convert.formats.safetensors import read_safetensors
 from magnetar.convert.formats.torch_legacy import LEGACY_PICKLE, read_legacy
 from magnetar.convert.formats.torch_zip import read_torch_zip
-from magnetar.errors import CheckpointError, LayoutError, UsageError
+from magnetar.errors import CheckpointError, LayoutError, UnsafePickle, UsageError
 
 HEAD = 512
-LARGEST_DOCUMENT = 64 << 20
+"""Bytes at the beginning of a file that tell its kind."""
+
+MAX_DOCUMENT_BYTES = 64 << 20
 """Of an index or a configuration file. The largest index known has 200 KB."""
 
 INDEX_SUFFIXES = (".safetensors.index.json", ".bin.index.json")
 
 
-def open_file(path: Path, kind: type[LocalFile] = LocalFile) -> Checkpoint:
-    """One checkpoint file, read as that kind of file.
-
-    Raises ``CheckpointError``, ``UnsafePickle``, ``UsageError`` or ``DiskError``.
-    """
-    if path.name.endswith(INDEX_SUFFIXES):
-        return open_index(path, kind)
+def open_path(path: Path) -> Checkpoint:
+    """One checkpoint file on this machine, or the shards that an index names. Raises what ``open_file`` raises."""
     if path.is_dir():
         raise UsageError(f"{path}: is a folder, not a checkpoint file")
-    return _read_or_close(kind(path))
+    return open_file(LocalFolder(path.parent), path.name)
 
 
-def open_joined(paths: Sequence[Path], name: str, kind: type[LocalFile] = LocalFile) -> Checkpoint:
-    """One checkpoint file that was split into parts, given in order. Raises what ``open_file`` raises."""
-    return _read_or_close(JoinedFile(name, paths, kind))
+def open_file(folder: SourceFolder, name: str) -> Checkpoint:
+    """One checkpoint file, or the shards that an index names.
+
+    Raises ``CheckpointError``, ``UnsafePickle``, ``UsageError`` (no such file) or ``OutsideError``.
+    """
+    if name.endswith(INDEX_SUFFIXES):
+        return open_index(folder, name)
+    return read_checkpoint(folder.open(name))
 
 
-def open_files(paths: Sequence[Path], kind: type[LocalFile] = LocalFile) -> Checkpoint:
+def open_joined(folder: SourceFolder, names: Sequence[str], whole: str) -> Checkpoint:
+    """The checkpoint file ``whole``, which was split into parts, given in order. Raises what ``open_file`` raises."""
+    return read_checkpoint(join(whole, open_all(folder, names)))
+
+
+def open_files(folder: SourceFolder, names: Sequence[str]) -> Checkpoint:
     """Several files as one checkpoint: the union of their tensors. Raises what ``open_file`` raises."""
     opened: list[Checkpoint] = []
-    try:
-        for path in paths:
-            opened.append(open_file(path, kind))  # noqa: PERF401 (those already open are closed if one fails)
+    with closing_on_error(opened):
+        for name in names:
+            opened.append(open_file(folder, name))  # noqa: PERF401 (those already open are closed if one fails)
         return unite(opened)
-    except BaseException:
-        for checkpoint in opened:
-            checkpoint.close()
-        raise
 
 
-def open_index(path: Path, kind: type[LocalFile] = LocalFile) -> Checkpoint:
-    """The shards that an index names, as one checkpoint that holds exactly what the index says where.
+def open_index(folder: SourceFolder, name: str) -> Checkpoint:
+    """The shards that an index names, as one checkpoint. Each must hold the tensors that the index says, no others.
 
-    Raises ``CheckpointError`` naming a shard that is missing, or a tensor that is not where it should be.
+    Raises ``CheckpointError`` naming a shard that is missing, or a tensor that is not where it should be, and what
+    ``open_file`` raises.
     """
-    weight_map = read_document(path).get("weight_map")
+    weight_map = read_document(folder, name).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise CheckpointError(f"{path.name}: has no weight_map")
-    files = sorted({_plain_name(path, file) for file in weight_map.values()})
-    for file in files:
-        if not (path.parent / file).is_file():
-            raise CheckpointError(f"{path.name}: its shard {file} is missing", hint="fetch the release again")
-    checkpoint = open_files([path.parent / file for file in files], kind)
+        raise CheckpointError(f"{name}: has no weight_map", path=Path(name))
+    shards = sorted({_plain_name(name, shard) for shard in weight_map.values()})
+    for shard in shards:
+        if shard not in folder.sizes:
+            raise CheckpointError(
+                f"{name}: its shard {shard} is missing", hint="fetch the release again", path=Path(shard)
+            )
+    checkpoint = open_files(folder, shards)
     held = {spec.name: checkpoint.sources[spec.source].name for spec in checkpoint.specs.values()}
     if held != weight_map:
         checkpoint.close()
-        name = min(key for key in {**held, **weight_map} if held.get(key) != weight_map.get(key))
+        tensor = min(key for key in {**held, **weight_map} if held.get(key) != weight_map.get(key))
         raise CheckpointError(
-            f"{path.name}: says that {name} is in {weight_map.get(name, 'no shard')}; "
-            f"it is in {held.get(name, 'no shard')}"
+            f"{name}: says that {tensor} is in {weight_map.get(tensor, 'no shard')}; "
+            f"it is in {held.get(tensor, 'no shard')}",
+            path=Path(name),
+            tensor=tensor,
         )
     return checkpoint
 
 
-def read_document(path: Path) -> dict[str, object]:
-    """A JSON object from a file. Raises ``LayoutError`` if it is none, ``UsageError`` or ``DiskError``."""
-    with LocalFile(path) as source:
-        if source.size > LARGEST_DOCUMENT:
-            raise LayoutError(f"{path.name}: has {source.size} bytes, too many for what it should be")
-        content = source.read(0, source.size)
+def read_document(folder: SourceFolder, name: str) -> dict[str, object]:
+    """A JSON object from a file. Raises ``LayoutError`` if it is none, ``UsageError`` or ``OutsideError``."""
+    source = folder.open(name)
+    try:
+        if source.size > MAX_DOCUMENT_BYTES:
+            raise LayoutError(f"{name}: has {source.size} bytes, too many for what it should be", path=Path(name))
+        content = read_bytes(source, 0, source.size)
+    finally:
+        source.close()
     try:
         document = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise LayoutError(f"{path.name}: is not JSON: {error}") from error
+        raise LayoutError(f"{name}: is not JSON: {error}", path=Path(name)) from error
     if not isinstance(document, dict):
-        raise LayoutError(f"{path.name}: is not a JSON object")
+        raise LayoutError(f"{name}: is not a JSON object", path=Path(name))
     return document
 
 
-def _read_or_close(source: LocalFile | JoinedFile) -> Checkpoint:
-    try:
-        return _read(source)
-    except BaseException:
-        source.close()
-        raise
+def read_checkpoint(source: ByteSource) -> Checkpoint:
+    """The tensors of one file, which is closed with the checkpoint, or at once if it cannot be read.
+
+    Raises ``CheckpointError``, ``UnsafePickle`` or ``OutsideError``.
+    """
+    with closing_on_error([source]):
+        try:
+            return _read(source)
+        except (CheckpointError, UnsafePickle) as error:
+            error.path = error.path or Path(source.name)
+            raise
 
 
 def _read(source: ByteSource) -> Checkpoint:
-    head = source.read(0, min(HEAD, source.size))
+    head = read_bytes(source, 0, min(HEAD, source.size))
     if is_npz(head):
         return read_npz(source)
     if LEGACY_PICKLE in head[:32]:
@@ -110,11 +134,11 @@ def _read(source: ByteSource) -> Checkpoint:
         return read_gguf(source)
     if head[8:9] == b"{":
         return read_safetensors(source)
-    raise _foreign(source, head)
+    raise _not_a_checkpoint(source, head)
 
 
-def _foreign(source: ByteSource, head: bytes) -> CheckpointError:
-    """Say what the file is instead, so that the user knows what happened to it."""
+def _not_a_checkpoint(source: ByteSource, head: bytes) -> CheckpointError:
+    """The error that says what the file is instead, so that the user can tell what happened to it."""
     text = head.lstrip().lower()
     if not head.strip(b"\0"):
         what = "is empty" if not source.size else "holds only zeros where it should begin"
@@ -131,7 +155,8 @@ def _foreign(source: ByteSource, head: bytes) -> CheckpointError:
     return CheckpointError(f"{source.name}: {what}", hint="fetch it again, and verify it against its manifest")
 
 
-def _plain_name(index: Path, file: object) -> str:
-    if not isinstance(file, str) or not file.isprintable() or Path(file).name != file or "\\" in file:
-        raise CheckpointError(f"{index.name}: {str(file)[:80]!r} is not a plain file name")
-    return file
+def _plain_name(index: str, name: object) -> str:
+    """A name of a shard that cannot lead out of the folder."""
+    if not isinstance(name, str) or not name.isprintable() or PurePath(name).name != name or "\\" in name:
+        raise CheckpointError(f"{index}: {str(name)[:80]!r} is not a plain file name", path=Path(index))
+    return name

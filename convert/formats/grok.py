@@ -1,20 +1,19 @@
-"""Grok-1 as released: 770 pickles of JAX arrays, found by their bytes, never unpickled.
+"""Grok-1 as released: 770 pickles of JAX arrays. The arrays are found in the bytes; nothing is unpickled.
 
-Structure from xai-org/grok-1 (checkpoint.py, model.py): the leaves of a tree of parameters in the order of its sorted
-keys, so layer 10 comes before layer 2; twelve for each layer. Matrices are 8-bit integers with bfloat16 scales, one
-for each column of each of ``blocks`` runs of rows; they are read here as the 32-bit floats that they stand for,
-exactly. Names and (in, out) shapes are JAX's.
+The structure is that of xai-org/grok-1 (checkpoint.py, model.py). The files are the leaves of a tree of parameters in
+the order of its sorted keys, twelve for each layer, so layer 10 comes before layer 2. Matrices are 8-bit integers with
+bfloat16 scales: the rows are divided into equal runs, and each column of each run has one scale. They are read as the
+32-bit floats that they stand for, exactly. Names and (in, out) shapes are those of JAX.
 """
 
 import io
 import math
 import pickletools
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO, NamedTuple
 
-from magnetar.byte_source import ByteSource, FileSpan, LocalFile
+from magnetar.byte_source import ByteSource, SourceFolder, closing_on_error, open_all, read_bytes
 from magnetar.convert.formats.checkpoint import Checkpoint, TensorSpec
 from magnetar.convert.formats.pickle_reader import unsafe
 from magnetar.errors import CheckpointError
@@ -26,7 +25,7 @@ SLOTS = (
     *("attention.key", "attention.linear", "attention.query", "attention.value"),
     *("rms_norm", "rms_norm_1", "rms_norm_2", "rms_norm_3", "router"),
 )
-"""A layer's leaves: gate, down and up projections of the experts, attention, norms before and after each, router."""
+"""A layer's leaves: gate, down and up projections of the experts; attention; norms before and after each; router."""
 
 MODULES = frozenset({"numpy", "ml_dtypes", "jax", "jaxlib", "__main__", "model", "_codecs"})
 WORDS = frozenset(
@@ -36,10 +35,10 @@ WORDS = frozenset(
         *("f4", "i1", "V2", "E", "<", "|", "=", "C", "b"),
     }
 )
-"""The only texts that pickles of arrays hold: parts of names that are never resolved, and descriptions of numbers."""
+"""The only texts that pickles of arrays hold: parts of names, which are never imported, and descriptions of numbers."""
 
-LONGEST_TEXT = 256
-MOST_STEPS = 10_000
+MAX_TEXT_BYTES = 256
+MAX_INSTRUCTIONS = 10_000
 SKIPPED: Mapping[str, int] = {
     **dict.fromkeys(("PROTO", "BININT1", "BINPUT", "BINGET"), 1),
     "BININT2": 2,
@@ -56,22 +55,16 @@ BUFFERS: Mapping[str, int] = {"SHORT_BINBYTES": 1, "BINBYTES": 4, "BINBYTES8": 8
 NAMES: Mapping[bytes, str] = {opcode.code.encode("latin-1"): opcode.name for opcode in pickletools.opcodes}
 
 
-def is_grok(files: Sequence[Path]) -> bool:
-    """Whether these are the files of such a checkpoint."""
-    return bool(files) and all(FILE.fullmatch(path.name) for path in files)
+def is_grok(names: Sequence[str]) -> bool:
+    """Whether these are the names of the files of such a checkpoint."""
+    return bool(names) and all(FILE.fullmatch(name) for name in names)
 
 
-def open_grok(files: Sequence[Path]) -> Checkpoint:
-    """The tensors of all files. Raises ``CheckpointError``, ``UnsafePickle`` or ``DiskError``."""
-    opened: list[LocalFile] = []
-    try:
-        for path in sorted(files):
-            opened.append(LocalFile(path))  # noqa: PERF401 (those already open are closed if one fails)
-        return read_grok(opened)
-    except BaseException:
-        for file in opened:
-            file.close()
-        raise
+def open_grok(folder: SourceFolder, names: Iterable[str]) -> Checkpoint:
+    """The tensors of all the named files. Raises ``CheckpointError``, ``UnsafePickle`` or ``OutsideError``."""
+    sources = open_all(folder, sorted(names))
+    with closing_on_error(sources):
+        return read_grok(sources)
 
 
 def read_grok(sources: Sequence[ByteSource]) -> Checkpoint:
@@ -105,9 +98,9 @@ class Buffer(NamedTuple):
 
 def find_buffers(source: ByteSource) -> list[Buffer]:
     """Every byte string of more than one byte in a pickle. Raises ``UnsafePickle`` for what arrays do not need."""
-    stream: IO[bytes] = io.BufferedReader(_Stream(source), 1 << 12)
+    stream: IO[bytes] = io.BufferedReader(_SourceStream(source), 1 << 12)
     found: list[Buffer] = []
-    for _ in range(MOST_STEPS):
+    for _ in range(MAX_INSTRUCTIONS):
         name = NAMES.get(stream.read(1), "")
         if name == "STOP":
             if stream.tell() != source.size:
@@ -130,10 +123,10 @@ def _skip(source: ByteSource, stream: IO[bytes], name: str) -> None:
         stream.read(SKIPPED[name])
     elif name in TEXTS:
         length = int.from_bytes(stream.read(TEXTS[name]), "little")
-        _check_word(source, stream.read(min(length, LONGEST_TEXT)))
+        _check_word(source, stream.read(min(length, MAX_TEXT_BYTES)))
     elif name == "GLOBAL":
         for _ in range(2):
-            _check_word(source, stream.readline(LONGEST_TEXT).removesuffix(b"\n"))
+            _check_word(source, stream.readline(MAX_TEXT_BYTES).removesuffix(b"\n"))
     else:
         raise unsafe(source.name, f"uses the instruction {name or 'that is none'}")
 
@@ -145,7 +138,7 @@ def _check_word(source: ByteSource, content: bytes) -> None:
 
 
 class _Sizes(NamedTuple):
-    """The sizes of the model, as its files tell them."""
+    """The sizes of the model, as they follow from the sizes of its files."""
 
     vocabulary: int
     dim: int
@@ -156,7 +149,7 @@ class _Sizes(NamedTuple):
 
 
 def _measure(sources: Sequence[ByteSource], buffers: Sequence[Sequence[Buffer]]) -> _Sizes:
-    """Sizes from the lengths of the final norm, the embedding, and the first layer's matrices."""
+    """The sizes that follow from the lengths of the final norm, the embedding, and the first layer's matrices."""
     for source, found in zip(sources, buffers, strict=True):
         if len(found) not in (1, 2):
             raise CheckpointError(f"{source.name}: holds {len(found)} arrays, where one, or one with scales, should be")
@@ -190,7 +183,7 @@ def _list_tensors(layers: int, sizes: _Sizes) -> Iterator[tuple[str, tuple[int, 
 
 
 class _Scaled:
-    """8-bit integers times their scales, as 32-bit floats, computed as they are read."""
+    """8-bit integers times their scales, as 32-bit floats that are computed when they are read."""
 
     def __init__(self, source: ByteSource, buffers: Sequence[Buffer], shape: tuple[int, ...]) -> None:
         self.name = source.name
@@ -203,11 +196,6 @@ class _Scaled:
             raise CheckpointError(f"{source.name}: its numbers and scales are not those of a tensor of {list(shape)}")
         self._source, (self._weights, self._scales) = source, buffers
 
-    def read(self, offset: int, length: int) -> bytes:
-        buffer = bytearray(length)
-        self.read_into(offset, memoryview(buffer))
-        return bytes(buffer)
-
     def read_into(self, offset: int, buffer: memoryview) -> None:
         row = 4 * self._columns
         first, last = offset // row, -(-(offset + len(buffer)) // row)
@@ -215,26 +203,22 @@ class _Scaled:
         buffer[:] = self._compute(first, last)[start : start + len(buffer)]
 
     def _compute(self, first: int, last: int) -> memoryview:
-        """Rows of the tensor, seen as one tall matrix."""
+        """Rows ``first`` to ``last`` of the tensor, seen as one tall matrix, as 32-bit floats."""
         import numpy as np  # here, so that what needs no arithmetic starts without it
 
         from magnetar.convert.numbers.recode import decode
 
-        content = self._source.read(self._weights.offset + first * self._columns, (last - first) * self._columns)
-        scales = decode(memoryview(self._source.read(*self._scales)), "BF16").reshape(-1, self._columns)
+        content = read_bytes(self._source, self._weights.offset + first * self._columns, (last - first) * self._columns)
+        scales = decode(memoryview(read_bytes(self._source, *self._scales)), "BF16").reshape(-1, self._columns)
         weights = np.frombuffer(content, np.int8).reshape(-1, self._columns)
         block = np.arange(first, last) // (self._rows // self._blocks)
         return (weights * scales[block]).astype("<f4").reshape(-1).view(np.uint8).data
 
-    def available(self, offset: int, length: int) -> bool:
-        return all(self._source.available(*buffer) for buffer in (self._weights, self._scales))
-
-    def spans(self, offset: int, length: int) -> Iterator[FileSpan]:
-        """None: what is read is nowhere on the disk."""
-        return iter(())
+    def close(self) -> None:
+        """The checkpoint closes the file that is behind it."""
 
 
-class _Stream(io.RawIOBase):
+class _SourceStream(io.RawIOBase):
     """A source as a file of the standard library."""
 
     def __init__(self, source: ByteSource) -> None:

@@ -1,14 +1,16 @@
-"""Several files as one checkpoint: parts of a model side by side, or the ranks of one that was split for many devices.
+"""Several files as one checkpoint: parts of a model, or the ranks of a model that was split for several devices.
 
-Which it is, the names decide: files with different names are united, files with the same names are ranks.
+Files whose tensors have different names are parts, and are united. Files whose tensors all have the same names are the
+ranks of a tensor-parallel model: each holds a share of every tensor.
 """
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from magnetar.byte_source import ByteSource, Concatenation, FileSpan
+from magnetar.byte_source import ByteSource, Concatenation, read_bytes
 from magnetar.convert.formats.checkpoint import CHUNK, Checkpoint, TensorSpec
 from magnetar.convert.numbers.dtypes import DTYPES
 from magnetar.errors import CheckpointError
@@ -22,7 +24,7 @@ REPLICATED = re.compile(r".*norm\.weight|rope\.freqs|.*\.gate\.weight")
 
 
 def unite(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
-    """One checkpoint of several. Raises ``CheckpointError`` where some names meet and others do not, naming one."""
+    """One checkpoint made of several, which it closes. Raises ``CheckpointError`` if only some names are in two."""
     names = [set(checkpoint.specs) for checkpoint in checkpoints]
     if len(checkpoints) > 1 and names[0] and all(other == names[0] for other in names):
         return _merge(checkpoints)
@@ -35,6 +37,8 @@ def unite(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
                     f"{spec.name} is in {sources[specs[spec.name].source].name} and again in "
                     f"{checkpoint.sources[spec.source].name}",
                     hint="remove the file that does not belong to this checkpoint",
+                    path=Path(checkpoint.sources[spec.source].name),
+                    tensor=spec.name,
                 )
             specs[spec.name] = replace(spec, source=spec.source + len(sources))
         sources += checkpoint.sources
@@ -43,7 +47,7 @@ def unite(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
 
 
 class _MergedRanks(Checkpoint):
-    """Tensors put together from every rank's share; the checksums are those of the shares."""
+    """Tensors put together from the shares of all ranks. The checksums are those of the shares."""
 
     def __init__(self, ranks: Sequence[Checkpoint], sources: Iterable[ByteSource], specs: Iterable[TensorSpec]) -> None:
         super().__init__(f"{ranks[0].container}, {len(ranks)} ranks", sources, specs, ranks[0].metadata)
@@ -63,17 +67,15 @@ class _MergedRanks(Checkpoint):
 
 
 def _merge(ranks: Sequence[Checkpoint]) -> Checkpoint:
-    """Tensor-parallel ranks as the model that they are of.
-
-    Raises ``CheckpointError`` naming a tensor that does not fit.
-    """
+    """The model that the ranks hold the shares of. Raises ``CheckpointError`` naming a tensor that does not fit."""
     dim = math.prod(ranks[0].specs["norm.weight"].shape) if "norm.weight" in ranks[0].specs else 0
     sources: list[ByteSource] = []
     specs = []
     for name in ranks[0].specs:
         shares = [(rank, rank.specs[name]) for rank in ranks]
         if len({(spec.dtype, spec.shape) for _, spec in shares}) != 1:
-            raise CheckpointError(f"{name} has another dtype or shape in each of the {len(ranks)} files")
+            what = f"{name} has another dtype or shape in each of the {len(ranks)} files"
+            raise CheckpointError(what, tensor=name)
         shape, source = _join(name, shares, dim)
         nbytes = math.prod(shape) * DTYPES[shares[0][1].dtype].itemsize
         specs.append(TensorSpec(name, shares[0][1].dtype, shape, len(sources), 0, nbytes))
@@ -100,6 +102,7 @@ def _join(name: str, shares: Sequence[tuple[Checkpoint, TensorSpec]], dim: int) 
     raise CheckpointError(
         f"{name} is in all of the {len(shares)} files, and how it was split over them is not known",
         hint="tensor-parallel checkpoints are read in the publisher's names only",
+        tensor=name,
     )
 
 
@@ -107,15 +110,16 @@ def _check_equal(name: str, windows: Sequence["_Window"]) -> None:
     for window in windows[1:]:
         for start in range(0, window.size, CHUNK):
             length = min(CHUNK, window.size - start)
-            if window.read(start, length) != windows[0].read(start, length):
+            if read_bytes(window, start, length) != read_bytes(windows[0], start, length):
                 raise CheckpointError(
                     f"{window.name} is not what it is in the first rank, though every rank should have the same",
                     hint="one of the files is damaged, or of another model",
+                    tensor=name,
                 )
 
 
 class _Window:
-    """Some bytes of a source, as a source."""
+    """A range of bytes of a source, as a source."""
 
     def __init__(self, source: ByteSource, offset: int, size: int, name: str) -> None:
         self.name = name
@@ -123,21 +127,15 @@ class _Window:
         self._source = source
         self._offset = offset
 
-    def read(self, offset: int, length: int) -> bytes:
-        return self._source.read(self._offset + offset, length)
-
     def read_into(self, offset: int, buffer: memoryview) -> None:
         self._source.read_into(self._offset + offset, buffer)
 
-    def available(self, offset: int, length: int) -> bool:
-        return self._source.available(self._offset + offset, length)
-
-    def spans(self, offset: int, length: int) -> Iterator[FileSpan]:
-        yield from self._source.spans(self._offset + offset, length)
+    def close(self) -> None:
+        """The rank that the bytes are of closes their source."""
 
 
 class _Columns:
-    """Matrices of equally many rows side by side, as one. Read in whole rows."""
+    """Matrices with the same number of rows, side by side, as one matrix. It is read in whole rows."""
 
     def __init__(self, name: str, shares: Sequence[ByteSource], rows: int) -> None:
         self.name = name
@@ -145,11 +143,6 @@ class _Columns:
         self._width = shares[0].size // rows
         self._row = self._width * len(shares)
         self.size = rows * self._row
-
-    def read(self, offset: int, length: int) -> bytes:
-        buffer = bytearray(length)
-        self.read_into(offset, memoryview(buffer))
-        return bytes(buffer)
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         end = offset + len(buffer)
@@ -165,18 +158,9 @@ class _Columns:
 
         joined = np.empty((count, len(self._shares), self._width), np.uint8)
         for number, share in enumerate(self._shares):
-            content = share.read(row * self._width, count * self._width)
+            content = read_bytes(share, row * self._width, count * self._width)
             joined[:, number] = np.frombuffer(content, np.uint8).reshape(count, self._width)
         return joined.reshape(-1).data
 
-    def available(self, offset: int, length: int) -> bool:
-        rows = range(offset // self._row, -(-(offset + length) // self._row))
-        return all(share.available(rows.start * self._width, len(rows) * self._width) for share in self._shares)
-
-    def spans(self, offset: int, length: int) -> Iterator[FileSpan]:
-        while length > 0:
-            row, inside = divmod(offset, self._row)
-            number, start = divmod(inside, self._width)
-            count = min(self._width - start, length)
-            yield from self._shares[number].spans(row * self._width + start, count)
-            offset, length = offset + count, length - count
+    def close(self) -> None:
+        """The ranks that the shares are of close their sources."""

@@ -5,15 +5,15 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from magnetar.byte_source import ByteSource
-from magnetar.convert.formats.checkpoint import MOST_DIMENSIONS, Checkpoint, Seal, TensorSpec, check_name
-from magnetar.convert.formats.zip_reader import LOCAL, Entry, read_zip
+from magnetar.byte_source import ByteSource, read_bytes
+from magnetar.convert.formats.checkpoint import MAX_DIMENSIONS, Checkpoint, Seal, TensorSpec, check_name
+from magnetar.convert.formats.zip_reader import LOCAL, ZipEntry, read_zip
 from magnetar.convert.numbers.dtypes import DTYPES
 from magnetar.errors import CheckpointError
 
 SUFFIX = ".npy"
 MAGIC = b"\x93NUMPY"
-LARGEST_HEADER = 4096
+MAX_HEADER_BYTES = 4096
 
 DESCRIPTIONS: Mapping[str, str] = {
     "|b1": "BOOL",
@@ -30,11 +30,11 @@ DESCRIPTIONS: Mapping[str, str] = {
     "<i8": "I64",
     "<u8": "U64",
 }
-"""Numbers only: an array of objects is a pickle. bfloat16 has no description, and is not guessed from two raw bytes."""
+"""Numbers only: an array of objects is a pickle. numpy has no description for bfloat16; "|V2" could be anything."""
 
 
 def is_npz(head: bytes) -> bool:
-    """Whether a zip that begins so has a ``.npy`` file first."""
+    """Whether ``head``, the first bytes of a file, is of a zip whose first entry is a ``.npy`` file."""
     if len(head) < LOCAL.size or not head.startswith(b"PK\x03\x04"):
         return False
     length = int.from_bytes(head[26:28], "little")
@@ -42,27 +42,27 @@ def is_npz(head: bytes) -> bool:
 
 
 def read_npz(source: ByteSource) -> Checkpoint:
-    """The arrays of one file as ``numpy.savez`` wrote it, under their names without the suffix.
+    """The arrays of one file that ``numpy.savez`` wrote, by their names without the suffix ``.npy``.
 
-    Their CRC-32s are checked as their bytes are read. Raises ``CheckpointError``; compressed files are refused.
+    The CRC-32 of an array is checked when its bytes are read. Raises ``CheckpointError``, also for a compressed file.
     """
     return Checkpoint("npz", [source], [_read_array(source, entry) for entry in read_zip(source).values()])
 
 
-def _read_array(source: ByteSource, entry: Entry) -> TensorSpec:
+def _read_array(source: ByteSource, entry: ZipEntry) -> TensorSpec:
     where = f"{source.name}: {entry.name[:80]}"
     name = entry.name.removesuffix(SUFFIX)
     check_name(name, source.name)
-    head = source.read(entry.offset, min(entry.size, LARGEST_HEADER))
+    head = read_bytes(source, entry.offset, min(entry.size, MAX_HEADER_BYTES))
     version = head[6:7]
     size = {b"\1": 2, b"\2": 4, b"\3": 4}.get(version, 0)
     begin = 8 + size + int.from_bytes(head[8 : 8 + size], "little")
     if not entry.name.endswith(SUFFIX) or not head.startswith(MAGIC) or not size or begin > len(head):
-        raise CheckpointError(f"{where}: is not an array of numpy")
+        raise CheckpointError(f"{where}: is not an array of numpy", tensor=name)
     dtype, shape = _read_header(head[8 + size : begin], where)
     nbytes = math.prod(shape) * DTYPES[dtype].itemsize
     if begin + nbytes != entry.size:
-        raise CheckpointError(f"{where}: has {entry.size - begin} bytes; its shape needs {nbytes}")
+        raise CheckpointError(f"{where}: has {entry.size - begin} bytes; its shape needs {nbytes}", tensor=name)
     seal = Seal(entry.offset, entry.size, entry.crc32)
     return TensorSpec(name, dtype, shape, 0, entry.offset + begin, nbytes, seal)
 
@@ -75,7 +75,7 @@ def _read_header(content: bytes, where: str) -> tuple[str, tuple[int, ...]]:
         raise CheckpointError(f"{where}: has a malformed header") from error
     if not isinstance(kind, str) or kind not in DESCRIPTIONS:
         raise CheckpointError(f"{where}: holds {str(kind)[:40]}, which are not plain numbers of a known format")
-    if not isinstance(shape, tuple) or len(shape) > MOST_DIMENSIONS or not all(_is_count(size) for size in shape):
+    if not isinstance(shape, tuple) or len(shape) > MAX_DIMENSIONS or not all(_is_count(size) for size in shape):
         raise CheckpointError(f"{where}: has an impossible shape")
     if fortran is not False and len(shape) > 1:
         raise CheckpointError(f"{where}: is stored column by column", hint="save numpy.ascontiguousarray of it")

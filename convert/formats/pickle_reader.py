@@ -1,7 +1,8 @@
-"""Reading a pickle without running it: a small machine that knows the few instructions that data needs.
+"""Read a pickle without running it: an interpreter of the few instructions that plain data needs.
 
-Nothing is ever imported or called. What a name, a persistent id or a call means is asked of a :class:`World`, which
-knows its few and refuses the others. The encoding of instructions is that of the standard library's pickletools.py.
+Nothing is ever imported or called. What a name, a persistent id or a call stands for is asked of a :class:`Resolver`,
+which knows a few of each and refuses all others. How instructions are encoded is described in the standard library's
+pickletools.py.
 """
 
 import io
@@ -12,41 +13,42 @@ from typing import Any, Protocol
 
 from magnetar.errors import CheckpointError, UnsafePickle
 
-LARGEST_PICKLE = 64 << 20
-"""A state dict takes about 200 bytes for each tensor; this is room for three hundred thousand."""
+MAX_PICKLE_BYTES = 64 << 20
+"""A state dict takes about 200 bytes for each tensor, so this is room for three hundred thousand tensors."""
 
-MOST_VALUES = 4_000_000
-"""Bounds what a pickle that only pushes and memoises can make us hold."""
+MAX_VALUES = 4_000_000
+"""On the stack and in the memo together: a small pickle could fill memory with them."""
 
 Value = Any
-"""None, bool, int, float, str, bytes, tuple, list, dict, or what a world made."""
+"""None, bool, int, float, str, bytes, tuple, list, dict, or what a resolver returned."""
 
 
-class World(Protocol):
-    """What a pickle may speak of. Each method raises ``UnsafePickle`` for what it does not know."""
+class Resolver(Protocol):
+    """Decides what a pickle may refer to. Each method raises ``UnsafePickle`` for what it does not know."""
 
     def find(self, name: str) -> Value:
-        """What stands for a global, given as "module attribute"."""
+        """The value in the place of a global, which is named as "module attribute"."""
         ...
 
     def load(self, persistent_id: Value) -> Value:
-        """What stands for something outside of the stream."""
+        """The value in the place of something outside of the pickle."""
         ...
 
     def call(self, function: Value, arguments: Value) -> Value:
-        """What stands for the result of a call."""
+        """The value in the place of the result of a call."""
         ...
 
 
-def read_pickle(content: bytes, world: World, where: str, *, may_go_on: bool = False) -> tuple[Value, int]:
-    """The value that a pickle describes, made of plain values and of what ``world`` makes; and the pickle's length.
+def read_pickle(content: bytes, resolver: Resolver, where: str, *, may_go_on: bool = False) -> tuple[Value, int]:
+    """The value that a pickle describes, and the pickle's length in bytes.
 
-    Raises ``UnsafePickle`` for an instruction that data does not need, ``CheckpointError`` for a damaged stream, one
-    that is too large, and, unless it may, one that goes on after its end.
+    The value is made of plain values and of what ``resolver`` returns. ``where`` names the file in messages. Raises
+    ``UnsafePickle`` for an instruction that data does not need, and for bytes after the pickle's end unless it
+    ``may_go_on``; ``CheckpointError`` for a pickle that is damaged or too large.
     """
-    if len(content) > LARGEST_PICKLE:
+    if len(content) > MAX_PICKLE_BYTES:
         raise CheckpointError(f"{where}: a pickle of {len(content)} bytes is no checkpoint's")
-    machine = _Machine(world, where)
+    machine = _Machine(resolver, where)
     stream = io.BytesIO(content)
     value = machine.run(stream)
     rest = len(content) - stream.tell()
@@ -64,17 +66,17 @@ def unsafe(where: str, what: str) -> UnsafePickle:
 
 
 class _Mark:
-    """Where a run of values on the stack begins."""
+    """Lies on the stack where a run of values begins."""
 
 
 MARK = _Mark()
 
 
 class _Machine:
-    """The stack and the memo, while one pickle is read."""
+    """The interpreter, with the stack and the memo of one pickle."""
 
-    def __init__(self, world: World, where: str) -> None:
-        self.world = world
+    def __init__(self, resolver: Resolver, where: str) -> None:
+        self.resolver = resolver
         self.where = where
         self.stack: list[Value] = []
         self.memo: dict[int, Value] = {}
@@ -82,7 +84,7 @@ class _Machine:
     def run(self, stream: io.BytesIO) -> Value:
         """Read up to the first STOP."""
         while self._step(stream) != "STOP":
-            if len(self.stack) + len(self.memo) > MOST_VALUES:
+            if len(self.stack) + len(self.memo) > MAX_VALUES:
                 raise self.damaged("holds more values than a checkpoint can")
         value = self.pop()
         if self.stack:
@@ -90,7 +92,7 @@ class _Machine:
         return value
 
     def _step(self, stream: io.BytesIO) -> str:
-        """Do one instruction; return its name. What is not known is refused before its argument is looked at."""
+        """Carry out one instruction; return its name. One that is not known is refused before its argument is read."""
         name = NAMES.get(stream.read(1), "")
         if not name:
             raise self.damaged("is not whole, or no pickle")
@@ -143,7 +145,7 @@ class _Machine:
         attribute, module = self.pop(), self.pop()
         if not isinstance(attribute, str) or not isinstance(module, str):
             raise self.damaged("names something by what is no text")
-        self.push(self.world.find(f"{module} {attribute}"))
+        self.push(self.resolver.find(f"{module} {attribute}"))
 
     def set_items(self, run: list[Value]) -> None:
         target = self.top(dict)
@@ -151,7 +153,7 @@ class _Machine:
             raise self.damaged("sets a key without a value")
         for key, value in zip(run[::2], run[1::2], strict=True):
             if not isinstance(key, str) and not _is_small(key):
-                # Hashing a nested tuple can be made to take for ever, and large numbers be made to collide.
+                # A nested tuple can be made that takes for ever to hash, and large numbers can be made to collide.
                 raise unsafe(self.where, f"has a {type(key).__name__} for a key")
             if key in target:
                 raise self.damaged(f"has the key {str(key)[:80]!r} twice")
@@ -165,7 +167,7 @@ class _Machine:
         self.top(list).extend(run)
 
     def build(self) -> None:
-        """``state_dict()`` hangs ``_metadata`` on its dictionary; nothing else may be given a state."""
+        """Ignore the state of a dictionary: ``state_dict()`` attaches ``_metadata``. Nothing else may have a state."""
         state = self.pop()
         self.top(dict)
         if type(state) is not dict:
@@ -173,7 +175,7 @@ class _Machine:
 
     def call(self) -> None:
         arguments, function = self.pop(), self.pop()
-        self.push(self.world.call(function, arguments))
+        self.push(self.resolver.call(function, arguments))
 
     def push_tuple(self, count: int) -> None:
         values = [self.pop() for _ in range(count)]
@@ -204,7 +206,7 @@ def _number(form: str) -> Callable[[io.BytesIO], Any]:
 
 
 def _counted(form: str) -> Callable[[io.BytesIO], bytes]:
-    """Bytes behind their count."""
+    """Reads a count, and then so many bytes."""
     count = _number(form)
     return lambda stream: _read(stream, count(stream))
 
@@ -215,7 +217,7 @@ def _text(form: str) -> Callable[[io.BytesIO], str]:
 
 
 def _lines(stream: io.BytesIO) -> str:
-    """Two lines, as one text with a space between."""
+    """Two lines, joined by a space."""
     lines = [stream.readline(), stream.readline()]
     if not all(line.endswith(b"\n") for line in lines):
         raise EOFError
@@ -265,10 +267,10 @@ INSTRUCTIONS: Mapping[str, Callable[[_Machine, Value], None]] = {
     **dict.fromkeys(("BINPUT", "LONG_BINPUT"), lambda machine, argument: machine.put(argument)),
     "MEMOIZE": lambda machine, argument: machine.put(len(machine.memo)),
     **dict.fromkeys(("BINGET", "LONG_BINGET"), lambda machine, argument: machine.get(argument)),
-    "GLOBAL": lambda machine, argument: machine.push(machine.world.find(argument)),
+    "GLOBAL": lambda machine, argument: machine.push(machine.resolver.find(argument)),
     "STACK_GLOBAL": lambda machine, argument: machine.find_from_stack(),
-    "BINPERSID": lambda machine, argument: machine.push(machine.world.load(machine.pop())),
+    "BINPERSID": lambda machine, argument: machine.push(machine.resolver.load(machine.pop())),
     "REDUCE": lambda machine, argument: machine.call(),
     "BUILD": lambda machine, argument: machine.build(),
 }
-"""Every instruction that a checkpoint needs. INST, OBJ, NEWOBJ and the extension registry are not among them."""
+"""Every instruction that a checkpoint needs. INST, OBJ, NEWOBJ and the extension registry are left out on purpose."""

@@ -1,10 +1,10 @@
-"""What the pickle of a state dict speaks of: storages of numbers, and the tensors that lie in them."""
+"""What the pickle of a state dict describes: storages of numbers, and the tensors that lie in them."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from magnetar.convert.formats.checkpoint import MOST_DIMENSIONS
+from magnetar.convert.formats.checkpoint import MAX_DIMENSIONS
 from magnetar.convert.formats.pickle_reader import Value, read_pickle, unsafe
 from magnetar.convert.numbers.dtypes import DTYPES
 from magnetar.errors import CheckpointError
@@ -36,14 +36,14 @@ WRAPPERS = ("state_dict", "model")
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A name of the allow-list, as a word: it is never resolved."""
+    """A global of the allow-list, as text only: nothing is imported."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """A storage by its key in the container, holding ``nbytes``."""
+    """``nbytes`` of numbers, stored in the container under ``key``."""
 
     key: str
     dtype: str
@@ -62,21 +62,21 @@ class StoredTensor:
 
 
 def read_state_dict(content: bytes, where: str) -> tuple[dict[str, StoredTensor], dict[str, Storage]]:
-    """The tensors that a state dict's pickle names, and every storage that it mentions, by key.
+    """The tensors of a state dict by name, and every storage that its pickle mentions, by key.
 
-    A dictionary that holds the state dict under ``state_dict`` or ``model`` is opened once.
+    The state dict may also be the entry ``state_dict`` or ``model`` of the dictionary in the pickle.
     Raises ``UnsafePickle`` for what a state dict does not need, ``CheckpointError`` for what is damaged.
     """
-    world = _World(where)
-    root, _ = read_pickle(content, world, where)
-    return _check_root(root, where), world.storages
+    resolver = _StateDictResolver(where)
+    root, _ = read_pickle(content, resolver, where)
+    return _check_root(root, where), resolver.storages
 
 
 def read_leading_state_dict(content: bytes, where: str) -> tuple[dict[str, StoredTensor], dict[str, Storage], int]:
-    """As ``read_state_dict``, where more follows the pickle; also its length. Raises the same."""
-    world = _World(where)
-    root, length = read_pickle(content, world, where, may_go_on=True)
-    return _check_root(root, where), world.storages, length
+    """The same where more bytes follow the pickle, and the pickle's length. Raises as ``read_state_dict``."""
+    resolver = _StateDictResolver(where)
+    root, length = read_pickle(content, resolver, where, may_go_on=True)
+    return _check_root(root, where), resolver.storages, length
 
 
 def _check_root(root: Value, where: str) -> dict[str, StoredTensor]:
@@ -92,17 +92,17 @@ def _check_root(root: Value, where: str) -> dict[str, StoredTensor]:
 
 
 def needed_bytes(content: bytes, where: str) -> int:
-    """How many bytes a file needs at least from where a state dict's pickle begins: its own, and its storages'.
+    """The least number of bytes in a file from where a state dict's pickle begins: the pickle's and its storages'.
 
     Raises what ``read_state_dict`` raises.
     """
-    world = _World(where)
-    _, length = read_pickle(content, world, where, may_go_on=True)
-    return length + sum(storage.nbytes for storage in world.storages.values())
+    resolver = _StateDictResolver(where)
+    _, length = read_pickle(content, resolver, where, may_go_on=True)
+    return length + sum(storage.nbytes for storage in resolver.storages.values())
 
 
-class _World:
-    """Names of the allow-list, storages, and the four calls that a state dict makes."""
+class _StateDictResolver:
+    """Knows the names of the allow-list, storages, and the four calls that a state dict makes."""
 
     def __init__(self, where: str) -> None:
         self.where = where
@@ -114,7 +114,7 @@ class _World:
         return Name(name)
 
     def load(self, persistent_id: Value) -> Storage:
-        """``("storage", type, key, location, count)``, as ``torch.save`` writes it; before 1.6 with a None behind."""
+        """Read ``("storage", type, key, location, count)``, as ``torch.save`` writes it; before 1.6 a None follows."""
         match persistent_id:
             case ("storage", Name(kind), str(key), str(), int(count), *rest) if (
                 kind in STORAGES and count >= 0 and rest in ([], [None])
@@ -145,7 +145,7 @@ class _World:
         raise unsafe(self.where, f"calls {function.text.replace(' ', '.')} with odd arguments")
 
     def _stated_dtype(self, rest: list[Value]) -> str:
-        """Version 3 states the dtype, after requires_grad and the hooks; before it, it is the storage's."""
+        """The dtype that version 3 states after requires_grad and the hooks. Older versions take the storage's."""
         match rest:
             case [_, _, Name(text), *_] if text in TORCH_DTYPES:
                 return TORCH_DTYPES[text]
@@ -154,9 +154,9 @@ class _World:
     def _rebuild(
         self, storage: Storage, dtype: str, offset: int, shape: tuple[Value, ...], strides: tuple[Value, ...]
     ) -> StoredTensor:
-        """Hold a tensor's place against its storage. Only contiguous tensors: others could grow without bound."""
+        """Check that a tensor lies inside its storage. Only contiguous tensors: others could grow without bound."""
         numbers = (offset, *shape, *strides)
-        if max(len(shape), len(strides)) > MOST_DIMENSIONS or not all(_is_count(number) for number in numbers):
+        if max(len(shape), len(strides)) > MAX_DIMENSIONS or not all(_is_count(number) for number in numbers):
             raise self.damaged("has a tensor with an impossible shape")
         if len(shape) != len(strides) or not is_contiguous(shape, strides):
             raise self.damaged(f"has a tensor of shape {list(shape[:8])} that is not contiguous")
@@ -175,7 +175,7 @@ def _is_count(number: Value) -> bool:
 
 
 def is_contiguous(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
-    """Whether elements follow one another row by row. The stride of a dimension of one says nothing."""
+    """Whether elements follow one another row by row. The stride of a dimension of size one does not matter."""
     if 0 in shape:
         return True
     expected = 1

@@ -2,24 +2,24 @@
 
 from collections.abc import Iterator, Mapping
 
-from magnetar.byte_source import ByteSource
+from magnetar.byte_source import ByteSource, read_bytes
 from magnetar.convert.formats.checkpoint import Checkpoint, Seal, TensorSpec, check_name
-from magnetar.convert.formats.pickle_reader import LARGEST_PICKLE
+from magnetar.convert.formats.pickle_reader import MAX_PICKLE_BYTES
 from magnetar.convert.formats.state_dict import Storage, StoredTensor, needed_bytes, read_state_dict
-from magnetar.convert.formats.zip_reader import LOCAL, Entry, outline_zip, read_entry, read_zip
+from magnetar.convert.formats.zip_reader import LOCAL, ZipEntry, outline_zip, read_entry, read_zip
 from magnetar.errors import CheckpointError, ConversionError
 
 SMALL_ENTRIES = frozenset({"version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id"})
-LARGEST_SMALL_ENTRY = 4096
-LARGEST_HEAD = 4 << 20
-"""How far to look for the end of the pickle in a file that is cut short."""
+MAX_SMALL_ENTRY_BYTES = 4096
+MAX_HEAD_BYTES = 4 << 20
+"""How far to look for the end of the pickle in a file that was cut short."""
 
 
 def read_torch_zip(source: ByteSource) -> Checkpoint:
     """The tensors of one ``torch.save`` file. Nothing of its pickle is run.
 
-    Checked here: the zip's structure, the pickle, every size and bound, and the CRC-32 of every entry that is not a
-    tensor's; the tensors' own are checked as their bytes are read.
+    Checked here are the zip's structure, the pickle, every size and bound, and the CRC-32 of every entry that holds no
+    tensors. The CRC-32 of the tensors is checked when their bytes are read.
     Raises ``CheckpointError`` or ``UnsafePickle``.
     """
     try:
@@ -33,31 +33,31 @@ def read_torch_zip(source: ByteSource) -> Checkpoint:
             hint="the download did not end; fetch it again",
         ) from error
     _check_kind(source, entries)
-    pickle = read_entry(source, entries["data.pkl"], LARGEST_PICKLE)
+    pickle = read_entry(source, entries["data.pkl"], MAX_PICKLE_BYTES)
     tensors, storages = read_state_dict(pickle, f"{source.name}: data.pkl")
     _check_storages(source, entries, storages)
     return Checkpoint("torch zip", [source], _describe(source, entries, tensors))
 
 
 def outline_torch_zip(source: ByteSource) -> Checkpoint:
-    """Where the tensors of a damaged ``torch.save`` file lie, if its pickle and its directory are whole.
+    """Where the tensors lie in a damaged ``torch.save`` file whose pickle and directory are whole.
 
     Raises ``CheckpointError`` or ``UnsafePickle``.
     """
     entries = _strip_root(source, outline_zip(source))
     if "data.pkl" not in entries:
         raise CheckpointError(f"{source.name}: is a zip file, but not one that torch.save wrote: it has no data.pkl")
-    tensors, storages = read_state_dict(read_entry(source, entries["data.pkl"], LARGEST_PICKLE), source.name)
+    tensors, storages = read_state_dict(read_entry(source, entries["data.pkl"], MAX_PICKLE_BYTES), source.name)
     _check_storages(source, entries, storages)
     return Checkpoint("torch zip", [source], _describe(source, entries, tensors))
 
 
 def _count_missing(source: ByteSource) -> int:
-    """How many bytes more the storages need than there are, by the pickle, which ``torch.save`` writes first.
+    """How many bytes are missing from the file, told from the sizes in its pickle, which ``torch.save`` writes first.
 
-    Zero or less where that cannot be told. Only for the message about a file that was refused already.
+    Zero or less where that cannot be told. Used only in the message about a file that was refused already.
     """
-    head = source.read(0, min(source.size, LARGEST_HEAD))
+    head = read_bytes(source, 0, min(source.size, MAX_HEAD_BYTES))
     if len(head) < LOCAL.size:
         return 0
     *_, name_length, extra_length = LOCAL.unpack_from(head)
@@ -68,8 +68,8 @@ def _count_missing(source: ByteSource) -> int:
         return 0
 
 
-def _strip_root(source: ByteSource, entries: Mapping[str, Entry]) -> dict[str, Entry]:
-    """Entries by their name below the one folder that ``torch.save`` puts them in."""
+def _strip_root(source: ByteSource, entries: Mapping[str, ZipEntry]) -> dict[str, ZipEntry]:
+    """Entries by their names inside the one folder that ``torch.save`` puts them in."""
     root = next(iter(entries), "").split("/")[0] + "/"
     for name in entries:
         if not name.startswith(root):
@@ -77,7 +77,7 @@ def _strip_root(source: ByteSource, entries: Mapping[str, Entry]) -> dict[str, E
     return {name.removeprefix(root): entry for name, entry in entries.items()}
 
 
-def _check_kind(source: ByteSource, entries: Mapping[str, Entry]) -> None:
+def _check_kind(source: ByteSource, entries: Mapping[str, ZipEntry]) -> None:
     if "constants.pkl" in entries or any(name.startswith("code/") for name in entries):
         raise CheckpointError(
             f"{source.name}: is a TorchScript program, not a checkpoint", hint="save the model's state_dict() instead"
@@ -86,15 +86,15 @@ def _check_kind(source: ByteSource, entries: Mapping[str, Entry]) -> None:
         raise CheckpointError(f"{source.name}: is a zip file, but not one that torch.save wrote: it has no data.pkl")
     for name, entry in entries.items():
         if name in SMALL_ENTRIES:
-            content = read_entry(source, entry, LARGEST_SMALL_ENTRY)
+            content = read_entry(source, entry, MAX_SMALL_ENTRY_BYTES)
             if name == "byteorder" and content != b"little":
                 raise CheckpointError(f"{source.name}: its tensors are big-endian, which is not supported")
         elif name != "data.pkl" and not name.startswith("data/"):
             raise CheckpointError(f"{source.name}: the entry {name!r} is not one that torch.save writes")
 
 
-def _check_storages(source: ByteSource, entries: Mapping[str, Entry], storages: Mapping[str, Storage]) -> None:
-    """Each storage that the pickle mentions is there in the size that it states, and no other is."""
+def _check_storages(source: ByteSource, entries: Mapping[str, ZipEntry], storages: Mapping[str, Storage]) -> None:
+    """Check that each storage of the pickle is there in the stated size, and that there is no other."""
     for key, storage in storages.items():
         entry = entries.get(f"data/{key}")
         if entry is None:
@@ -109,7 +109,7 @@ def _check_storages(source: ByteSource, entries: Mapping[str, Entry], storages: 
 
 
 def _describe(
-    source: ByteSource, entries: Mapping[str, Entry], tensors: Mapping[str, StoredTensor]
+    source: ByteSource, entries: Mapping[str, ZipEntry], tensors: Mapping[str, StoredTensor]
 ) -> Iterator[TensorSpec]:
     for name, tensor in tensors.items():
         check_name(name, source.name)

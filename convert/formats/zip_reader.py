@@ -1,7 +1,7 @@
 """A strict reader of the zip files that ``torch.save`` writes: stored entries back to back, and nothing else.
 
 Written from PKWARE's APPNOTE 6.3.10 (sections 4.3 and 4.5), but narrower: what ``torch.save`` never writes is
-refused, since two readers that disagree about a file are how a harmless one becomes a harmful one.
+refused. Where two readers disagree about a file, one can be shown a harmless file and the other a harmful one.
 """
 
 import struct
@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from magnetar.byte_source import ByteSource
+from magnetar.byte_source import ByteSource, read_bytes
 from magnetar.errors import CheckpointError
 
 LOCAL = struct.Struct("<4s5H3I2H")  # 4.3.7
@@ -27,14 +27,14 @@ FULL16, FULL32 = 0xFFFF, 0xFFFFFFFF
 ZIP64_EXTRA = 1
 
 ALIGNMENT = 64
-"""Bytes. ``torch.save`` pads the header of each entry, so that its bytes begin at a multiple of this."""
+"""``torch.save`` pads the header of each entry so that its content begins at a multiple of so many bytes."""
 
-LARGEST_DIRECTORY = 64 << 20
-"""Half a million entries; the largest releases have two thousand."""
+MAX_DIRECTORY_BYTES = 64 << 20
+"""Room for half a million entries. The largest releases have two thousand."""
 
 
-class Entry(NamedTuple):
-    """One stored file inside the zip: where its bytes lie, and the CRC-32 that they must have."""
+class ZipEntry(NamedTuple):
+    """One file inside the zip: where its content lies, and the CRC-32 that it must have."""
 
     name: str
     offset: int
@@ -58,16 +58,16 @@ class _Directory(NamedTuple):
     entries: int
 
 
-def read_zip(source: ByteSource) -> Mapping[str, Entry]:
-    """The entries of a zip, by name, in the order of their bytes. Their CRC-32s are not checked here.
+def read_zip(source: ByteSource) -> Mapping[str, ZipEntry]:
+    """The entries of a zip by name, in the order in which they lie. No CRC-32 is checked here.
 
-    Raises ``CheckpointError`` naming the rule that the file broke.
+    Raises ``CheckpointError`` that says which rule the file broke.
     """
-    if source.size < LOCAL.size + END.size or source.read(0, 4) != b"PK\x03\x04":
+    if source.size < LOCAL.size + END.size or read_bytes(source, 0, 4) != b"PK\x03\x04":
         raise _broken(source, "does not begin with a zip entry")
     directory = _find_directory(source)
     records = sorted(_read_directory(source, directory), key=lambda record: record.header)
-    entries: dict[str, Entry] = {}
+    entries: dict[str, ZipEntry] = {}
     position = 0
     for record in records:
         name = _decode_name(source, record.name)
@@ -81,11 +81,11 @@ def read_zip(source: ByteSource) -> Mapping[str, Entry]:
     return entries
 
 
-def outline_zip(source: ByteSource) -> Mapping[str, Entry]:
-    """As ``read_zip``, by the directory alone, for a file that is known to be damaged between its entries.
+def outline_zip(source: ByteSource) -> Mapping[str, ZipEntry]:
+    """The same from the directory alone, for a file that is known to be damaged between its entries.
 
-    Where an entry's bytes lie follows from where the next one begins. Only to say what lies where: nothing that is read
-    by it may be called good. Raises ``CheckpointError``.
+    Where an entry's content lies follows from where the next entry begins. This only tells what lies where: nothing
+    that is read by it may be called good. Raises ``CheckpointError``.
     """
     directory = _find_directory(source)
     records = sorted(_read_directory(source, directory), key=lambda record: record.header)
@@ -97,29 +97,33 @@ def outline_zip(source: ByteSource) -> Mapping[str, Entry]:
         if aligned[0] < record.header + LOCAL.size + len(record.name):
             raise _broken(source, "has entries that overlap")
         name = _decode_name(source, record.name)
-        entries[name] = Entry(name, aligned[0], record.size, record.crc32)
+        entries[name] = ZipEntry(name, aligned[0], record.size, record.crc32)
     return entries
 
 
 def _descriptor_sizes(record: _Record) -> tuple[int, ...]:
-    """How many bytes may lie between an entry's bytes and the next entry."""
+    """How many bytes may lie between an entry's content and the next entry."""
     return (DESCRIPTOR.size, DESCRIPTOR64.size) if record.flags & HAS_DESCRIPTOR else (0,)
 
 
-def read_entry(source: ByteSource, entry: Entry, limit: int) -> bytes:
-    """A small entry's bytes, checked against its CRC-32. Raises ``CheckpointError`` if larger than ``limit``."""
+def read_entry(source: ByteSource, entry: ZipEntry, limit: int) -> bytes:
+    """A small entry's content, checked against its CRC-32.
+
+    Raises ``CheckpointError`` if it is damaged, or larger than ``limit`` bytes.
+    """
     if entry.size > limit:
         raise _broken(source, f"has a {entry.name} of {entry.size} bytes; more than {limit} is no checkpoint's")
-    content = source.read(entry.offset, entry.size)
+    content = read_bytes(source, entry.offset, entry.size)
     if zlib.crc32(content) != entry.crc32:
         raise _broken(source, f"is damaged: the CRC-32 of {entry.name} is not the one that it states")
     return content
 
 
 def _find_directory(source: ByteSource) -> _Directory:
-    """Read the end records, which must be the very end, one touching the next."""
+    """Read the end records. They must touch one another, and be the very end of the file."""
     position = source.size - END.size
-    signature, disk, first_disk, here, entries, size, offset, comment = END.unpack(source.read(position, END.size))
+    fields = END.unpack(read_bytes(source, position, END.size))
+    signature, disk, first_disk, here, entries, size, offset, comment = fields
     if signature != b"PK\x05\x06" or comment:
         raise _broken(
             source,
@@ -129,19 +133,19 @@ def _find_directory(source: ByteSource) -> _Directory:
     if (disk, first_disk) not in ((0, 0), (FULL16, FULL16)) or here != entries:
         raise _broken(source, "claims to be split over disks, or miscounts its entries")
     directory = _Directory(offset, size, entries)
-    if position >= LOCATOR64.size and source.read(position - LOCATOR64.size, 4) == b"PK\x06\x07":
+    if position >= LOCATOR64.size and read_bytes(source, position - LOCATOR64.size, 4) == b"PK\x06\x07":
         directory, position = _find_directory64(source, position - LOCATOR64.size, directory)
-    if directory.offset + directory.size != position or directory.size > LARGEST_DIRECTORY:
+    if directory.offset + directory.size != position or directory.size > MAX_DIRECTORY_BYTES:
         raise _broken(source, "lies about the place or size of its directory")
     return directory
 
 
 def _find_directory64(source: ByteSource, position: int, short: _Directory) -> tuple[_Directory, int]:
-    _, disk, where, disks = LOCATOR64.unpack(source.read(position, LOCATOR64.size))
+    _, disk, where, disks = LOCATOR64.unpack(read_bytes(source, position, LOCATOR64.size))
     if disk or disks != 1 or where != position - END64.size or where < 0:
         raise _broken(source, "lies about the place of its zip64 record")
     signature, length, _, _, disk, first_disk, here, entries, size, offset = END64.unpack(
-        source.read(where, END64.size)
+        read_bytes(source, where, END64.size)
     )
     if signature != b"PK\x06\x06" or length != END64.size - 12 or disk or first_disk or here != entries:
         raise _broken(source, "has a malformed zip64 record")
@@ -152,7 +156,7 @@ def _find_directory64(source: ByteSource, position: int, short: _Directory) -> t
 
 
 def _read_directory(source: ByteSource, directory: _Directory) -> list[_Record]:
-    content = source.read(directory.offset, directory.size)
+    content = read_bytes(source, directory.offset, directory.size)
     records = []
     position = 0
     while position < len(content):
@@ -186,7 +190,7 @@ def _read_record(source: ByteSource, content: bytes, position: int) -> tuple[_Re
 
 
 def _widen(source: ByteSource, extra: bytes, fields: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-    """Take from the zip64 extra field (4.5.3) what did not fit: size, packed size, offset of the header, disk."""
+    """Replace what did not fit by what the zip64 extra field says (4.5.3): size, packed size, header offset, disk."""
     wide = _find_extra(source, extra)
     if wide is None:
         return fields
@@ -214,23 +218,23 @@ def _find_extra(source: ByteSource, extra: bytes) -> bytes | None:
     return found
 
 
-def _read_entry(source: ByteSource, record: _Record, name: str, limit: int) -> tuple[Entry, int]:
-    """Hold the local header (and descriptor) against the directory; return the entry and where it ends."""
+def _read_entry(source: ByteSource, record: _Record, name: str, limit: int) -> tuple[ZipEntry, int]:
+    """Compare the local header (and descriptor) with the directory. Return the entry, and where it ends."""
     if record.header + LOCAL.size > limit:
         raise _broken(source, f"has an entry {name!r} that begins behind the directory")
-    fields = LOCAL.unpack(source.read(record.header, LOCAL.size))
+    fields = LOCAL.unpack(read_bytes(source, record.header, LOCAL.size))
     signature, _, flags, method, _, _, crc32, packed, size, name_length, extra_length = fields
     offset = record.header + LOCAL.size + name_length + extra_length
     end = offset + record.size
     if signature != b"PK\x03\x04" or end > limit:
         raise _broken(source, f"has an entry {name!r} that does not fit in it")
-    tail = source.read(record.header + LOCAL.size, name_length + extra_length)
+    tail = read_bytes(source, record.header + LOCAL.size, name_length + extra_length)
     if tail[:name_length] != record.name:
         raise _broken(source, f"calls one entry {tail[:name_length]!r} and {record.name!r}")
     if flags != record.flags or method != STORED:
         raise _broken(source, f"has an entry {name!r} whose two headers disagree")
     if flags & HAS_DESCRIPTOR and (crc32, packed, size) == (0, 0, 0):
-        # What is to be believed follows the bytes. miniz puts a zip64 field of its own kind here; nobody reads it.
+        # The sizes follow in the descriptor. miniz puts a zip64 field of its own kind here, which nobody reads.
         _find_extra(source, tail[name_length:])
     else:
         size, packed, _, _ = _widen(source, tail[name_length:], (size, packed, 0, 0))
@@ -238,15 +242,15 @@ def _read_entry(source: ByteSource, record: _Record, name: str, limit: int) -> t
             raise _broken(source, f"has an entry {name!r} whose two headers disagree")
     if flags & HAS_DESCRIPTOR:
         end = _read_descriptor(source, record, name, end)
-    return Entry(name, offset, record.size, record.crc32), end
+    return ZipEntry(name, offset, record.size, record.crc32), end
 
 
 def _read_descriptor(source: ByteSource, record: _Record, name: str, position: int) -> int:
-    """The data descriptor after the bytes; its sizes are 8 bytes wide in an entry of the zip64 kind."""
+    """Check the data descriptor after the content. Its sizes have 8 bytes each in a zip64 entry. Return its end."""
     for form in (DESCRIPTOR, DESCRIPTOR64):
         if position + form.size > source.size:
             continue
-        fields = form.unpack(source.read(position, form.size))
+        fields = form.unpack(read_bytes(source, position, form.size))
         if fields == (b"PK\x07\x08", record.crc32, record.size, record.size):
             return position + form.size
     raise _broken(source, f"has an entry {name!r} whose descriptor disagrees with the directory")

@@ -1,28 +1,34 @@
-"""The numbers that fix every shape of a dense Mistral or a Mixtral, and the two files that state them.
+"""The sizes of a model of the Mistral family, dense or Mixtral, read from the two files that state them, and written.
 
-``params.json`` is the publisher's form, ``config.json`` the one of transformers.
+``params.json`` is the publisher's file, ``config.json`` that of transformers.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from magnetar.errors import LayoutError
 
 MIXTRAL_ROPE_THETA = 1e6
-"""params.json of Mixtral states no theta. mistral-inference and llama.cpp take 1e6 whenever ``moe`` is there."""
+"""The params.json of Mixtral states no theta. mistral-inference and llama.cpp take 1e6 wherever ``moe`` is there."""
 
 MISTRAL_7B_ROPE_THETA = 1e4
-"""What a dense params.json with a sliding window and no theta means: Mistral 7B v0.1."""
+"""For a dense params.json with a sliding window and no theta: that is Mistral 7B v0.1."""
 
 DEFAULT_CONTEXT = 32768
-LARGEST = 1 << 24
-"""No dimension of a real model is near this; it bounds what a hostile file can make us allocate."""
+"""Tokens. Written where no file states the longest context."""
+
+MAX_DIMENSION = 1 << 24
+"""No dimension of a real model comes near this. It bounds what a hostile file can make us allocate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A decoder of the Mistral family. ``n_experts`` 0 means one dense feed-forward per layer."""
+    """The sizes of a decoder. ``n_experts`` is 0 where each layer has one dense feed-forward block.
+
+    Raises ``LayoutError`` for sizes that are impossible.
+    """
 
     dim: int
     n_layers: int
@@ -48,9 +54,11 @@ class Architecture:
             self.n_kv_heads,
             self.vocab_size,
         )
-        if not all(0 < count <= LARGEST for count in counts):
-            raise LayoutError(f"an architecture needs positive sizes of at most {LARGEST}, not {counts}")
-        if not 0 <= self.n_experts <= LARGEST or (self.n_experts and not 0 < self.experts_per_token <= self.n_experts):
+        if not all(0 < count <= MAX_DIMENSION for count in counts):
+            raise LayoutError(f"an architecture needs positive sizes of at most {MAX_DIMENSION}, not {counts}")
+        if not 0 <= self.n_experts <= MAX_DIMENSION or (
+            self.n_experts and not 0 < self.experts_per_token <= self.n_experts
+        ):
             raise LayoutError(f"{self.experts_per_token} of {self.n_experts} experts per token is impossible")
         if self.n_heads % self.n_kv_heads:
             raise LayoutError(f"{self.n_heads} heads cannot share {self.n_kv_heads} key-value heads evenly")
@@ -64,7 +72,7 @@ class Architecture:
 
     @property
     def active_parameters(self) -> int:
-        """The weights that one token meets: all but the experts that the router leaves out."""
+        """The weights that are used for one token: all but those of the experts that the router leaves out."""
         return self._parameters(max(self.experts_per_token, 1))
 
     def _parameters(self, experts: int) -> int:
@@ -74,10 +82,10 @@ class Architecture:
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> "Architecture":
-        """Read the publisher's ``params.json``. Raises ``LayoutError``, naming the key that is missing or odd."""
+        """Read the publisher's ``params.json``. Raises ``LayoutError`` naming a key that is missing or malformed."""
         moe = params.get("moe") or {}
         if not isinstance(moe, Mapping):
-            raise LayoutError("params.json: moe is not an object")
+            raise LayoutError("params.json: moe is not an object", path=Path("params.json"))
         window = _optional_count(params, "sliding_window", "params.json")
         theta = params.get("rope_theta")
         if theta is None:
@@ -92,7 +100,7 @@ class Architecture:
         )
 
     def to_params(self) -> dict[str, Any]:
-        """``params.json``, in the publisher's order of keys. Theta is stated where a reader would assume 1e6."""
+        """``params.json``, in the publisher's order of keys. Theta is left out only where every reader takes 1e6."""
         params: dict[str, Any] = {key: getattr(self, key) for key in PARAMS_COUNTS if key != "vocab_size"}
         params |= {"norm_eps": self.norm_eps, "vocab_size": self.vocab_size}
         if self.sliding_window is not None:
@@ -105,10 +113,11 @@ class Architecture:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Architecture":
-        """Read a Hugging Face ``config.json`` of ``mistral`` or ``mixtral``. Raises ``LayoutError``."""
+        """Read the ``config.json`` of transformers for a ``mistral`` or ``mixtral``. Raises ``LayoutError``."""
         kind = config.get("model_type")
         if kind not in ("mistral", "mixtral"):
-            raise LayoutError(f"config.json: model_type is {kind!r}; only mistral and mixtral are known")
+            what = f"config.json: model_type is {kind!r}; only mistral and mixtral are known"
+            raise LayoutError(what, path=Path("config.json"))
         heads, dim = _count(config, "num_attention_heads", "config.json"), _count(config, "hidden_size", "config.json")
         rope = config.get("rope_parameters")
         theta = rope.get("rope_theta") if isinstance(rope, Mapping) else config.get("rope_theta")
@@ -130,7 +139,7 @@ class Architecture:
         )
 
     def to_config(self, dtype: str) -> dict[str, Any]:
-        """``config.json`` that both transformers 4 (``rope_theta``, ``torch_dtype``) and 5 read."""
+        """``config.json``, with the keys that transformers 4 reads (``rope_theta``, ``torch_dtype``) and those of 5."""
         config: dict[str, Any] = {
             "architectures": ["MixtralForCausalLM" if self.n_experts else "MistralForCausalLM"],
             "model_type": "mixtral" if self.n_experts else "mistral",
@@ -167,7 +176,7 @@ PARAMS_COUNTS = ("dim", "n_layers", "head_dim", "hidden_dim", "n_heads", "n_kv_h
 def _count(table: Mapping[str, Any], key: str, where: str) -> int:
     value = table.get(key)
     if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
-        raise LayoutError(f"{where}: {key} should be a positive whole number, not {value!r}")
+        raise LayoutError(f"{where}: {key} should be a positive whole number, not {value!r}", path=Path(where))
     return value
 
 
@@ -182,5 +191,5 @@ def _optional_count(table: Mapping[str, Any], key: str, where: str) -> int | Non
 
 def _number(value: object, key: str, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e12:
-        raise LayoutError(f"{where}: {key} should be a positive number, not {value!r}")
+        raise LayoutError(f"{where}: {key} should be a positive number, not {value!r}", path=Path(where))
     return float(value)

@@ -1,6 +1,7 @@
-"""TODO-DOC."""
+"""Read the sizes of a model from the metadata of a GGUF file."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from magnetar.convert.layout.architecture import Architecture
@@ -11,25 +12,31 @@ ARCHITECTURE = "llama"
 
 
 def read_architecture(metadata: Mapping[str, Any], where: str) -> Architecture:
-    """The sizes that a file's metadata states. Raises ``LayoutError`` naming the key that is missing or odd."""
+    """The sizes that the metadata of the file ``where`` states.
+
+    Raises ``LayoutError`` naming a key that is missing or malformed.
+    """
     if metadata.get("general.architecture") != ARCHITECTURE:
         found = str(metadata.get("general.architecture"))[:40]
-        raise LayoutError(f"{where}: is of the architecture {found!r}; only {ARCHITECTURE} is known")
+        what = f"{where}: is of the architecture {found!r}; only {ARCHITECTURE} is known"
+        raise LayoutError(what, path=Path(where))
     values = {
         key.removeprefix(f"{ARCHITECTURE}."): value
         for key, value in metadata.items()
         if key.startswith(f"{ARCHITECTURE}.")
     }
     if values.get("rope.scaling.type", "none") != "none":
-        raise LayoutError(f"{where}: scales its rotary positions, which this family does not")
+        what = f"{where}: scales its rotary positions, which this family does not"
+        raise LayoutError(what, path=Path(where))
     try:
         return Architecture.from_config(_as_config(values, metadata))
     except LayoutError as error:
-        raise LayoutError(f"{where}: {error.message.replace('config.json', 'its metadata')}") from error
+        what = error.message.replace("config.json", "its metadata")
+        raise LayoutError(f"{where}: {what}", path=Path(where)) from error
 
 
 def _as_config(values: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The same numbers under the names of config.json, so that one place checks them."""
+    """The same numbers under the names of config.json, so that they are checked in one place."""
     experts = values.get("expert_count", 0)
     theta, epsilon = values.get("rope.freq_base", 1e4), values.get("attention.layer_norm_rms_epsilon")
     return {
@@ -50,5 +57,5 @@ def _as_config(values: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[s
 
 
 def _short(value: object) -> object:
-    """The shortest decimal that is the same 32-bit float: 9.999999747378752e-06 was written as 1e-05."""
+    """A 32-bit float as the shortest decimal that rounds to it: 9.999999747378752e-06 was 1e-05 when it was written."""
     return float(f"{value:.7g}") if isinstance(value, float) else value

@@ -1,14 +1,15 @@
-"""Layouts as data: how each family of tools names, arranges and packs the same matrices."""
+"""The layouts that are known, as data, and the detection of a layout by the names of tensors."""
 
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from magnetar.convert.layout.architecture import Architecture
-from magnetar.convert.layout.layout import EXPERT_ROLES, Arrangement, Layout, Rule
+from magnetar.convert.layout.tensor_layout import EXPERT_ROLES, Arrangement, Rule, TensorLayout
 from magnetar.errors import LayoutError
 
-MOST_MATRICES = 1 << 18
-"""Layers by experts, beyond which a configuration is a joke on our memory. The largest releases have some thousands."""
+MAX_MATRICES = 1 << 18
+"""Layers times experts. A hostile configuration could fill memory with more; the largest releases have thousands."""
 
 _MISTRAL_COMMON = (
     Rule("embedding", "tok_embeddings.weight"),
@@ -34,10 +35,10 @@ _HF_COMMON = (
 )
 _HF_LAST = (Rule("norm", "model.norm.weight"), Rule("output", "lm_head.weight"))
 
-LAYOUTS: Mapping[str, Layout] = {
+LAYOUTS: Mapping[str, TensorLayout] = {
     layout.name: layout
     for layout in (
-        Layout(
+        TensorLayout(
             "mistral",
             "the publisher's: one tensor for each expert",
             r"layers\.\d+\.feed_forward\.(gate|w1)\.weight",
@@ -52,7 +53,7 @@ LAYOUTS: Mapping[str, Layout] = {
                 *_MISTRAL_LAST,
             ),
         ),
-        Layout(
+        TensorLayout(
             "mistral-fused",
             "that of the first upload to the Hub: all experts of a layer in one tensor, w2 transposed",
             r"layers\.\d+\.block_sparse_moe\.w1",
@@ -65,7 +66,7 @@ LAYOUTS: Mapping[str, Layout] = {
                 *_MISTRAL_LAST,
             ),
         ),
-        Layout(
+        TensorLayout(
             "hf",
             "that of transformers on disk: q and k for split halves, one tensor for each expert",
             r"model\.layers\.\d+\.(block_sparse_moe\.experts\.\d+\.w1|mlp\.gate_proj)\.weight",
@@ -79,7 +80,7 @@ LAYOUTS: Mapping[str, Layout] = {
                 *_HF_LAST,
             ),
         ),
-        Layout(
+        TensorLayout(
             "hf-fused",
             "that of transformers 5 in memory: experts stacked, gate and up projections in one tensor",
             r"model\.layers\.\d+\.mlp\.experts\.gate_up_proj",
@@ -92,7 +93,7 @@ LAYOUTS: Mapping[str, Layout] = {
                 *_HF_LAST,
             ),
         ),
-        Layout(
+        TensorLayout(
             "mlx",
             "that of MLX-LM: as transformers', with the experts stacked",
             r"model\.layers\.\d+\.block_sparse_moe\.switch_mlp\.gate_proj\.weight",
@@ -105,7 +106,7 @@ LAYOUTS: Mapping[str, Layout] = {
                 *_HF_LAST,
             ),
         ),
-        Layout(
+        TensorLayout(
             "gguf",
             "that of llama.cpp: experts stacked, rotary pairs as the publisher has them",
             r"blk\.\d+\.ffn_(gate|gate_exps)\.weight",
@@ -132,15 +133,15 @@ LAYOUTS: Mapping[str, Layout] = {
 }
 
 
-def find_layout(name: str) -> Layout:
-    """The layout of that name. Raises ``LayoutError`` listing those that there are."""
+def find_layout(name: str) -> TensorLayout:
+    """The layout of that name. Raises ``LayoutError`` with a list of all layouts if there is none."""
     if name not in LAYOUTS:
         raise LayoutError(f"the layout {name!r} is not known", hint=f"known are {', '.join(LAYOUTS)}")
     return LAYOUTS[name]
 
 
-def detect_layout(names: Iterable[str]) -> tuple[Layout, str]:
-    """The layout that names speak of, and the reason. Raises ``LayoutError`` if it is none, or two."""
+def detect_layout(names: Iterable[str]) -> tuple[TensorLayout, str]:
+    """The layout that has such names of tensors, and the reason in words. Raises ``LayoutError`` for none, or two."""
     names, found = list(names), []
     for layout in LAYOUTS.values():
         named = next((name for name in names if re.fullmatch(layout.sign, name)), None)
@@ -158,23 +159,30 @@ def detect_layout(names: Iterable[str]) -> tuple[Layout, str]:
 
 
 def check_tensors(
-    layout: Layout, architecture: Architecture, shapes: Mapping[str, tuple[int, ...]], where: str
+    layout: TensorLayout, architecture: Architecture, shapes: Mapping[str, tuple[int, ...]], where: str
 ) -> None:
-    """Hold names and shapes against the layout. Raises ``LayoutError`` naming what is missing, extra or misshapen."""
-    if architecture.n_layers * (1 + architecture.n_experts) > MOST_MATRICES:
-        raise LayoutError(f"{where}: the configuration describes more matrices than any model has")
+    """Check names and shapes against a layout. ``where`` names the file that states the architecture.
+
+    Raises ``LayoutError`` naming the first tensors that are missing, extra or of another shape.
+    """
+    if architecture.n_layers * (1 + architecture.n_experts) > MAX_MATRICES:
+        what = f"{where}: the configuration describes more matrices than any model has"
+        raise LayoutError(what, path=Path(where))
     wanted = layout.tensors(architecture)
-    faults = [f"{name} is missing" for name in wanted if name not in shapes]
-    faults += [f"{name} should not be there" for name in shapes if name not in wanted]
+    faults = [(name, "is missing") for name in wanted if name not in shapes]
+    faults += [(name, "should not be there") for name in shapes if name not in wanted]
     faults += [
-        f"{name} has shape {list(shape)}, not {list(wanted[name].shape)}"
+        (name, f"has shape {list(shape)}, not {list(wanted[name].shape)}")
         for name, shape in shapes.items()
         if name in wanted and shape != wanted[name].shape
     ]
     if faults:
+        first = "; ".join(f"{name} {fault}" for name, fault in faults[:3])
         more = f", and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise LayoutError(
             f"{where}: these are not the tensors of the model that its configuration describes in the layout "
-            f"{layout.name}: {'; '.join(faults[:3])}{more}",
+            f"{layout.name}: {first}{more}",
             hint="check that the configuration file and the weights are of one release",
+            path=Path(where),
+            tensor=faults[0][0],
         )

@@ -1,6 +1,6 @@
-"""Number formats that can be turned into others: floats, and the blocks in which GGUF packs several numbers.
+"""Number formats that can be written as others: floats, and the blocks in which GGUF packs several numbers.
 
-Names and sizes only; the arithmetic is in ``numbers``.
+Only names and sizes are here; the arithmetic is in ``recode``.
 """
 
 import math
@@ -11,7 +11,7 @@ from magnetar.convert.numbers.dtypes import DTYPES
 
 
 class BlockFormat(NamedTuple):
-    """``elements`` numbers of a row in ``nbytes`` bytes. ``number`` is what ``ggml.h`` calls the format."""
+    """A block holds ``elements`` numbers of a row in ``nbytes`` bytes. ``number`` is the format's in ``ggml.h``."""
 
     name: str
     number: int
@@ -48,34 +48,34 @@ BLOCK_FORMATS: Mapping[str, BlockFormat] = {
 }
 
 QUANTISERS = ("Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0", "TQ1_0", "TQ2_0", "MXFP4")
-"""Those that gguf-py writes. It reads all of the above."""
+"""The formats that gguf-py can write. It can read all of ``BLOCK_FORMATS``."""
 
 FLOATS = ("F32", "F16", "BF16")
-"""What can be asked for outside of GGUF."""
+"""The formats that can be asked for outside of GGUF."""
 
 READABLE_FLOATS = ("F64", *FLOATS)
-"""What can be written in another format."""
+"""The floats that can be written in another format."""
 
 
 def can_recode(source: str, target: str) -> bool:
-    """Whether numbers of ``source`` can be written as ``target``. FP8 and integers are kept as they are, or refused."""
+    """Whether numbers of ``source`` can be written as ``target``. FP8 and integers can only be kept."""
     readable = source in READABLE_FLOATS or source in BLOCK_FORMATS
     return source == target or (readable and target in (*FLOATS, *QUANTISERS))
 
 
 def packed_unit(dtype: str) -> tuple[int, int]:
-    """The smallest run of a dtype: how many numbers, in how many bytes."""
+    """The smallest unit of a dtype: how many numbers, in how many bytes."""
     block = BLOCK_FORMATS.get(dtype)
     return (block.elements, block.nbytes) if block else (1, DTYPES[dtype].itemsize)
 
 
 def fits_blocks(dtype: str, shape: tuple[int, ...]) -> bool:
-    """Whether rows of that shape are whole blocks of that dtype."""
+    """Whether rows of that shape can be stored in whole blocks of that dtype."""
     elements, _ = packed_unit(dtype)
     return elements == 1 or (bool(shape) and shape[-1] % elements == 0)
 
 
 def packed_bytes(dtype: str, shape: tuple[int, ...]) -> int:
-    """How many bytes a tensor of a known dtype takes; its rows must be whole blocks."""
+    """The bytes of a tensor of a known dtype whose rows are whole blocks."""
     elements, nbytes = packed_unit(dtype)
     return math.prod(shape) // elements * nbytes

@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""Number formats by their names in safetensors: floats, integers and booleans, each number by itself."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -36,4 +36,4 @@ DTYPES: Mapping[str, Dtype] = {
         Dtype("U64", 8, "uint64"),
     )
 }
-"""In the order by which the writer of the safetensors library sorts; the sub-byte ones left out."""
+"""In the order by which the safetensors library sorts tensors when it writes. Formats below a byte are left out."""

@@ -1,7 +1,7 @@
-"""Numbers of one format written in another: rounding between floats, and the block formats of GGUF.
+"""Write numbers of one format in another: floats, and the block formats of GGUF.
 
-Floats are IEEE 754 and bfloat16, rounded to nearest, ties to even. Block formats are the business of the ``gguf``
-library (the extra ``gguf``), which is imported only where one is met.
+Floats are IEEE 754 and bfloat16, rounded to nearest, ties to even. The arithmetic of block formats is that of the
+``gguf`` library (the extra ``gguf``), which is imported only when it is needed.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,15 +14,15 @@ from magnetar.errors import ConversionError, UsageError
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
 
-LARGEST_SCALE = 65504.0
-"""Block formats keep the scale of a block as a 16-bit float; numbers beyond its largest are counted as too large."""
+MAX_SCALE = 65504.0
+"""The largest 16-bit float. Block formats store a scale as one, so larger numbers are counted as too large."""
 
 
 def recode(block: memoryview, source: str, target: str) -> tuple[memoryview, int]:
-    """Numbers of ``source`` as ``target``, and how many finite ones became infinite or are beyond its scales.
+    """Numbers of the dtype ``source`` written as ``target``, and how many finite ones are too large for it.
 
-    ``block`` holds whole units of both dtypes (``packed_unit``). Raises ``UsageError`` where the ``gguf`` library
-    is needed and missing, ``ConversionError`` for a pair that ``can_recode`` denies.
+    ``block`` holds whole units of both dtypes (``packed_unit``). Raises ``UsageError`` where the ``gguf`` library is
+    needed and missing, ``ConversionError`` for a pair of dtypes that ``can_recode`` denies.
     """
     if source == target:
         return block, 0
@@ -30,14 +30,14 @@ def recode(block: memoryview, source: str, target: str) -> tuple[memoryview, int
         raise ConversionError(f"numbers of {source} cannot be written as {target}")
     numbers = decode(block, source)
     if target in BLOCK_FORMATS:
-        return quantise(numbers, target), int(np.count_nonzero(np.abs(numbers) > LARGEST_SCALE))
+        return quantise(numbers, target), int(np.count_nonzero(np.abs(numbers) > MAX_SCALE))
     with np.errstate(over="ignore", invalid="ignore"):
         encoded = ENCODERS[target](numbers)
     return _bytes(encoded), _count_overflow(numbers, encoded, target)
 
 
 def decode(block: memoryview, dtype: str) -> Numbers:
-    """A run of numbers as an array of floats, one-dimensional."""
+    """Bytes of whole units of ``dtype`` as a one-dimensional array of floats."""
     if dtype in BLOCK_FORMATS:
         packed = np.frombuffer(block, np.uint8).reshape(1, -1)  # as one row: the library works on few rows at once
         quants, kind = _gguf(dtype)
@@ -46,7 +46,7 @@ def decode(block: memoryview, dtype: str) -> Numbers:
 
 
 def quantise(numbers: Numbers, dtype: str) -> memoryview:
-    """Floats in a block format; their count must be a multiple of the block's."""
+    """Floats written in a block format. Their count must be a multiple of the block's."""
     quants, kind = _gguf(dtype)
     row = np.ascontiguousarray(numbers, np.float32).reshape(1, -1)
     with np.errstate(all="ignore"):
@@ -54,7 +54,7 @@ def quantise(numbers: Numbers, dtype: str) -> memoryview:
 
 
 def _gguf(dtype: str) -> tuple[Any, Any]:
-    """The library's arithmetic, and its name for a format."""
+    """The library's module with the arithmetic, and its name for a format."""
     try:
         from gguf import GGMLQuantizationType, quants
     except ImportError as error:
@@ -65,12 +65,12 @@ def _gguf(dtype: str) -> tuple[Any, Any]:
 
 
 def _widen(packed: Numbers) -> Numbers:
-    """bfloat16 is the upper half of a 32-bit float."""
+    """bfloat16 to 32 bits: a bfloat16 is the upper half of a 32-bit float."""
     return (packed.view("<u2").astype("<u4") << np.uint32(16)).view("<f4")
 
 
 def _narrow(numbers: Numbers) -> Numbers:
-    """The nearest bfloat16, ties to even; a NaN stays one."""
+    """32 bits to the nearest bfloat16, ties to even. A NaN stays a NaN."""
     bits = np.ascontiguousarray(numbers, "<f4").view("<u4")
     rounded = (bits + (np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1)))) >> np.uint32(16)
     quiet = (bits >> np.uint32(16)) | np.uint32(0x40)

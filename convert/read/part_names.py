@@ -1,10 +1,11 @@
-"""The names by which people cut a large file into parts, and the order in which the parts belong.
+"""The names that people give to the parts of a large file that they split, and the order of the parts.
 
-The order is that of the numbers: sorted as text, split10 would come before split2.
+The order is that of the numbers in the names. Sorted as text, split10 would come before split2.
 """
 
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from magnetar.errors import CheckpointError
 
@@ -20,19 +21,20 @@ PATTERNS = tuple(
 )
 """``X.pth-split0``, ``X.pth-split00.pth``; ``X.pth.part1of3``; ``X.pth.000``; ``X.pth.aa``, as split(1) makes them."""
 
-SIDE_SUFFIXES = frozenset({"md5", "sig", "asc", "sum", "tmp", "bak", "old", "txt", "log"})
+NOT_PARTS = frozenset({"md5", "sig", "asc", "sum", "tmp", "bak", "old", "txt", "log"})
+"""Endings of two or three letters that other files beside the weights have."""
 
 
 def split_stem(name: str) -> str:
-    """The name of the file that a part is of; empty if the name is not that of a part."""
+    """The name of the whole file, if ``name`` is the name of a part; else empty."""
     match = _match(name)
     return match["stem"] if match else ""
 
 
 def find_split(names: Iterable[str]) -> list[str]:
-    """The parts of the one split file among names, in order; none if there is none.
+    """The names of the parts of the one split file among ``names``, in order; none if no name is that of a part.
 
-    Raises ``CheckpointError`` naming a part that is missing, or if parts of several files are there.
+    Raises ``CheckpointError`` if a part is missing, or if there are parts of several files.
     """
     found = {name: match for name in names if (match := _match(name))}
     stems = sorted({match["stem"] for match in found.values()})
@@ -50,11 +52,11 @@ def find_split(names: Iterable[str]) -> list[str]:
 
 def _match(name: str) -> re.Match[str] | None:
     match = next((match for pattern in PATTERNS if (match := pattern.fullmatch(name))), None)
-    return None if match is None or match.groupdict().get("letters") in SIDE_SUFFIXES else match
+    return None if match is None or match.groupdict().get("letters") in NOT_PARTS else match
 
 
 def _number(match: re.Match[str]) -> int:
-    """A part's place. Letters count from ``aa``."""
+    """The number of a part. Letters count from ``aa``, which is 0."""
     letters = match.groupdict().get("letters")
     if letters is None:
         return int(match["number"])
@@ -72,4 +74,5 @@ def _check_complete(stem: str, numbers: Sequence[int], counts: set[int]) -> None
         raise CheckpointError(
             f"{stem}: part {missing[0] if missing else ''} is missing; there are {len(numbers)}",
             hint="fetch the release again",
+            path=Path(stem),
         )

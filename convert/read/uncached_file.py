@@ -1,7 +1,8 @@
-"""Files read past the page cache: what is on the disk, not what memory still has of it.
+"""Files that are read past the page cache, straight from the disk.
 
-Reading through the cache takes a page, fills it and copies it for every 4 KiB, several times the processor time of a
-direct read, and throws out what others will want again.
+Reading through the cache takes a page, fills it and copies it for every 4 KiB. That takes several times the processor
+time of a direct read, and pushes pages out that other programs will want again. It may also give back what memory still
+holds of a file that was just written, where the question is what arrived on the disk.
 """
 
 import os
@@ -13,18 +14,18 @@ from magnetar.errors import DiskError
 
 PAGE = 4096
 WINDOW = 4 << 20
-"""Bytes read at once where they are copied: without a cache nobody reads ahead."""
+"""Bytes that are read at once where they have to be copied. Without the cache, nobody reads ahead."""
 
 
 class UncachedFile(LocalFile):
-    """A local file, read into memory that lies in its pages as the bytes do in theirs, or else by a window.
+    """A local file that is read past the page cache; through the cache where the file system has no direct reads.
 
-    The window is each thread's own, and best moved from front to back. Where the file system knows no such reads, the
-    cache is used.
+    A direct read needs memory at the same distance from the start of a page as the bytes have in the file. A buffer
+    that lies so is filled directly. Any other is copied from a window, which is best moved from front to back.
     """
 
     _own = threading.local()
-    """Memory of each thread, whatever file it reads: many files must not take more than one."""
+    """The window and two pages of each thread, shared by all files, so that many open files take no more memory."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -44,7 +45,7 @@ class UncachedFile(LocalFile):
             done += count
 
     def _fill(self, offset: int, buffer: memoryview) -> int:
-        """Read whole pages to where they belong, and the broken ones at both ends by way of a page; how many bytes."""
+        """Read whole pages into the buffer, and the cut pages at both ends by way of a page. Returns how many bytes."""
         first, last = self._pages()
         before, after = offset % PAGE, (offset + len(buffer)) % PAGE
         lead = min(-offset % PAGE, len(buffer))
@@ -57,13 +58,13 @@ class UncachedFile(LocalFile):
         return min(count, len(buffer))
 
     def _copy(self, offset: int, buffer: memoryview) -> int:
-        """Copy what the window holds from there on; how many bytes."""
-        part = self._look(offset)[: len(buffer)]
+        """Copy what the window holds from ``offset`` on. Returns how many bytes."""
+        part = self._view_window(offset)[: len(buffer)]
         buffer[: len(part)] = part
         return len(part)
 
-    def _look(self, offset: int) -> memoryview:
-        """What this thread's window holds from there on; it is moved if that is nothing."""
+    def _view_window(self, offset: int) -> memoryview:
+        """What this thread's window holds from ``offset`` on. The window is moved there if it holds nothing of it."""
         window = self._own
         if not hasattr(window, "memory"):
             window.memory = new_buffer(WINDOW)
@@ -77,7 +78,7 @@ class UncachedFile(LocalFile):
         return view
 
     def _pages(self) -> tuple[memoryview, memoryview]:
-        """Two pages of this thread's own."""
+        """The two pages of this thread."""
         if not hasattr(self._own, "pages"):
             self._own.pages = new_buffer(2 * PAGE)
         return self._own.pages[:PAGE], self._own.pages[PAGE:]
@@ -89,18 +90,18 @@ class UncachedFile(LocalFile):
             raise DiskError(f"{self.path}: cannot be read at byte {start}: {error.strerror}") from error
 
 
-LEAST_DIRECT = 64 << 10
-"""Bytes from which on it is worth asking whether they are in the cache."""
+MIN_DIRECT_BYTES = 64 << 10
+"""For fewer bytes it is not worth asking whether they are in the cache."""
 
 STRETCH = 16 << 20
-"""What is asked about at once: the answer for one page is taken to be that for all."""
+"""Bytes that are asked about at once: the answer for one page is taken for all of them."""
 
 
 class SparingFile(LocalFile):
-    """A local file that is read once: what is in the page cache comes from there, the rest past it.
+    """A local file that is read once. What is in the page cache is read from there, the rest past the cache.
 
-    So a file that is there is read as fast as ever, and one that is not is read at the price of direct reads and
-    leaves the cache as it was. Where that cannot be had, or not be told, the cache is used.
+    So a cached file is read as fast as ever, and any other by direct reads, which leave the cache as it was. Where the
+    system has no direct reads, or cannot tell what is cached, the cache is used.
     """
 
     _past: UncachedFile | None = None
@@ -109,12 +110,12 @@ class SparingFile(LocalFile):
         super().__init__(path)
         self._cached: dict[int, bool] = {}
         past = UncachedFile(path)
-        # between the two calls another file may have come to that path
+        # Between the two calls, another file may have been put at that path.
         if past.direct and os.path.samestat(os.fstat(self._descriptor), os.fstat(past._descriptor)):
             self._past = past
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        if self._past is None or len(buffer) < LEAST_DIRECT:
+        if self._past is None or len(buffer) < MIN_DIRECT_BYTES:
             super().read_into(offset, buffer)
             return
         done = 0
@@ -131,9 +132,9 @@ class SparingFile(LocalFile):
             self._past.close()
 
     def _is_cached(self, stretch: int) -> bool:
-        """Whether memory has a stretch, going by one of its pages.
+        """Whether a stretch is in the page cache, judged by one page of it.
 
-        Asking for a page brings it there, so it is another one each time, or the next to ask would be misled.
+        Asking for a page brings it into the cache, so a random page is asked for. Else the next run would be misled.
         """
         if stretch not in self._cached:
             start = stretch * STRETCH
@@ -144,14 +145,14 @@ class SparingFile(LocalFile):
 
 
 def find_address(buffer: memoryview) -> int:
-    """Where writable memory lies."""
-    import ctypes  # most commands never read so
+    """The address of writable memory."""
+    import ctypes  # here, since most commands never read past the cache
 
     return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
 
 
 def _is_cached(descriptor: int, offset: int) -> bool:
-    """Whether a byte can be had without waiting for the disk; yes where that cannot be told."""
+    """Whether a byte can be read without waiting for the disk; yes where the system cannot tell."""
     if not hasattr(os, "RWF_NOWAIT"):
         return True
     try:
@@ -164,7 +165,7 @@ def _is_cached(descriptor: int, offset: int) -> bool:
 
 
 def _leave_cache(descriptor: int) -> bool:
-    """Switch an open file to direct reads, if its file system has those."""
+    """Switch an open file to direct reads, and return whether its file system has those."""
     if not hasattr(os, "O_DIRECT"):
         return False
     import fcntl  # there is none on Windows, nor such files

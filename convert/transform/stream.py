@@ -1,30 +1,34 @@
-"""The bytes of a tensor as it will be written, about a megabyte at a time, checked on the way."""
+"""Stream the bytes of a tensor as it will be written, about a megabyte at a time, and check them on the way."""
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 
-from magnetar.byte_source import FileSpan, JoinedFile, LocalFile
+from magnetar.byte_source import FileBacked, FileSpan
 from magnetar.convert.formats.checkpoint import CHUNK, Checkpoint, TensorSpec
-from magnetar.convert.layout.mapping import Move, Piece, Turn
+from magnetar.convert.layout.mapping import Move, Segment, Turn
 from magnetar.convert.numbers.block_formats import packed_unit
 from magnetar.errors import ConversionError
 from magnetar.events import Emit, Remarked, ignore
 
 RECODED = 1 << 16
-"""Bytes that are written in another format at once: numpy makes several copies of them, which a cache should hold."""
+"""Bytes that are recoded at once. numpy makes several copies of them, and all should fit into a processor's cache."""
+
+RECODING = 4 * CHUNK
+"""Bytes of memory that recoding a chunk takes beside it."""
 
 Lend = Callable[[int], memoryview]
-"""Lends memory to read into: at most so many bytes, at least one. It is good until more is asked for."""
+"""Lends memory to read into: at most so many bytes, at least one. It stays valid until more is asked for."""
 
 
 class Scratch:
-    """Memory that is lent again and again: new memory would have to be cleared by the kernel each time."""
+    """Memory that is lent again and again. The kernel would have to clear new memory each time."""
 
     def __init__(self) -> None:
         self._memory = bytearray()
 
     def lend(self, length: int) -> memoryview:
-        """Just so many bytes, with anything in them."""
+        """Exactly ``length`` bytes, with anything in them."""
         if len(self._memory) < length:
             self._memory = bytearray(length)
         return memoryview(self._memory)[:length]
@@ -41,28 +45,30 @@ def stream_move(
     scratch: Scratch | None = None,
     lend: Lend | None = None,
 ) -> Iterator[memoryview]:
-    """A tensor's bytes, first to last. A view is good until the next is asked for.
+    """The bytes of the tensor that ``move`` makes, first to last. Each view is valid until the next is asked for.
 
-    Where the container has a checksum over them, it is checked, if need be by reading more: the error may come after
-    the last view, so use nothing before the iterator ends. With ``defer`` nothing more is read: the caller calls
-    ``checkpoint.check`` for every tensor at the end. ``check=False`` leaves checksums alone.
-    ``scratch`` is for what is turned on the way, so that several calls can share it; bytes that are copied go straight
-    into what ``lend`` lends.
-    Raises ``CheckpointError``, ``DiskError``, and ``ConversionError`` at the end if numbers became infinite and that
-    is not allowed.
+    With ``check``, the container's checksum over the bytes is compared, if it has one. Comparing it may take reading
+    more bytes, and the error may come after the last view, so nothing may be used before the iterator has ended. With
+    ``defer``, nothing more is read: the caller calls ``checkpoint.check`` for every tensor at the end.
+
+    ``scratch`` is memory for what is turned or recoded; several calls can share it. Bytes that are copied as they are
+    go straight into the memory of ``lend``, if it is given.
+
+    Raises ``CheckpointError`` (a wrong checksum), ``OutsideError``, and at the end ``ConversionError`` if numbers were
+    too large for the dtype, unless ``allow_overflow``; then ``emit`` gets a remark.
     """
     scratch = scratch or Scratch()
     if not move.recoded:
-        for piece in move.pieces:
-            yield from _stream(checkpoint, piece, 1, check, defer, scratch, lend or scratch.lend)
+        for segment in move.segments:
+            yield from _stream_segment(checkpoint, segment, 1, check, defer, scratch, lend or scratch.lend)
         return
     from magnetar.convert.numbers.recode import recode
 
     unit = _unit(move)
     step = _step(unit, RECODED)
     too_large = 0
-    for piece in move.pieces:
-        for block in _stream(checkpoint, piece, unit, check, defer, scratch, scratch.lend):
+    for segment in move.segments:
+        for block in _stream_segment(checkpoint, segment, unit, check, defer, scratch, scratch.lend):
             for start in range(0, len(block), step):
                 recoded, lost = recode(block[start : start + step], move.stored_as, move.dtype)
                 too_large += lost
@@ -72,18 +78,38 @@ def stream_move(
 
 
 def is_copy(checkpoint: Checkpoint, move: Move) -> bool:
-    """Whether a tensor is made of nothing but bytes that lie in files as they will be written."""
-    if move.recoded or any(piece.turn is not Turn.COPY for piece in move.pieces):
+    """Whether a tensor is made only of bytes that lie in files as they will be written, so that the kernel can copy."""
+    if move.recoded or any(segment.turn is not Turn.COPY for segment in move.segments):
         return False
-    sources = {checkpoint.specs[piece.tensor].source for piece in move.pieces}
-    return all(isinstance(checkpoint.sources[source], LocalFile | JoinedFile) for source in sources)
+    sources = {checkpoint.specs[segment.tensor].source for segment in move.segments}
+    return all(isinstance(checkpoint.sources[source], FileBacked) for source in sources)
 
 
 def find_spans(checkpoint: Checkpoint, move: Move) -> Iterator[FileSpan]:
-    """Where the bytes of such a tensor lie, first to last; nothing is checked."""
-    for piece in move.pieces:
-        spec = checkpoint.specs[piece.tensor]
-        yield from checkpoint.sources[spec.source].spans(spec.offset + piece.offset, piece.nbytes)
+    """Where the bytes of a tensor lie in files, first to last, if it ``is_copy``. Nothing is checked."""
+    for segment in move.segments:
+        spec = checkpoint.specs[segment.tensor]
+        source = checkpoint.sources[spec.source]
+        if isinstance(source, FileBacked):
+            yield from source.spans(spec.offset + segment.offset, segment.nbytes)
+
+
+def side_by_side(
+    left: Iterator[memoryview], right: Iterator[memoryview], window: int = sys.maxsize
+) -> Iterator[tuple[int, memoryview, memoryview]]:
+    """Cut two streams of equal length into windows of equal length, at most ``window`` bytes, each with its position.
+
+    Both streams are read to their end, so that what they check at the end is checked.
+    """
+    position, end = 0, memoryview(b"")
+    one = other = end
+    while True:
+        one, other = one or next(left, end), other or next(right, end)
+        if not one or not other:
+            return
+        length = min(len(one), len(other), window)
+        yield position, one[:length], other[:length]
+        one, other, position = one[length:], other[length:], position + length
 
 
 def _report_overflow(move: Move, count: int, allow_overflow: bool, emit: Emit) -> None:
@@ -94,7 +120,7 @@ def _report_overflow(move: Move, count: int, allow_overflow: bool, emit: Emit) -
 
 
 def _unit(move: Move) -> int:
-    """The fewest bytes of the source that are whole units of both dtypes."""
+    """The fewest bytes of the source that hold whole units of both dtypes."""
     if not move.recoded:
         return 1
     elements, nbytes = packed_unit(move.stored_as)
@@ -103,45 +129,41 @@ def _unit(move: Move) -> int:
 
 
 def _step(unit: int, size: int = CHUNK) -> int:
-    """As many whole units as fit; at least one."""
+    """The bytes of as many whole units as fit into ``size``; at least one."""
     return max(size // unit, 1) * unit
 
 
-def _stream(
-    checkpoint: Checkpoint, piece: Piece, unit: int, check: bool, defer: bool, scratch: Scratch, lend: Lend
+def _stream_segment(
+    checkpoint: Checkpoint, segment: Segment, unit: int, check: bool, defer: bool, scratch: Scratch, lend: Lend
 ) -> Iterator[memoryview]:
-    """The bytes of a piece in their new order; of numbers to be recoded, whole units at a time."""
-    if piece.turn is Turn.COPY:
-        yield from _read(checkpoint, piece, _step(unit), check, lend)
+    """The bytes of a segment in their new order, in whole units of ``unit`` bytes."""
+    if segment.turn is Turn.COPY:
+        yield from _read(checkpoint, segment, _step(unit), check, lend)
     else:
         from magnetar.convert.transform.transpose import turn_block
 
-        for block in _read(checkpoint, piece, _step(piece.block), check, scratch.lend):
-            for begin in range(0, len(block), piece.block):
-                yield from turn_block(piece, block[begin : begin + piece.block])
+        for block in _read(checkpoint, segment, _step(segment.block), check, scratch.lend):
+            for begin in range(0, len(block), segment.block):
+                yield from turn_block(segment, block[begin : begin + segment.block])
     if check and not defer:
-        checkpoint.check(checkpoint.specs[piece.tensor])
+        checkpoint.check(checkpoint.specs[segment.tensor])
 
 
-def _read(checkpoint: Checkpoint, piece: Piece, step: int, check: bool, lend: Lend) -> Iterator[memoryview]:
-    """The bytes of a piece as they lie in the source, at most ``step`` at a time."""
-    spec = checkpoint.specs[piece.tensor]
+def _read(checkpoint: Checkpoint, segment: Segment, step: int, check: bool, lend: Lend) -> Iterator[memoryview]:
+    """The bytes of a segment as they lie in the source, at most ``step`` at a time."""
+    spec = checkpoint.specs[segment.tensor]
     start = 0
-    while start < piece.nbytes:
-        block = lend(min(step, piece.nbytes - start))
-        _fill(checkpoint, spec, piece.offset + start, block, check)
+    while start < segment.nbytes:
+        block = lend(min(step, segment.nbytes - start))
+        _fill(checkpoint, spec, segment.offset + start, block, check)
         yield block
         start += len(block)
 
 
 def _fill(checkpoint: Checkpoint, spec: TensorSpec, start: int, block: memoryview, check: bool) -> None:
-    """Read a block, and follow its bytes while the cache still holds them."""
+    """Read a block, and add its bytes to the checksum while the processor's cache still holds them."""
     for begin in range(0, len(block), CHUNK):
         part = block[begin : begin + CHUNK]
         checkpoint.read_into(spec, start + begin, part)
         if check:
             checkpoint.follow(spec, start + begin, part)
-
-
-RECODING = 4 * CHUNK
-"""What writing a chunk in another format takes beside it."""

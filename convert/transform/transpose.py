@@ -1,29 +1,29 @@
 """Transposing a large matrix of small numbers at the speed of memory, in numpy.
 
-Moving numbers of 16 bits one by one runs at a quarter of a gigabyte a second. So the rows are first packed by fours: a
-word holds the numbers of four rows in one column. Transposing those 64-bit words then moves four numbers at once, and
-four of a row of the result lie together as they should; that runs at about two. Tiles keep the reads of one step
-within the first level of cache and of the table of pages.
+Moving 16-bit numbers one by one reaches a quarter of a gigabyte a second. So the rows are first packed by fours: a word
+then holds the numbers of four rows in one column. Transposing these 64-bit words moves four numbers at once, and the
+four lie together in a row of the result, where they belong. That reaches about two gigabytes a second. Tiles keep the
+reads of one step within the first level of the cache and of the page table cache.
 """
 
 from collections.abc import Iterator
 
 import numpy as np
 
-from magnetar.convert.layout.mapping import Piece, Turn
+from magnetar.convert.layout.mapping import Segment, Turn
 
 WORD = 8
 PACK_BYTES = 1 << 18
-"""How much is packed at once, through a scratch of that size."""
+"""Bytes that are packed at once, by way of scratch memory of that size."""
 
 PANEL_COLUMNS = 128
 TILE_ROWS = 32
 
 
 def transpose(matrix: memoryview, rows: int, columns: int, itemsize: int) -> Iterator[memoryview]:
-    """The columns of a matrix, one after another, some at a time. A view is good until the next is asked for.
+    """The columns of a matrix, one after another, some at a time. Each view is valid until the next is asked for.
 
-    ``matrix`` (bytes, row-major, writable) is used as scratch: its numbers are in no order afterwards.
+    ``matrix`` (bytes, row-major, writable) is overwritten: afterwards its numbers are in no useful order.
     """
     lanes = WORD // itemsize
     if rows % lanes:
@@ -42,7 +42,7 @@ def transpose(matrix: memoryview, rows: int, columns: int, itemsize: int) -> Ite
 
 
 def pack_rows(matrix: memoryview, rows: int, columns: int, itemsize: int) -> None:
-    """Interleave, in place, the numbers of as many rows as fit in a word; ``rows`` is a multiple of that many."""
+    """Interleave, in place, the numbers of as many rows as fit into a word. ``rows`` must be a multiple of that."""
     lanes = WORD // itemsize
     groups = np.frombuffer(matrix, f"u{itemsize}").reshape(rows // lanes, lanes, columns)
     count = max(PACK_BYTES // (columns * WORD), 1)
@@ -55,13 +55,16 @@ def pack_rows(matrix: memoryview, rows: int, columns: int, itemsize: int) -> Non
         some.reshape(-1)[:] = packed.reshape(-1)
 
 
-def turn_block(piece: Piece, block: memoryview) -> Iterator[memoryview]:
-    """One block of a piece in its new order. A view is good until the next is asked for; ``block`` may be used up."""
-    if piece.turn is Turn.COPY:
+def turn_block(segment: Segment, block: memoryview) -> Iterator[memoryview]:
+    """One block of a segment in its new order. Each view is valid until the next is asked for.
+
+    ``block`` may be overwritten.
+    """
+    if segment.turn is Turn.COPY:
         yield block
-    elif piece.turn is Turn.TRANSPOSE:
-        yield from transpose(block, piece.rows, piece.columns, piece.nbytes // (piece.rows * piece.columns))
+    elif segment.turn is Turn.TRANSPOSE:
+        yield from transpose(block, segment.rows, segment.columns, segment.nbytes // (segment.rows * segment.columns))
     else:
-        pairs = (-1, 2) if piece.turn is Turn.SPLIT_HALVES else (2, -1)
-        rows = np.frombuffer(block, dtype=np.uint8).reshape(*pairs, piece.nbytes // piece.rows)
+        pairs = (-1, 2) if segment.turn is Turn.SPLIT_HALVES else (2, -1)
+        rows = np.frombuffer(block, dtype=np.uint8).reshape(*pairs, segment.nbytes // segment.rows)
         yield np.ascontiguousarray(rows.swapaxes(0, 1)).reshape(-1).data

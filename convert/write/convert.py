@@ -1,11 +1,13 @@
-"""Converting a checkpoint: the front door, which holds request, plan, destination and engine together."""
+"""Convert a checkpoint: plan what will be written, then carry the plan out."""
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
-from magnetar.convert.read.source import AS_IS, Source, open_as_it_is, open_source
+from magnetar.byte_source import closing_on_error
+from magnetar.convert.read.checkpoint_source import AS_IS, CheckpointSource, open_as_it_is, open_source
+from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.convert.write.destination import (
     SIDE_FILES_ROOM,
     check_destination,
@@ -14,18 +16,17 @@ from magnetar.convert.write.destination import (
     nearest_folder,
     space_of_partials,
 )
-from magnetar.convert.write.engine import Task, Work
+from magnetar.convert.write.engine import ConversionRun, ConversionTask
 from magnetar.convert.write.journal import Conversion, read_conversion
-from magnetar.convert.write.plan import Plan
 from magnetar.convert.write.provenance import Provenance
-from magnetar.convert.write.targets import Target, Wish, find_target, plan_target
+from magnetar.convert.write.targets import TargetOptions, find_target, plan_target
 from magnetar.events import Emit, ignore
 from magnetar.files import lock_folder
 
 
 @dataclass(frozen=True, slots=True)
 class ConvertedFile:
-    """A file of the result."""
+    """A file of the result. ``sha256`` is lower-case hex; empty if no digest was taken."""
 
     path: str
     size: int
@@ -34,12 +35,15 @@ class ConvertedFile:
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """A finished conversion. ``layout`` and ``reason`` are of the source.
+    """A finished conversion.
 
-    ``verified`` says that the result was read back and is bit for bit the source, or, where the numbers are in
-    another format, bit for bit what the source's become in that; ``already`` that an earlier run had done all, and
-    that every file still has its digest. ``bytes`` are those of the tensors. Of all ``seconds`` the reading back took
-    those that are ``comparing``.
+    ``layout`` and ``reason`` are the source's layout and why it is that one. ``tensors`` and ``bytes`` count what was
+    written, without headers and side files. ``seconds`` is the wall time of everything; ``comparing`` of them went
+    into reading the output back.
+
+    ``verified``: the output was read back, and every tensor is bit for bit the source's; where the numbers are in
+    another format, bit for bit what the source's numbers become in that format. ``already``: an earlier run had done
+    all, and every file still has its digest. ``notes`` say in words what is missing beside the weights.
     """
 
     destination: Path
@@ -56,68 +60,6 @@ class Converted:
     notes: tuple[str, ...]
 
 
-def convert(
-    source: Path,
-    destination: Path,
-    *,
-    target: str = "hf",
-    from_layout: str | None = None,
-    shard_size: int | None = None,
-    dtype: str | None = None,
-    allow_overflow: bool = False,
-    context_length: int | None = None,
-    licence: str = "",
-    release: str = "",
-    digests: Mapping[str, str] | None = None,
-    verify: bool = True,
-    check: bool = True,
-    emit: Emit = ignore,
-) -> Converted:
-    """Convert the checkpoint at ``source`` into the folder ``destination``, which must be new, empty, or begun by this.
-
-    Every byte is checked against the source's own checksum before the file that it goes to is called finished.
-    A run that was interrupted is continued: files that still have their digest are kept. Nothing is ever loaded
-    whole.
-
-    ``target`` is one of ``targets.TARGETS``. ``shard_size`` bounds the bytes of tensors in a file; None is the
-    target's own choice. ``dtype``, such as ``"f16"``, writes the numbers in another format; it is an error if some
-    are too large for it, unless ``allow_overflow``. ``licence``, ``release`` and ``digests`` (of the source's files,
-    by name) say what the weights are, as far as the caller knows. ``verify`` reads the output back. ``check=False``
-    leaves out the source's checksums and the digests of the output, so that the kernel can copy; a file without a
-    digest is never called done, and is written again by the next run.
-
-    Raises ``UsageError`` (paths, target, dtype), ``CheckpointError``, ``UnsafePickle``, ``LayoutError``,
-    ``ConversionError`` (overflow), ``NoSpace``, ``DiskError``, ``FolderLocked``, and ``WrongBytesError`` if what is
-    read back is not the source.
-    """
-    started = time.monotonic()
-    chosen = find_target(target)
-    with _open(source, chosen, from_layout, context_length) as opened:
-        plan = _plan(opened, chosen, shard_size, dtype)
-        digest = plan.digest(opened.checkpoint.specs, target)
-        begun = check_destination(source, destination, digest) or Conversion(digest, release, target)
-        check_space(destination, _missing_bytes(plan, begun, destination))
-        with lock_folder(destination):
-            state = replace(read_conversion(destination) or begun, release=release)
-            work = Work(Task(opened, destination, chosen, plan, check, allow_overflow), state, emit)
-            already = work.finish(Provenance(release, licence, digests or {}), verify)
-        files = tuple(ConvertedFile(name, file.size, file.sha256) for name, file in sorted(work.state.files.items()))
-        return Converted(
-            destination=destination,
-            target=target,
-            layout=opened.layout,
-            reason=opened.reason,
-            files=files,
-            tensors=plan.tensors,
-            bytes=plan.payload,
-            seconds=time.monotonic() - started,
-            comparing=work.comparing,
-            verified=work.state.compared,
-            already=already,
-            notes=work.notes,
-        )
-
-
 @dataclass(frozen=True, slots=True)
 class PlannedFile:
     """A file that would be written, of ``size`` bytes."""
@@ -129,11 +71,11 @@ class PlannedFile:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What a conversion would do. ``layout`` and ``reason`` are of the source.
+    """What a conversion would do.
 
-    ``turned`` tensors do not go over as they are. ``missing`` is what it would still take of the disk, ``free`` what
-    that has, ``memory`` what it would take at most, all in bytes. ``steps`` says of every file and tensor what it is
-    made of.
+    ``layout`` and ``reason`` are the source's layout and why it is that one. The numbers of ``turned`` tensors change
+    their order. ``missing`` is the disk space that is still needed, ``free`` the space that there is, ``memory`` the
+    most that it would take, all in bytes. ``steps`` is a line of text for every file and every tensor.
     """
 
     destination: Path
@@ -149,49 +91,120 @@ class Forecast:
     steps: tuple[str, ...]
 
 
-def plan_conversion(
-    source: Path,
-    destination: Path,
-    *,
-    target: str = "hf",
-    from_layout: str | None = None,
-    shard_size: int | None = None,
-    dtype: str | None = None,
-) -> Forecast:
-    """What ``convert`` would do, with nothing written. Raises what it raises before its first byte, but ``NoSpace``."""
-    chosen = find_target(target)
-    with _open(source, chosen, from_layout, None) as opened:
-        plan = _plan(opened, chosen, shard_size, dtype)
-        digest = plan.digest(opened.checkpoint.specs, target)
-        begun = check_destination(source, destination, digest) or Conversion(digest, "", target)
+@dataclass(frozen=True, slots=True)
+class PlannedConversion:
+    """A conversion that is ready to be carried out. It holds the source open until it is closed.
+
+    ``state`` is what an earlier run of the same conversion noted, or a new note. Planning took ``seconds``.
+    """
+
+    request: ConvertRequest
+    task: ConversionTask
+    state: Conversion
+    seconds: float
+
+    @property
+    def missing_bytes(self) -> int:
+        """What the weights will still take of the disk, going by the notes of the earlier run."""
+        missing = sum(shard.nbytes for shard in self.task.plan.shards if shard.file not in self.state.files)
+        return max(missing - space_of_partials(self.request.destination), 0)
+
+    def forecast(self) -> Forecast:
+        """What ``carry_out`` would do."""
+        source, plan = self.task.source, self.task.plan
         return Forecast(
-            destination=destination,
-            target=target,
-            layout=opened.layout,
-            reason=opened.reason,
+            destination=self.request.destination,
+            target=self.request.target,
+            layout=source.layout,
+            reason=source.reason,
             files=tuple(PlannedFile(shard.file, shard.nbytes, len(shard.moves)) for shard in plan.shards),
             tensors=plan.tensors,
             turned=plan.turned,
-            missing=_missing_bytes(plan, begun, destination) + SIDE_FILES_ROOM,
-            free=free_space(nearest_folder(destination)),
+            missing=self.missing_bytes + SIDE_FILES_ROOM,
+            free=free_space(nearest_folder(self.request.destination)),
             memory=plan.peak_memory,
             steps=tuple(plan.lines()),
         )
 
+    def close(self) -> None:
+        self.task.source.close()
 
-def _open(source: Path, target: Target, from_layout: str | None, context_length: int | None) -> Source:
-    if target.layout == AS_IS:
-        return open_as_it_is(source)
-    opened = open_source(source, from_layout=from_layout)
-    if context_length is None:
-        return opened
-    return replace(opened, stated=replace(opened.architecture, context_length=context_length))
+    def __enter__(self) -> Self:
+        return self
 
-
-def _plan(source: Source, target: Target, shard_size: int | None, dtype: str | None) -> Plan:
-    return plan_target(source, target, Wish(shard_size, dtype.upper() if dtype else None))
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
 
 
-def _missing_bytes(plan: Plan, state: Conversion, destination: Path) -> int:
-    missing = sum(shard.nbytes for shard in plan.shards if shard.file not in state.files)
-    return max(missing - space_of_partials(destination), 0)
+def convert(request: ConvertRequest, emit: Emit = ignore) -> Converted:
+    """Convert a checkpoint: ``plan`` and ``carry_out`` in a row, raising what they raise."""
+    with plan(request) as planned:
+        return carry_out(planned, emit)
+
+
+def forecast(request: ConvertRequest) -> Forecast:
+    """What ``convert`` would do. Nothing is written. Raises what ``plan`` raises."""
+    with plan(request) as planned:
+        return planned.forecast()
+
+
+def plan(request: ConvertRequest) -> PlannedConversion:
+    """Open the source, check every name and shape, and lay out the files to write. Nothing is written.
+
+    Raises ``UsageError`` (paths, target, dtype), ``CheckpointError``, ``UnsafePickle``, ``LayoutError`` or
+    ``OutsideError``.
+    """
+    started = time.monotonic()
+    target = find_target(request.target)
+    source = _open(request, as_it_is=target.layout == AS_IS)
+    with closing_on_error([source]):
+        options = TargetOptions(request.shard_size, request.dtype.upper() if request.dtype else None)
+        files = plan_target(source, target, options)
+        digest = files.digest(source.checkpoint.specs, request.target)
+        earlier = check_destination(request.source, request.destination, digest)
+        state = earlier or Conversion(digest, request.release, request.target)
+        task = ConversionTask(source, request.destination, target, files, request.check, request.allow_overflow)
+        return PlannedConversion(request, task, state, time.monotonic() - started)
+
+
+def carry_out(planned: PlannedConversion, emit: Emit = ignore) -> Converted:
+    """Write what was planned, in memory that does not grow with the model.
+
+    Every byte is checked against the source's own checksum before its file counts as finished. A run that was
+    interrupted is continued: files that still have their digest are kept.
+
+    Raises ``NoSpace``, ``DiskError``, ``FolderLocked``, ``CheckpointError`` (a damaged source), ``ConversionError``
+    (overflow), and ``WrongBytesError`` if what is read back is not the source.
+    """
+    started = time.monotonic()
+    request, task = planned.request, planned.task
+    check_space(request.destination, planned.missing_bytes)
+    with lock_folder(request.destination):
+        # another process may have worked here until it gave up the lock
+        state = replace(read_conversion(request.destination) or planned.state, release=request.release)
+        run = ConversionRun(task, state, emit)
+        already = run.finish(Provenance(request.release, request.licence, request.digests), request.verify)
+    files = tuple(ConvertedFile(name, file.size, file.sha256) for name, file in sorted(run.state.files.items()))
+    return Converted(
+        destination=request.destination,
+        target=request.target,
+        layout=task.source.layout,
+        reason=task.source.reason,
+        files=files,
+        tensors=task.plan.tensors,
+        bytes=task.plan.payload,
+        seconds=planned.seconds + time.monotonic() - started,
+        comparing=run.comparing,
+        verified=run.state.compared,
+        already=already,
+        notes=run.notes,
+    )
+
+
+def _open(request: ConvertRequest, *, as_it_is: bool) -> CheckpointSource:
+    if as_it_is:
+        return open_as_it_is(request.source)
+    source = open_source(request.source, from_layout=request.from_layout)
+    if request.context_length is None:
+        return source
+    return replace(source, stated=replace(source.architecture, context_length=request.context_length))

@@ -1,15 +1,15 @@
-"""What the metadata of a GGUF file says of a model of the Mistral family: its sizes and its tokenizer."""
+"""The metadata of a GGUF file for a model of the Mistral family: its sizes and its tokenizer."""
 
 from collections.abc import Iterator, Mapping
 
-from magnetar.convert.formats.gguf import Field, Kind
+from magnetar.convert.formats.gguf import Field, MetadataType
 from magnetar.convert.layout.architecture import DEFAULT_CONTEXT, Architecture
 from magnetar.convert.layout.gguf_architecture import ARCHITECTURE
-from magnetar.convert.write.tokenizer_json import Kind as PieceKind
-from magnetar.convert.write.tokenizer_json import Vocabulary
+from magnetar.convert.write.tokenizer_json import PieceType, Vocabulary
 from magnetar.errors import ConversionError
 
 PADDING_SCORE = -10000.0
+"""The score of the pieces that fill up the vocabulary."""
 
 FILE_TYPES: Mapping[str, int] = {
     "F32": 0,
@@ -24,17 +24,17 @@ FILE_TYPES: Mapping[str, int] = {
     "TQ2_0": 37,
     "MXFP4": 38,
 }
-"""``llama_ftype`` of llama.h, by the dtype of most matrices; shown to users, and not otherwise used."""
+"""``llama_ftype`` of llama.h, by the dtype of most bytes. llama.cpp only shows it."""
 
 
 def describe_model(architecture: Architecture, name: str, dtype: str) -> Iterator[Field]:
     """The fields ``general.*`` and ``llama.*`` (gguf.md, standardized key-value pairs)."""
-    yield Field("general.architecture", Kind.STRING, ARCHITECTURE)
-    yield Field("general.type", Kind.STRING, "model")
-    yield Field("general.name", Kind.STRING, name)
+    yield Field("general.architecture", MetadataType.STRING, ARCHITECTURE)
+    yield Field("general.type", MetadataType.STRING, "model")
+    yield Field("general.name", MetadataType.STRING, name)
     if dtype in FILE_TYPES:
-        yield Field("general.file_type", Kind.UINT32, FILE_TYPES[dtype])
-    yield Field("general.quantization_version", Kind.UINT32, 2)
+        yield Field("general.file_type", MetadataType.UINT32, FILE_TYPES[dtype])
+    yield Field("general.quantization_version", MetadataType.UINT32, 2)
     counts = {
         "block_count": architecture.n_layers,
         "context_length": architecture.context_length or DEFAULT_CONTEXT,
@@ -50,15 +50,15 @@ def describe_model(architecture: Architecture, name: str, dtype: str) -> Iterato
     if architecture.n_experts:
         counts |= {"expert_count": architecture.n_experts, "expert_used_count": architecture.experts_per_token}
     for key, count in counts.items():
-        yield Field(f"{ARCHITECTURE}.{key}", Kind.UINT32, count)
-    yield Field(f"{ARCHITECTURE}.rope.freq_base", Kind.FLOAT32, architecture.rope_theta)
-    yield Field(f"{ARCHITECTURE}.attention.layer_norm_rms_epsilon", Kind.FLOAT32, architecture.norm_eps)
+        yield Field(f"{ARCHITECTURE}.{key}", MetadataType.UINT32, count)
+    yield Field(f"{ARCHITECTURE}.rope.freq_base", MetadataType.FLOAT32, architecture.rope_theta)
+    yield Field(f"{ARCHITECTURE}.attention.layer_norm_rms_epsilon", MetadataType.FLOAT32, architecture.norm_eps)
 
 
 def describe_tokenizer(vocabulary: Vocabulary, vocab_size: int) -> Iterator[Field]:
-    """The fields ``tokenizer.*`` of a SentencePiece model of the BPE kind. Ids that it has no piece for are unused.
+    """The fields ``tokenizer.*`` for a SentencePiece model of the BPE kind. Ids without a piece become unused ones.
 
-    Raises ``ConversionError`` if it has more pieces than the model has rows.
+    Raises ``ConversionError`` if there are more pieces than the model has rows.
     """
     missing = vocab_size - len(vocabulary.pieces)
     if missing < 0:
@@ -69,20 +69,20 @@ def describe_tokenizer(vocabulary: Vocabulary, vocab_size: int) -> Iterator[Fiel
     padding = range(len(vocabulary.pieces), vocab_size)
     texts = [piece.text for piece in vocabulary.pieces] + [f"[PAD{index}]" for index in padding]
     scores = [piece.score for piece in vocabulary.pieces] + [PADDING_SCORE] * missing
-    kinds = [int(piece.kind) for piece in vocabulary.pieces] + [int(PieceKind.UNUSED)] * missing
-    yield Field("tokenizer.ggml.model", Kind.STRING, "llama")
-    yield Field("tokenizer.ggml.pre", Kind.STRING, "default")
-    yield Field("tokenizer.ggml.tokens", Kind.STRING, texts)
-    yield Field("tokenizer.ggml.scores", Kind.FLOAT32, scores)
-    yield Field("tokenizer.ggml.token_type", Kind.INT32, kinds)
+    kinds = [int(piece.kind) for piece in vocabulary.pieces] + [int(PieceType.UNUSED)] * missing
+    yield Field("tokenizer.ggml.model", MetadataType.STRING, "llama")
+    yield Field("tokenizer.ggml.pre", MetadataType.STRING, "default")
+    yield Field("tokenizer.ggml.tokens", MetadataType.STRING, texts)
+    yield Field("tokenizer.ggml.scores", MetadataType.FLOAT32, scores)
+    yield Field("tokenizer.ggml.token_type", MetadataType.INT32, kinds)
     ids = {"bos": vocabulary.bos, "eos": vocabulary.eos, "unknown": vocabulary.unknown}
     for key, index in ids.items():
         if index >= 0:
-            yield Field(f"tokenizer.ggml.{key}_token_id", Kind.UINT32, index)
-    yield Field("tokenizer.ggml.add_bos_token", Kind.BOOL, vocabulary.bos >= 0)
-    yield Field("tokenizer.ggml.add_eos_token", Kind.BOOL, False)
-    yield Field("tokenizer.ggml.add_space_prefix", Kind.BOOL, vocabulary.adds_prefix)
+            yield Field(f"tokenizer.ggml.{key}_token_id", MetadataType.UINT32, index)
+    yield Field("tokenizer.ggml.add_bos_token", MetadataType.BOOL, vocabulary.bos >= 0)
+    yield Field("tokenizer.ggml.add_eos_token", MetadataType.BOOL, False)
+    yield Field("tokenizer.ggml.add_space_prefix", MetadataType.BOOL, vocabulary.adds_prefix)
 
 
-NO_VOCABULARY = (Field("tokenizer.ggml.model", Kind.STRING, "no_vocab"),)
-"""For weights without a tokenizer: llama.cpp then takes and gives ids."""
+NO_VOCABULARY = (Field("tokenizer.ggml.model", MetadataType.STRING, "no_vocab"),)
+"""For weights without a tokenizer. llama.cpp can then only be given ids of pieces, not text."""

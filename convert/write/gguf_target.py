@@ -1,28 +1,31 @@
-"""The target ``gguf``: one file, or several, that llama.cpp and what is built on it load."""
+"""The target ``gguf``: one file, or several, for llama.cpp and the programs that are built on it."""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
-from magnetar.convert.formats.gguf import ALIGNMENT, Field, Kind, encode_gguf_header
+from magnetar.convert.formats.gguf import ALIGNMENT, Field, MetadataType, encode_gguf_header
 from magnetar.convert.layout.architecture import DEFAULT_CONTEXT
 from magnetar.convert.layout.mapping import Move
 from magnetar.convert.numbers.block_formats import BLOCK_FORMATS, FLOATS, QUANTISERS, fits_blocks
-from magnetar.convert.read.source import Source
+from magnetar.convert.read.checkpoint_source import TOKENIZER, CheckpointSource
 from magnetar.convert.write.gguf_metadata import FILE_TYPES, NO_VOCABULARY, describe_model, describe_tokenizer
 from magnetar.convert.write.plan import Plan, Shard, pack_moves, shard_stem, spec_of
 from magnetar.convert.write.provenance import Provenance
 from magnetar.convert.write.side_files import NO_TOKENIZER, SideFiles, legal_files, read_tokenizer
+from magnetar.convert.write.tokenizer_json import read_vocabulary
 from magnetar.errors import UsageError
 
 KNOWN = (*FLOATS, *QUANTISERS)
 TERNARY = ("TQ1_0", "TQ2_0")
+"""Formats with three values. llama.cpp does not use them for ``TABLES``."""
+
 TABLES = ("token_embd.weight", "output.weight")
+"""The matrices with a row for each piece of the vocabulary."""
 
 
 def cast_for_llama(move: Move, dtype: str | None) -> Move:
-    """As llama.cpp's own converter: vectors and the router in F32; rows that are no whole blocks in F16.
+    """The dtypes of llama.cpp's own converter: vectors and the router in F32, rows that are no whole blocks in F16.
 
-    Without a wish matrices keep their dtype. Raises ``UsageError`` for a dtype that cannot be written.
+    If no ``dtype`` is asked for, matrices keep theirs. Raises ``UsageError`` for a dtype that cannot be written.
     """
     if dtype is not None and dtype not in KNOWN:
         known = ", ".join(name.lower() for name in KNOWN)
@@ -37,11 +40,11 @@ def cast_for_llama(move: Move, dtype: str | None) -> Move:
 
 
 def pack_gguf(
-    source: Source, moves: tuple[Move, ...], shard_size: int | None, record: Mapping[str, str]
+    source: CheckpointSource, moves: tuple[Move, ...], shard_size: int | None, record: Mapping[str, str]
 ) -> tuple[Shard, ...]:
-    """One file, or as many as the size asks for; of several, the first has the metadata (llama.cpp's gguf-split)."""
+    """One file, or as many as the size demands. Of several, the first has the metadata (llama.cpp's gguf-split)."""
     packs = pack_moves(moves, shard_size)
-    described = [*_describe(source, moves), *(Field(key, Kind.STRING, value) for key, value in record.items())]
+    described = [*_describe(source, moves), *(Field(key, MetadataType.STRING, value) for key, value in record.items())]
     shards = []
     for number, pack in enumerate(packs):
         fields = described if number == 0 else described[:1]
@@ -51,14 +54,15 @@ def pack_gguf(
     return tuple(shards)
 
 
-def for_llama_cpp(source: Source, plan: Plan, provenance: Provenance) -> SideFiles:
-    """A Modelfile, by which Ollama takes the weights as they are: a base model has no template of a chat.
+def for_llama_cpp(source: CheckpointSource, plan: Plan, provenance: Provenance) -> SideFiles:
+    """A Modelfile for Ollama, whose template passes text on unchanged: a base model has no chat template.
 
-    The file holds the vocabulary too; ``tokenizer.model`` lies beside it for whoever reads that: the smoke test does.
+    The GGUF file holds the vocabulary. ``tokenizer.model`` is copied too, because ``magnetar boot`` reads it.
     """
     files, notes = legal_files(source.folder, provenance)
-    if source.tokenizer is not None:
-        files["tokenizer.model"] = read_tokenizer(source.tokenizer)[0]
+    tokenizer = read_tokenizer(source)
+    if tokenizer is not None:
+        files[TOKENIZER] = tokenizer
     _, note = _describe_tokenizer(source)
     if note:
         notes.append(note)
@@ -67,16 +71,17 @@ def for_llama_cpp(source: Source, plan: Plan, provenance: Provenance) -> SideFil
     return SideFiles(files | {"Modelfile": ("\n".join(lines) + "\n").encode()}, tuple(notes))
 
 
-def _describe(source: Source, moves: tuple[Move, ...]) -> Iterator[Field]:
-    yield from describe_model(source.architecture, _name(source.folder), Plan((Shard("", b"", moves),)).dtype)
+def _describe(source: CheckpointSource, moves: tuple[Move, ...]) -> Iterator[Field]:
+    yield from describe_model(source.architecture, _printable(source.folder.name), Plan((Shard("", b"", moves),)).dtype)
     yield from _describe_tokenizer(source)[0]
 
 
-def _describe_tokenizer(source: Source) -> tuple[tuple[Field, ...], str]:
-    """The fields, and why there is no vocabulary among them if there is none."""
-    if source.tokenizer is None:
+def _describe_tokenizer(source: CheckpointSource) -> tuple[tuple[Field, ...], str]:
+    """The fields; and, if there is no vocabulary among them, the reason in words."""
+    content = read_tokenizer(source)
+    if content is None:
         return NO_VOCABULARY, NO_TOKENIZER
-    _, vocabulary = read_tokenizer(source.tokenizer)
+    vocabulary = read_vocabulary(content)
     if not vocabulary.is_bpe:
         return NO_VOCABULARY, "no tokenizer was written: tokenizer.model is not of the BPE kind"
     return tuple(describe_tokenizer(vocabulary, source.architecture.vocab_size)), ""
@@ -84,12 +89,12 @@ def _describe_tokenizer(source: Source) -> tuple[tuple[Field, ...], str]:
 
 def _describe_split(number: int, count: int, tensors: int) -> list[Field]:
     return [
-        Field("split.no", Kind.UINT16, number),
-        Field("split.count", Kind.UINT16, count),
-        Field("split.tensors.count", Kind.INT32, tensors),
+        Field("split.no", MetadataType.UINT16, number),
+        Field("split.count", MetadataType.UINT16, count),
+        Field("split.tensors.count", MetadataType.INT32, tensors),
     ]
 
 
-def _name(folder: Path) -> str:
+def _printable(name: str) -> str:
     """A folder's name as text for other programs."""
-    return "".join(character for character in folder.resolve().name if character.isprintable())[:100]
+    return "".join(character for character in name if character.isprintable())[:100]

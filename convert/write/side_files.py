@@ -4,17 +4,16 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
-from magnetar.byte_source import LocalFile
+from magnetar.byte_source import SourceFolder, read_file
 from magnetar.convert.layout.architecture import DEFAULT_CONTEXT
 from magnetar.convert.numbers.dtypes import DTYPES
-from magnetar.convert.read.source import TOKENIZER, Source
+from magnetar.convert.read.checkpoint_source import TOKENIZER, CheckpointSource
 from magnetar.convert.write.plan import Plan
 from magnetar.convert.write.provenance import Provenance
 from magnetar.convert.write.tokenizer_json import (
-    LARGEST_MODEL,
+    MAX_MODEL_BYTES,
     Vocabulary,
     read_vocabulary,
     tokenizer_json,
@@ -28,37 +27,37 @@ KEPT = (
     *("params.json", "config.json", "generation_config.json"),
     *("tokenizer.model", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"),
 )
-LARGEST_COPY = 64 << 20
+MAX_SIDE_FILE_BYTES = 64 << 20
 NO_TOKENIZER = "there is no tokenizer.model beside the weights, so no tokenizer was written"
 
 
 @dataclass(frozen=True, slots=True)
 class SideFiles:
-    """Contents by file name, and what is to be said about them."""
+    """Contents by file name, and notes for the user on what is missing."""
 
     contents: Mapping[str, bytes]
     notes: tuple[str, ...]
 
 
-def for_transformers(source: Source, plan: Plan, provenance: Provenance) -> SideFiles:
-    """The files that make the shards a folder for transformers 4 and 5, vLLM, MLX-LM and their like.
+def for_transformers(source: CheckpointSource, plan: Plan, provenance: Provenance) -> SideFiles:
+    """The files beside the shards that transformers 4 and 5, vLLM, MLX-LM and others read.
 
-    Raises ``ConversionError`` if ``tokenizer.model`` is damaged, ``DiskError``.
+    Raises ``ConversionError`` if ``tokenizer.model`` is damaged, or ``OutsideError``.
     """
     config = source.architecture.to_config(DTYPES[plan.dtype].torch_name)
     generation = {"_from_model_config": True, "bos_token_id": 1, "eos_token_id": 2}
-    tokenizer, notes = tokenizer_files(source.tokenizer, source.architecture.context_length or DEFAULT_CONTEXT)
+    tokenizer, notes = tokenizer_files(read_tokenizer(source), source.architecture.context_length or DEFAULT_CONTEXT)
     legal, legal_notes = legal_files(source.folder, provenance)
     contents = legal | _index(plan) | tokenizer
     contents |= {"generation_config.json": _json(generation), "config.json": _json(config)}
     return SideFiles(contents, (*notes, *legal_notes))
 
 
-def for_the_publishers_code(source: Source, plan: Plan, provenance: Provenance) -> SideFiles:
-    """What mistral-inference wants beside ``consolidated.safetensors``.
+def for_the_publishers_code(source: CheckpointSource, plan: Plan, provenance: Provenance) -> SideFiles:
+    """The files beside ``consolidated.safetensors`` that mistral-inference reads.
 
-    It takes theta for 1e6 where params.json is silent, and others for 1e4, so it is always stated.
-    Raises ``DiskError``.
+    Where params.json states no theta, mistral-inference takes 1e6 and other programs 1e4, so theta is always stated.
+    Raises ``OutsideError``.
     """
     legal, notes = legal_files(source.folder, provenance)
     tokenizer = _copies(source.folder, (TOKENIZER,))
@@ -68,14 +67,14 @@ def for_the_publishers_code(source: Source, plan: Plan, provenance: Provenance) 
     return SideFiles(legal | tokenizer | {"params.json": _json(params)}, tuple(notes))
 
 
-def for_any_tool(source: Source, plan: Plan, provenance: Provenance) -> SideFiles:
-    """Tensors under their own names keep the small files that they came with. Raises ``DiskError``."""
+def for_any_tool(source: CheckpointSource, plan: Plan, provenance: Provenance) -> SideFiles:
+    """Where the names of tensors are kept, the small files of the source are too. Raises ``OutsideError``."""
     legal, notes = legal_files(source.folder, provenance)
     return SideFiles(legal | _index(plan) | _copies(source.folder, KEPT), tuple(notes))
 
 
-def legal_files(folder: Path, provenance: Provenance) -> tuple[dict[str, bytes], list[str]]:
-    """The source's own licence and notice; if it has no licence, the text that its name stands for."""
+def legal_files(folder: SourceFolder, provenance: Provenance) -> tuple[dict[str, bytes], list[str]]:
+    """The licence and the notice of the source; the text of Apache-2.0 where that is the licence and it has no file."""
     found = _copies(folder, LEGAL_FILES)
     if any(name.startswith("LICENSE") for name in found):
         return found, []
@@ -84,16 +83,14 @@ def legal_files(folder: Path, provenance: Provenance) -> tuple[dict[str, bytes],
     return found, [f"no licence text was written: the source has none ({provenance.licence or 'licence unknown'})"]
 
 
-def _copies(folder: Path, names: Iterable[str]) -> dict[str, bytes]:
-    """Small files of the source by name, those that are there and small."""
-    found = {}
-    for name in names:
-        path = folder / name
-        if path.is_file() and not path.is_symlink():  # a link could bring a file of the user's into the output
-            with LocalFile(path) as opened:
-                if opened.size <= LARGEST_COPY:
-                    found[name] = opened.read(0, opened.size)
-    return found
+def _copies(folder: SourceFolder, names: Iterable[str]) -> dict[str, bytes]:
+    """Those of the named files that are there and small, by name."""
+    return {
+        name: read_file(folder, name)
+        for name in names
+        if folder.sizes.get(name, MAX_SIDE_FILE_BYTES + 1) <= MAX_SIDE_FILE_BYTES
+        and not folder.is_link(name)  # a link could bring a file of the user's into the output
+    }
 
 
 def _index(plan: Plan) -> dict[str, bytes]:
@@ -106,31 +103,32 @@ def _index(plan: Plan) -> dict[str, bytes]:
     return {"model.safetensors.index.json": _json(document)}
 
 
-def tokenizer_files(path: Path | None, context_length: int) -> tuple[dict[str, bytes], list[str]]:
-    """The tokenizer's files by name, and what is to be said where some could not be made.
+def tokenizer_files(content: bytes | None, context_length: int) -> tuple[dict[str, bytes], list[str]]:
+    """The files made of a ``tokenizer.model``, by name, and notes on those that could not be made.
 
-    Raises ``ConversionError`` if ``tokenizer.model`` is damaged, ``DiskError``.
+    Raises ``ConversionError`` if the model is damaged.
     """
-    if path is None:
+    if content is None:
         return {}, [NO_TOKENIZER]
-    content, vocabulary = read_tokenizer(path)
+    vocabulary = read_vocabulary(content)
     reason = why_not_exact(vocabulary)
     if reason:
-        return {path.name: content}, [f"no tokenizer.json was written: of {path.name}, {reason}"]
+        return {TOKENIZER: content}, [f"no tokenizer.json was written: of {TOKENIZER}, {reason}"]
     return {
-        path.name: content,
+        TOKENIZER: content,
         "tokenizer.json": _json(tokenizer_json(vocabulary)),
         "tokenizer_config.json": _json(_tokenizer_config(vocabulary, context_length)),
     }, []
 
 
-def read_tokenizer(path: Path) -> tuple[bytes, Vocabulary]:
-    """A ``tokenizer.model``, and what it holds. Raises ``ConversionError`` if it is damaged, ``DiskError``."""
-    with LocalFile(path) as opened:
-        if opened.size > LARGEST_MODEL:
-            raise ConversionError(f"{path.name}: {opened.size:,} bytes are too many for a SentencePiece model")
-        content = opened.read(0, opened.size)
-    return content, read_vocabulary(content)
+def read_tokenizer(source: CheckpointSource) -> bytes | None:
+    """The ``tokenizer.model`` beside the weights, if there is one. Raises ``ConversionError`` if it is too large."""
+    if not source.has_tokenizer:
+        return None
+    size = source.folder.sizes[TOKENIZER]
+    if size > MAX_MODEL_BYTES:
+        raise ConversionError(f"{TOKENIZER}: {size:,} bytes are too many for a SentencePiece model")
+    return source.read_tokenizer()
 
 
 def _tokenizer_config(vocabulary: Vocabulary, context_length: int) -> dict[str, Any]:

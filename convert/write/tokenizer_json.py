@@ -1,4 +1,4 @@
-"""A SentencePiece model, read without protobuf, and the ``tokenizer.json`` that gives the very same ids."""
+"""Read a SentencePiece model without protobuf, and make the ``tokenizer.json`` that gives exactly the same ids."""
 
 import struct
 from collections.abc import Iterator, Sequence
@@ -9,16 +9,16 @@ from typing import Any
 from magnetar.errors import ConversionError
 
 SPACE = "\u2581"
-"""What SentencePiece writes for a space."""
+"""The character that stands for a space inside of a piece."""
 
-LARGEST_MODEL = 16 << 20
-MOST_FIELDS = 1 << 20
-"""Of one message. The largest vocabulary known has 262,144 pieces in 4 MB."""
+MAX_MODEL_BYTES = 16 << 20
+MAX_FIELDS = 1 << 20
+"""In one message. The largest vocabulary known has 262,144 pieces in 4 MB."""
 
-LONGEST_PIECE = 512
+MAX_PIECE_LENGTH = 512
 
 
-class Kind(IntEnum):
+class PieceType(IntEnum):
     """The types of sentencepiece_model.proto."""
 
     NORMAL = 1
@@ -30,19 +30,19 @@ class Kind(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """One piece of the vocabulary; its id is its place."""
+class VocabularyPiece:
+    """One piece of the vocabulary. Its id is its place in the list."""
 
     text: str
     score: float
-    kind: Kind
+    kind: PieceType
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """What ``tokenizer.model`` holds, as far as encoding needs it. Ids are -1 where there is none."""
+    """The contents of ``tokenizer.model``, as far as encoding needs them. An id is -1 where there is no such piece."""
 
-    pieces: tuple[Piece, ...]
+    pieces: tuple[VocabularyPiece, ...]
     is_bpe: bool
     bos: int
     eos: int
@@ -80,15 +80,15 @@ def read_vocabulary(content: bytes) -> Vocabulary:
 
 
 def why_not_exact(vocabulary: Vocabulary) -> str:
-    """Why no ``tokenizer.json`` can be promised to give the same ids; empty if one can."""
+    """Why a ``tokenizer.json`` might not give the same ids; empty if it certainly does."""
     kinds = {piece.kind for piece in vocabulary.pieces}
     texts = {piece.text for piece in vocabulary.pieces}
     reasons = {
         "it is not of the BPE kind": not vocabulary.is_bpe,
         "it rewrites text before encoding": vocabulary.has_rewrites,
         "it trims spaces": vocabulary.trims_spaces,
-        "it has pieces defined by the user": Kind.USER_DEFINED in kinds,
-        "it has unused pieces": Kind.UNUSED in kinds,
+        "it has pieces defined by the user": PieceType.USER_DEFINED in kinds,
+        "it has unused pieces": PieceType.UNUSED in kinds,
         "it has two pieces of one text": len(texts) != len(vocabulary.pieces),
         "it has no piece for what it does not know": not 0 <= vocabulary.unknown < len(vocabulary.pieces),
     }
@@ -96,9 +96,11 @@ def why_not_exact(vocabulary: Vocabulary) -> str:
 
 
 def tokenizer_json(vocabulary: Vocabulary) -> dict[str, Any]:
-    """The document of the ``tokenizers`` library: a prefix, spaces written as U+2581, BPE with bytes as fallback."""
+    """The document for the ``tokenizers`` library: a prefix, spaces as U+2581, then BPE with bytes as fallback."""
     pieces = vocabulary.pieces
-    specials = [(index, piece) for index, piece in enumerate(pieces) if piece.kind in (Kind.UNKNOWN, Kind.CONTROL)]
+    specials = [
+        (index, piece) for index, piece in enumerate(pieces) if piece.kind in (PieceType.UNKNOWN, PieceType.CONTROL)
+    ]
     prefix = [{"type": "Prepend", "prepend": SPACE}] if vocabulary.adds_prefix else []
     strip = [{"type": "Strip", "content": " ", "start": 1, "stop": 0}] if vocabulary.adds_prefix else []
     return {
@@ -108,7 +110,7 @@ def tokenizer_json(vocabulary: Vocabulary) -> dict[str, Any]:
         "added_tokens": [_added_token(index, piece.text) for index, piece in specials],
         "normalizer": {"type": "Sequence", "normalizers": [*prefix, _replace(" ", SPACE)]},
         "pre_tokenizer": None,
-        "post_processor": _begin_with(vocabulary),
+        "post_processor": _post_processor(vocabulary),
         "decoder": {
             "type": "Sequence",
             "decoders": [_replace(SPACE, " "), {"type": "ByteFallback"}, {"type": "Fuse"}, *strip],
@@ -128,14 +130,14 @@ def tokenizer_json(vocabulary: Vocabulary) -> dict[str, Any]:
     }
 
 
-def list_merges(pieces: Sequence[Piece]) -> list[tuple[str, str]]:
-    """Every pair of pieces that joins to a piece, best first.
+def list_merges(pieces: Sequence[VocabularyPiece]) -> list[tuple[str, str]]:
+    """Every pair of pieces that together are a piece, best first.
 
-    SentencePiece joins the pair whose *result* has the best score, the leftmost of equals. A list of merges ranks the
-    pairs of one result too, but that could show only where two of them overlap in a text, and joining from the left
-    leaves no such place.
+    SentencePiece joins the pair whose *result* has the best score, and of equal ones the leftmost. A list of merges
+    also ranks different pairs with the same result. That could matter only where two such pairs overlap in a text, and
+    joining from the left never leaves them so.
     """
-    known = {piece.text: piece for piece in pieces if piece.kind is Kind.NORMAL}
+    known = {piece.text: piece for piece in pieces if piece.kind is PieceType.NORMAL}
     ranked = sorted(known, key=lambda text: -known[text].score)
     return [
         (text[:cut], text[cut:])
@@ -145,8 +147,8 @@ def list_merges(pieces: Sequence[Piece]) -> list[tuple[str, str]]:
     ]
 
 
-def _begin_with(vocabulary: Vocabulary) -> dict[str, Any] | None:
-    """Put the token of the beginning before every text, as the publisher's code does."""
+def _post_processor(vocabulary: Vocabulary) -> dict[str, Any] | None:
+    """The processor that puts the token of the beginning before every text, as the publisher's code does."""
     if not 0 <= vocabulary.bos < len(vocabulary.pieces):
         return None
     text = vocabulary.pieces[vocabulary.bos].text
@@ -169,21 +171,24 @@ def _replace(text: str, by: str) -> dict[str, Any]:
     return {"type": "Replace", "pattern": {"String": text}, "content": by}
 
 
-def _read_piece(content: int | bytes) -> Piece:
+def _read_piece(content: int | bytes) -> VocabularyPiece:
     fields = dict(_fields(_bytes(content)))
     score = struct.unpack("<f", _bytes(fields.get(2, b"\0\0\0\0")))[0]
     text = _text(fields.get(1, b""))
-    if len(text) > LONGEST_PIECE:
+    if len(text) > MAX_PIECE_LENGTH:
         raise ValueError(f"it has a piece of {len(text)} characters")
-    return Piece(text, score, Kind(_signed(fields.get(3, Kind.NORMAL))))
+    return VocabularyPiece(text, score, PieceType(_signed(fields.get(3, PieceType.NORMAL))))
 
 
 def _fields(content: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """The fields of one protobuf message: number, and a whole number or the bytes (encoding spec, wire types)."""
+    """The fields of one protobuf message: a number, and an integer or bytes (protobuf encoding, wire types).
+
+    Raises ``ValueError`` or ``IndexError`` if it is malformed.
+    """
     position = count = 0
     while position < len(content):
         count += 1
-        if count > MOST_FIELDS:
+        if count > MAX_FIELDS:
             raise ValueError("it has more fields than any vocabulary")
         tag, position = _varint(content, position)
         number, wire = tag >> 3, tag & 7

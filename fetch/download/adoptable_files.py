@@ -1,4 +1,4 @@
-"""What lies in the folders that a user offers for adoption, found by size, by root, and as parts of a whole."""
+"""Files that the user offers for adoption, found by their size, by their root, or as parts of a whole file."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from magnetar.byte_source import ByteSource, Concatenation, LocalFile
+from magnetar.byte_source import FileBacked, JoinedFiles, LocalFile
 from magnetar.errors import TorrentError, UsageError
 from magnetar.fetch.download.state_folder import read_kept_torrent
 from magnetar.fetch.torrent.file_digests import FileDigests
@@ -21,24 +21,27 @@ _PART = re.compile(r"(?P<whole>.+?)[-._](?:split|part|chunk)?[-._]?(?P<number>\d
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What may be a copy of a file: one file, or the parts that make it, in order."""
+    """A possible copy of a file: one file, or the parts that make it, in order."""
 
     paths: tuple[Path, ...]
 
     @contextmanager
-    def opened(self) -> Iterator[ByteSource]:
+    def opened(self) -> Iterator[FileBacked]:
         """Its bytes, as one source. Raises ``UsageError`` or ``DiskError``."""
         with ExitStack() as stack:
             parts = [stack.enter_context(LocalFile(path)) for path in self.paths]
-            yield parts[0] if len(parts) == 1 else Concatenation(self.paths[0].name, parts)
+            yield parts[0] if len(parts) == 1 else JoinedFiles(self.paths[0].name, parts)
 
     def __str__(self) -> str:
         more = f" and {len(self.paths) - 1} more parts" if len(self.paths) > 1 else ""
         return f"{self.paths[0]}{more}"
 
 
-class Shelf:
-    """The plain files below some folders. Links to files are followed, as reading does no harm; to folders, not."""
+class AdoptableFiles:
+    """The plain files below some folders. Links to files are followed, as reading does no harm; links to folders not.
+
+    ``apart_from`` is a folder to leave out. Raises ``UsageError`` if one of ``places`` does not exist.
+    """
 
     def __init__(self, places: Iterable[Path], *, apart_from: Path) -> None:
         self._by_size: dict[int, list[Path]] = defaultdict(list)
@@ -46,11 +49,11 @@ class Shelf:
         self._parts: dict[tuple[Path, str], list[tuple[int, Path, int]]] = defaultdict(list)
         for place in places:
             for path in _files(place, apart_from.resolve()):
-                self._put(path)
+                self._add(path)
             self._read_roots(place)
 
     def candidates(self, file: FileDigests) -> Iterator[Candidate]:
-        """What may be a copy of ``file``, the likeliest first."""
+        """The possible copies of ``file``, the likeliest first."""
         if file.root in self._by_root:
             yield Candidate((self._by_root[file.root],))
         name = Path(file.path).name
@@ -60,7 +63,7 @@ class Shelf:
             if whole == name and _make_whole(parts, file.size):
                 yield Candidate(tuple(path for _, path, _ in sorted(parts)))
 
-    def _put(self, path: Path) -> None:
+    def _add(self, path: Path) -> None:
         try:
             found = path.stat()
         except OSError:
@@ -73,7 +76,7 @@ class Shelf:
             self._parts[path.parent, part["whole"]].append((int(part["number"]), path, found.st_size))
 
     def _read_roots(self, folder: Path) -> None:
-        """What an older version's own torrent says of its files, which are checked all the same."""
+        """Find files by the roots in an older version's own torrent. They are checked all the same."""
         try:
             kept = list(file_digests(read_kept_torrent(folder)))
         except TorrentError:

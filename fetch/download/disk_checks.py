@@ -1,4 +1,4 @@
-"""What must be true of the disk before the first byte is written, checked and said with numbers."""
+"""What must be true of the disk before the first byte is written; the errors say what is wrong with numbers."""
 
 import os
 import shutil
@@ -10,18 +10,19 @@ from magnetar.errors import DiskError, NoSpace, UsageError
 from magnetar.fetch.torrent.metadata import Metadata, case_collisions
 from magnetar.files import STATE_FOLDER, disk_failure
 
-FAT_LIMIT = (1 << 32) - 1
-"""Bytes of the largest file on FAT32."""
+MAX_FAT_FILE_BYTES = (1 << 32) - 1
+"""The size of the largest file on FAT32."""
 
 _FAT = frozenset({"vfat", "msdos"})
 
 
 def check_folder(folder: Path) -> None:
-    """Raise unless ``folder`` may become, or is, a real folder below its parent."""
+    """Raise ``DiskError`` if ``folder`` is a link, or ``UsageError`` if something else than a folder has its name."""
     if folder.is_symlink():
         raise DiskError(
             f"{folder}: is a symbolic link, and the download would be written through it",
             hint="name the folder that it leads to with --dir",
+            path=folder,
         )
     if folder.exists() and not folder.is_dir():
         raise UsageError(
@@ -44,17 +45,23 @@ def check_destination(folder: Path, metadata: Metadata) -> None:
         raise DiskError(
             f"{folder}: this file system takes {collisions[0]!r} and another file of the release for the same",
             hint="fetch to a file system that tells upper from lower case",
+            path=folder / collisions[0],
         )
 
 
 def check_space(folder: Path, metadata: Metadata, besides: int = 0) -> None:
-    """Raise ``NoSpace`` unless what is still missing fits, each file and all together with ``besides`` bytes more."""
+    """Raise ``NoSpace`` unless what is still missing fits: each file by itself, and all of it with ``besides`` bytes
+    more.
+    """
     largest = max(metadata.files, key=lambda file: file.size)
     limit, reason = _largest_file(folder)
     if largest.size > limit:
         raise NoSpace(
             f"{largest.path}: has {largest.size:,} bytes, and {reason} {limit:,}",
             hint="choose another file system with --dir",
+            path=folder / largest.path,
+            needed=largest.size,
+            free=limit,
         )
     missing, free = missing_bytes(folder, metadata), free_bytes(folder)
     if missing + besides > free:
@@ -62,6 +69,9 @@ def check_space(folder: Path, metadata: Metadata, besides: int = 0) -> None:
         raise NoSpace(
             f"{folder}: {missing:,} bytes are still to come{more}, and only {free:,} are free",
             hint=f"make {missing + besides - free:,} bytes of space, or choose another disk with --dir",
+            path=folder,
+            needed=missing + besides,
+            free=free,
         )
 
 
@@ -82,7 +92,10 @@ def free_bytes(folder: Path) -> int:
 
 
 def part_hard_links(folder: Path, paths: Iterable[str]) -> None:
-    """Give each of the files that has further names a copy of its own, so that writing to it changes no other."""
+    """Replace each file that has other hard links by a copy, so that writing to it does not change them.
+
+    Raises ``NoSpace`` or ``DiskError``.
+    """
     for path in (folder / path for path in paths):
         try:
             if path.exists() and path.lstat().st_nlink > 1:
@@ -95,9 +108,9 @@ def part_hard_links(folder: Path, paths: Iterable[str]) -> None:
 
 
 def settle_sizes(folder: Path, metadata: Metadata) -> None:
-    """After every piece was found good: make empty files, cut off what follows a file's last byte.
+    """Bring files to their sizes, after every piece was found good: make empty ones, and cut off surplus bytes.
 
-    Raises ``DiskError`` if a file is still not of its size, which another program must have caused.
+    Raises ``DiskError`` if a file still has another size, which another program must have caused.
     """
     for file in metadata.files:
         path = folder / file.path
@@ -114,6 +127,7 @@ def settle_sizes(folder: Path, metadata: Metadata) -> None:
             raise DiskError(
                 f"{path}: has {_size(path):,} bytes, not {file.size:,}, although each was good when it was checked",
                 hint="another program may work in this folder; run the same command again",
+                path=path,
             )
 
 
@@ -133,14 +147,15 @@ def _check_kind(path: Path, is_right: Callable[[int], bool]) -> None:
         raise DiskError(
             f"{path}: is a symbolic link, and what it leads to is not ours to write",
             hint="put a file in its place, or work in another folder",
+            path=path,
         )
     if not is_right(mode):
         raise UsageError(f"{path}: is in the way of a file of the release", hint="move it away, or use --dir")
 
 
 def _largest_file(folder: Path) -> tuple[int, str]:
-    """The most bytes that a file may have here, and who says so."""
-    limits = [(FAT_LIMIT, "the file system allows")] if _file_system(folder) in _FAT else []
+    """The size of the largest file that can be written here, in bytes, and the words for what limits it."""
+    limits = [(MAX_FAT_FILE_BYTES, "the file system allows")] if _file_system(folder) in _FAT else []
     try:
         import resource
 
@@ -153,7 +168,7 @@ def _largest_file(folder: Path) -> tuple[int, str]:
 
 
 def _file_system(folder: Path) -> str:
-    """The kind of file system, where the kernel tells; else empty."""
+    """The kind of file system (``vfat``, ``ext4``), where the kernel tells; else empty."""
     found = ("", "")
     try:
         for line in Path("/proc/self/mounts").read_text().splitlines():

@@ -7,29 +7,31 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from magnetar.errors import DiskError, NoSpace, UsageError
-from magnetar.events import Emit, LinkHealed, Remarked, ignore
+from magnetar.events import Emit, ignore
 from magnetar.fetch.download.disk_checks import check_destination, check_folder, check_space, free_bytes, missing_bytes
-from magnetar.fetch.download.state_folder import check_unclaimed, find_release, kept_torrent
+from magnetar.fetch.download.resolve_target import ResolvedTarget, resolve_target
+from magnetar.fetch.download.state_folder import check_unclaimed
 from magnetar.fetch.link.magnet import Magnet
-from magnetar.fetch.request.options import DEFAULT_FETCH, FetchOptions, what_others_see
-from magnetar.fetch.request.selection import left_out, narrow
-from magnetar.fetch.request.target import read_target
-from magnetar.fetch.swarm.discovery import LOOK_EVERY, Sightings, find_metadata, reachable
-from magnetar.fetch.swarm.libtorrent_session import open_swarm
+from magnetar.fetch.request.options import DEFAULT_FETCH, FetchOptions
+from magnetar.fetch.request.target import Target
+from magnetar.fetch.swarm.discovery import reachable
+from magnetar.fetch.swarm.lazy_session import LazySwarm
 from magnetar.fetch.swarm.protocol import Joining, Swarm
-from magnetar.fetch.torrent.metadata import Metadata, TorrentFile, check_same, magnet_of
-from magnetar.fetch.torrent.metainfo import check_info, read_torrent
+from magnetar.fetch.swarm.sightings import Sightings
+from magnetar.fetch.torrent.metadata import Metadata, TorrentFile, magnet_of
 
-LOOKOUT = 4.0  # seconds to see who is there
+LOOKOUT = 4.0
+"""Seconds in which the swarm is watched, to see who is there."""
 
 
 @dataclass(frozen=True, slots=True)
 class FetchPlan:
     """What a fetch into ``folder`` would bring. Sizes are in bytes.
 
-    ``missing`` is what disk space it would take: bytes of wanted files that are not on disk. What is on disk was not
-    checked. ``free`` is what the disk has. ``peers`` and ``seeds`` were connected within a few seconds; ``seen`` says
-    in words what was seen of the swarm. ``obstacles`` are reasons why a fetch would be refused.
+    ``missing`` is the disk space that it would take: bytes of wanted files that are not on disk. What is on disk was
+    not checked. ``free`` is what the disk has. ``peers`` and ``seeds`` are the largest numbers that were connected
+    within a few seconds; ``seen`` says in words what was seen of the swarm. ``obstacles`` are the reasons why a fetch
+    would be refused. ``healed`` is what had to be mended in the link.
     """
 
     folder: Path
@@ -51,67 +53,54 @@ class FetchPlan:
 
 
 def plan_fetch(
-    target: Magnet | Path | bytes, parent: Path, *, options: FetchOptions = DEFAULT_FETCH, emit: Emit = ignore
+    target: Target, parent: Path, *, options: FetchOptions = DEFAULT_FETCH, emit: Emit = ignore
 ) -> FetchPlan:
     """What ``fetch`` with the same arguments would do. Joins the swarm for metadata and a look at the peers, no more.
 
-    Raises ``TorrentError``, ``MetadataTimeout``, and ``UsageError`` if no file is selected.
+    Raises ``MagnetError``, ``TorrentError``, ``MetadataTimeout``, and ``UsageError`` if no file is selected.
     """
-    magnet, torrent = read_target(target)
-    for repair in magnet.healed:
-        emit(LinkHealed(repair))
-    for note in what_others_see(options):
-        emit(Remarked(note))
     with ExitStack() as stack:
-        swarm = stack.enter_context(open_swarm(replace(options.network, upload=False)))
-        kept = find_release(parent, magnet)
-        torrent = torrent or (kept_torrent(kept, magnet) if kept else b"")
-        if not torrent:
-            torrent, magnet = find_metadata(swarm, magnet, parent, options, emit)
-        metadata = read_torrent(torrent)
-        check_same(metadata, magnet)
-        if options.info_digest:
-            check_info(torrent, options.info_digest)
-        sightings = _look_out(swarm, reachable(magnet, options, private=metadata.private), parent, emit)
-    wanted = narrow(metadata, options.include, options.exclude)
-    folder = kept or parent / metadata.name
+        swarm = LazySwarm(stack, replace(options, upload=False), emit)
+        release = resolve_target(target, parent, swarm, options, emit)
+        metadata = release.torrent.metadata
+        magnet = reachable(release.torrent.magnet, options, private=metadata.private)
+        sightings = _watch_swarm(swarm.open(), magnet, parent, emit)
     return FetchPlan(
-        folder=folder,
+        folder=release.folder,
         metadata=metadata,
-        wanted=wanted.files,
-        left_out=tuple(sorted(left_out(metadata, wanted))),
-        missing=missing_bytes(folder, wanted),
-        free=free_bytes(folder),
+        wanted=release.wanted.files,
+        left_out=tuple(sorted(release.left_out)),
+        missing=missing_bytes(release.folder, release.wanted),
+        free=free_bytes(release.folder),
         peers=sightings.most_peers,
         seeds=sightings.most_seeds,
         seen=sightings.summary(),
-        obstacles=_obstacles(folder, metadata, wanted),
-        healed=magnet.healed,
+        obstacles=_find_obstacles(release),
+        healed=release.torrent.magnet.healed,
     )
 
 
-def _look_out(swarm: Swarm, magnet: Magnet, parent: Path, emit: Emit) -> Sightings:
-    """Join without the file list, so that nothing is asked for, and see who is there."""
+def _watch_swarm(swarm: Swarm, magnet: Magnet, parent: Path, emit: Emit) -> Sightings:
+    """Join without the file list, so that no payload is asked for, and see who is there."""
     swarm.keep_peers()
     transfer = swarm.join(Joining(parent, magnet))
-    sightings = Sightings(swarm, emit)
-    until = time.monotonic() + LOOKOUT
-    while time.monotonic() < until:
-        sightings.look(transfer)
-        swarm.wait(LOOK_EVERY)
-    sightings.look(transfer)
+    sightings = Sightings(swarm, transfer, emit)
+    end = time.monotonic() + LOOKOUT
+    sightings.wait_until(lambda _status: time.monotonic() >= end)
     transfer.leave()
     return sightings
 
 
-def _obstacles(folder: Path, metadata: Metadata, wanted: Metadata) -> tuple[str, ...]:
-    found = []
+def _find_obstacles(release: ResolvedTarget) -> tuple[str, ...]:
+    """What a fetch would be refused for: the checks that it makes before it writes."""
+    folder, metadata = release.folder, release.torrent.metadata
     checks: tuple[Callable[[], None], ...] = (
         lambda: check_folder(folder),
         lambda: check_unclaimed(folder, magnet_of(metadata)),
         lambda: check_destination(folder, metadata),
-        lambda: check_space(folder, wanted),
+        lambda: check_space(folder, release.wanted),
     )
+    found = []
     for check in checks:
         try:
             check()

@@ -1,9 +1,13 @@
 """What a release's ``.magnetar`` folder remembers: its torrent, and how far a download came.
 
-``origin.json`` (``magnetar.manifests.folder.origin``) says which torrent; ``release.torrent`` is its metadata, never
-fetched twice; ``resume`` is the session's own account; ``stamps.json`` is there only after a clean stop, and makes that
-account believable: it notes the size and time of change of every file when the account was written. ``.*.parts`` holds
-bytes of files that were left out, where a piece reaches from them into a wanted file.
+========================  ==============================================================================================
+``origin.json``           which torrent the folder is of (``magnetar.manifests.folder.origin``)
+``release.torrent``       the torrent's metadata, so that it is never fetched twice
+``resume``                the session's account: which pieces it has, and hashes that peers sent
+``stamps.json``           size and time of change of every file when the account was written. It exists only after a
+                          clean stop, and only with it is the account believed
+``.*.parts``              bytes of files that were left out, where a piece reaches from them into a wanted file
+========================  ==============================================================================================
 """
 
 import json
@@ -21,12 +25,13 @@ from magnetar.manifests.folder.origin import Origin, read_origin, record_origin
 
 RESUME_FILE = "resume"
 STAMPS_FILE = "stamps.json"
-LARGEST_STATE = 4 << 30  # bytes: the account of a version 2 torrent holds 2 MB of hashes for each GB
+MAX_STATE_BYTES = 4 << 30
+"""The account of a version 2 torrent holds 2 MB of hashes for each GB of payload."""
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The state of the release in ``folder``, of which ``metadata`` is the description."""
+    """The state of the release in ``folder``; ``metadata`` is the release's torrent."""
 
     folder: Path
     metadata: Metadata
@@ -36,7 +41,7 @@ class State:
         return self.folder / STATE_FOLDER
 
     def keep_torrent(self, content: bytes, *, complete: bool) -> None:
-        """Remember the metadata and what the folder is, if that is not what is remembered already."""
+        """Remember the torrent (``.torrent`` bytes), and whether the folder holds all of it. Writes only changes."""
         origin = Origin(self.metadata.name, self.metadata.infohash_v1, self.metadata.infohash_v2, complete)
         if read_small(self.path / KEPT_TORRENT) != content:
             replace_file(self.path / KEPT_TORRENT, content)
@@ -48,14 +53,15 @@ class State:
         replace_file(self.path / RESUME_FILE, resume)
 
     def read_resume(self) -> bytes:
+        """The session's account; empty if there is none."""
         return read_small(self.path / RESUME_FILE) or b""
 
     def vouch(self) -> None:
-        """Note the files as they are, since nothing will write to them any more."""
+        """Note the files as they are, since nothing will write to them any more: the account may be believed."""
         replace_file(self.path / STAMPS_FILE, json.dumps(self._stamps()).encode())
 
     def withdraw(self) -> None:
-        """Stop vouching, before anything is written to the files."""
+        """Stop vouching for the account. To be called before anything is written to the files."""
         try:
             (self.path / STAMPS_FILE).unlink(missing_ok=True)
         except OSError as error:
@@ -69,14 +75,14 @@ class State:
             return False
 
     def forget_resume(self) -> None:
-        """Drop the session's account, which a complete download needs no more."""
+        """Remove the session's account, which a complete download does not need."""
         try:
             (self.path / RESUME_FILE).unlink(missing_ok=True)
         except OSError as error:
             raise disk_failure(error, self.path) from error
 
     def forget_fragments(self) -> None:
-        """Drop what was kept of files that were left out once, where a piece reaches into them."""
+        """Remove the bytes of files that were left out, once no file is left out any more."""
         for path in self.path.glob(".*.parts"):
             try:
                 path.unlink()
@@ -95,22 +101,32 @@ class State:
 
 
 def read_kept_torrent(folder: Path) -> bytes:
-    """The metadata that a folder remembers; empty if it remembers none."""
+    """The ``.torrent`` bytes that a folder remembers; empty if it remembers none. They may be damaged."""
     return read_small(folder / STATE_FOLDER / KEPT_TORRENT) or b""
 
 
-def kept_torrent(folder: Path, magnet: Magnet) -> bytes:
-    """The metadata that a folder remembers, if it is still whole and of the torrent that the link names; else empty."""
-    torrent = read_kept_torrent(folder)
+def matching_torrent(kept: bytes, magnet: Magnet) -> bytes:
+    """The ``.torrent`` bytes that a folder remembers, if they are whole and of the link's torrent; else empty."""
     try:
-        check_same(read_torrent(torrent), magnet)
+        check_same(read_torrent(kept), magnet)
     except TorrentError:
         return b""
-    return torrent
+    return kept
+
+
+def files_not_fetched(folder: Path, metadata: Metadata) -> frozenset[str]:
+    """The paths of files that an unfinished download lacks: they were left out, or have not come yet.
+
+    Empty for a folder whose download is finished, or that nothing is known about.
+    """
+    origin = read_origin(folder)
+    if origin is None or origin.complete:
+        return frozenset()
+    return frozenset(str(file.path) for file in metadata.files if not (folder / file.path).exists())
 
 
 def find_release(parent: Path, magnet: Magnet) -> Path | None:
-    """The folder in ``parent`` that holds, wholly or in part, the torrent that the link names."""
+    """The folder in ``parent`` that holds the torrent that the link names, wholly or in part; None if there is none."""
     return next((folder for folder in _folders(parent) if _is_of(folder, magnet)), None)
 
 
@@ -125,9 +141,9 @@ def check_unclaimed(folder: Path, magnet: Magnet) -> None:
 
 
 def read_small(path: Path) -> bytes | None:
-    """The content of a file of ours; None if it is not there, cannot be read, or is absurdly large."""
+    """The content of a file in the state folder; None if it is not there, cannot be read, or is absurdly large."""
     try:
-        return path.read_bytes() if path.stat().st_size <= LARGEST_STATE else None
+        return path.read_bytes() if path.stat().st_size <= MAX_STATE_BYTES else None
     except OSError:
         return None
 

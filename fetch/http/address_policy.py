@@ -1,7 +1,7 @@
-"""Which URLs and addresses may be asked on the word of a foreign document, and which only on the user's. Pure.
+"""Which URLs and addresses may be asked because a foreign document names them. Pure: nothing here does input or output.
 
-A manifest, or a server that redirects, could otherwise make this machine talk to its neighbours, or to the services of
-the cloud that it runs in.
+A manifest, or a server that redirects, could otherwise make this machine talk to its neighbours, or to the metadata
+service of the cloud that it runs in.
 """
 
 import ipaddress
@@ -15,18 +15,22 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address in t
 
 
 class NotAllowed(OutsideError):
-    """A URL or address that may not be asked."""
+    """A URL or an address that must not be asked."""
 
 
 @dataclass(frozen=True, slots=True)
 class AddressPolicy:
-    """``named``: hosts that the user typed, wherever they lie. ``only_loopback``: nothing outside of this machine."""
+    """Only public addresses may be asked, with two exceptions.
+
+    ``named`` are hosts that the user typed: they may have any address. With ``only_loopback``, nothing outside this
+    machine may be asked.
+    """
 
     named: frozenset[str] = frozenset()
     only_loopback: bool = False
 
     def check_url(self, url: str, *, before: str = "") -> None:
-        """Raise ``NotAllowed`` unless ``url`` may be asked, as a redirection from ``before`` if that is not empty."""
+        """Raise ``NotAllowed`` unless ``url`` may be asked. ``before`` is the URL that redirected to it, if any did."""
         try:
             host = host_of(url)
         except UsageError as error:
@@ -39,8 +43,8 @@ class AddressPolicy:
             self.check_address(host, host)
 
     def check_address(self, host: str, address: str) -> None:
-        """Raise ``NotAllowed`` unless ``host`` may be asked at ``address``, which is literal."""
-        found = _unwrapped(address)
+        """Raise ``NotAllowed`` unless ``host`` may be asked at ``address``, a literal IPv4 or IPv6 address."""
+        found = _unwrap(address)
         if self.only_loopback and not found.is_loopback:
             raise NotAllowed(f"{host} is not on this machine")
         if host.lower().strip("[]") not in self.named and (not found.is_global or found.is_multicast):
@@ -56,8 +60,8 @@ def is_literal(host: str) -> bool:
     return True
 
 
-def _unwrapped(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """The address itself, or the IPv4 address that it stands for."""
+def _unwrap(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """The address, or the IPv4 address that is embedded in it (mapped, 6to4 or NAT64)."""
     found = ipaddress.ip_address(address.strip("[]").partition("%")[0])
     if isinstance(found, ipaddress.IPv6Address):
         inner = found.ipv4_mapped or found.sixtofour

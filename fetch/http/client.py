@@ -1,9 +1,9 @@
-"""Byte ranges by HTTP (RFC 9110): one request, its redirections, and its answer as a stream. The door to urllib3."""
+"""HTTP requests (RFC 9110): byte ranges as streams, and small whole answers. The only module that knows urllib3."""
 
 import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -19,14 +19,20 @@ from urllib3.exceptions import HTTPError, LocationParseError
 
 from magnetar.errors import OutsideError
 from magnetar.fetch.http.address_policy import AddressPolicy, NotAllowed, is_literal
+from magnetar.fetch.http.deadline import Deadline, watch_socket
 from magnetar.fetch.link.urls import host_of, shown
 
-MOST_REDIRECTIONS = 8
-CONNECT_PATIENCE = 15.0  # seconds
-READ_PATIENCE = 30.0
-SLOWEST = 1024  # bytes a second, once READ_PATIENCE is over
-LONGEST_PAUSE = 120.0
+MAX_REDIRECTIONS = 8
+CONNECT_TIMEOUT = 15.0
+"""Seconds for a connection to be made."""
+READ_TIMEOUT = 30.0
+"""Seconds without a byte after which a read fails."""
+MIN_BYTES_PER_SECOND = 1024
+"""A stream that has taken longer than ``READ_TIMEOUT`` in all, and is slower than this on average, fails."""
+MAX_PAUSE = 120.0
+"""Seconds: the longest ``Retry-After`` that is obeyed."""
 CHUNK = 256 << 10
+"""Bytes of one read."""
 
 _REDIRECTIONS = frozenset({301, 302, 303, 307, 308})
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -43,12 +49,20 @@ class HttpFailed(OutsideError):
         self.pause = pause
 
 
+class AnswerTooLarge(HttpFailed):
+    """An answer has more bytes than the caller takes."""
+
+
+class DeadlinePassed(HttpFailed):
+    """The whole answer was not there in time."""
+
+
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Answer:
     """An answer whose body is about to be read. ``url`` is where the last redirection led.
 
-    ``partial``: it begins where it was asked to; otherwise at byte 0. What the URL names has ``total`` bytes, or None
-    if the server does not say.
+    ``partial``: the body begins at the byte that was asked for; otherwise at byte 0. The resource has ``total`` bytes,
+    None if the server does not say.
     """
 
     url: str
@@ -68,16 +82,13 @@ class Answer:
             if not chunk:
                 raise HttpFailed(f"the answer ends {left:,} bytes too early", passing=True)
             left -= len(chunk)
-            if spent > READ_PATIENCE and (length - left) / spent < SLOWEST:
-                raise HttpFailed(f"sends less than {SLOWEST} bytes a second", passing=True)
+            if spent > READ_TIMEOUT and (length - left) / spent < MIN_BYTES_PER_SECOND:
+                raise HttpFailed(f"sends less than {MIN_BYTES_PER_SECOND} bytes a second", passing=True)
             yield chunk
 
     def close(self) -> None:
-        """Let go of the connection: for further use if the body was read to its end."""
-        if self.response.closed or self.response.length_remaining == 0:
-            self.response.release_conn()
-        else:
-            self.response.close()
+        """Give the connection back to the pool if the body was read to its end; else close it."""
+        _let_go(self.response)
 
     def interrupt(self) -> None:
         """End a read that waits in another thread."""
@@ -85,40 +96,91 @@ class Answer:
             cast(urllib3.HTTPResponse, self.response).shutdown()
 
 
+@dataclass(frozen=True, slots=True)
+class WholeAnswer:
+    """An answer with its whole body. ``location`` is where it redirects to; empty if nowhere."""
+
+    status: int
+    location: str
+    content: bytes
+
+
 class Client:
     """A pool of connections that keeps to an ``AddressPolicy``. Safe to use from several threads.
 
-    Proxies are those of the environment (``HTTPS_PROXY``, ``HTTP_PROXY``, ``NO_PROXY``), or ``proxy`` if it is given.
-    Behind a proxy, whose address is the user's own choice, a name is the proxy's to resolve; literal addresses in URLs
-    are still checked. With ``interface``, its name or one of its addresses, connections leave by it alone.
+    Proxies are those of the environment (``HTTPS_PROXY``, ``HTTP_PROXY``, ``NO_PROXY``), or ``proxy`` if it is given;
+    with ``direct`` there is none. A name is resolved by the proxy, whose address the user chose; literal addresses in
+    URLs are still checked. With ``interface`` (its name, or one of its addresses) connections leave by it alone.
     """
 
-    def __init__(self, policy: AddressPolicy, *, proxy: str = "", interface: str = "", connections: int = 8) -> None:
+    def __init__(
+        self,
+        policy: AddressPolicy,
+        *,
+        proxy: str = "",
+        direct: bool = False,
+        interface: str = "",
+        connections: int = 8,
+    ) -> None:
         self._policy = policy
         self._proxy = proxy
+        self._uses_proxies = not (direct or policy.only_loopback)
         self._interface = interface
         self._settings: dict[str, Any] = {"maxsize": connections, "headers": _HEADERS, **_binding(interface)}
         self._direct = urllib3.PoolManager(**self._settings)
-        self._direct.pool_classes_by_scheme = _checked_pools(policy)
+        self._direct.pool_classes_by_scheme = _watched_pools(policy)
         self._proxied: dict[str, urllib3.ProxyManager] = {}
         self._answers: WeakSet[Answer] = WeakSet()
 
     def get(self, url: str, first: int = 0, last: int | None = None) -> Answer:
         """Ask for bytes ``first`` to ``last``, inclusive. A server without ranges answers from byte 0 on instead.
 
-        Raises ``HttpFailed``, ``NotAllowed``.
+        Redirections are followed. Raises ``HttpFailed``, ``NotAllowed``.
         """
+        headers = {"Range": f"bytes={first}-{'' if last is None else last}"}
         before = ""
-        for _ in range(MOST_REDIRECTIONS + 1):
+        for _ in range(MAX_REDIRECTIONS + 1):
             self._policy.check_url(url, before=before)
-            response = self._request(url, f"bytes={first}-{'' if last is None else last}")
+            response = self._request("GET", url, headers, urllib3.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT))
             if response.status not in _REDIRECTIONS:
                 answer = _answer(url, first, response)
                 self._answers.add(answer)
                 return answer
             response.close()
             before, url = url, _location(url, response)
-        raise HttpFailed(f"more than {MOST_REDIRECTIONS} redirections")
+        raise HttpFailed(f"more than {MAX_REDIRECTIONS} redirections")
+
+    def exchange(
+        self,
+        method: str,
+        url: str,
+        *,
+        max_bytes: int,
+        seconds: float,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> WholeAnswer:
+        """Send ``body`` and read the whole answer, whatever its status. Redirections are not followed.
+
+        Raises ``AnswerTooLarge`` for a body of more than ``max_bytes``, ``DeadlinePassed`` if the last byte is not
+        there after ``seconds`` (however the server spreads them), ``HttpFailed``, ``NotAllowed``.
+        """
+        self._policy.check_url(url)
+        timeout = urllib3.Timeout(connect=min(CONNECT_TIMEOUT, seconds), read=seconds)
+        with Deadline(seconds) as deadline:
+            try:
+                response = self._request(method, url, headers or {}, timeout, body)
+                try:
+                    content = _read_whole(url, response, max_bytes)
+                finally:
+                    _let_go(response)
+            except HttpFailed as error:
+                if deadline.has_passed or isinstance(error.__cause__, urllib3.exceptions.ReadTimeoutError):
+                    raise DeadlinePassed(f"did not answer within {seconds:g} seconds", passing=True) from error
+                raise
+        if deadline.has_passed:  # an answer that was cut short may read like a whole one
+            raise DeadlinePassed(f"did not answer within {seconds:g} seconds", passing=True)
+        return WholeAnswer(response.status, response.headers.get("Location", ""), content)
 
     def close(self) -> None:
         """End every read, whichever thread waits in it, and close the connections."""
@@ -127,13 +189,15 @@ class Client:
         for manager in (self._direct, *self._proxied.values()):
             manager.clear()
 
-    def _request(self, url: str, wanted: str) -> urllib3.BaseHTTPResponse:
-        timeout = urllib3.Timeout(connect=CONNECT_PATIENCE, read=READ_PATIENCE)
+    def _request(
+        self, method: str, url: str, headers: Mapping[str, str], timeout: urllib3.Timeout, body: bytes | None = None
+    ) -> urllib3.BaseHTTPResponse:
         with _foreign_errors(url):
             return self._manager(url).request(
-                "GET",
+                method,
                 url,
-                headers={**_HEADERS, "Range": wanted},
+                body=body,
+                headers={**_HEADERS, **headers},
                 preload_content=False,
                 redirect=False,
                 retries=False,
@@ -141,10 +205,10 @@ class Client:
             )
 
     def _manager(self, url: str) -> urllib3.PoolManager:
-        proxy = self._proxy or _environment_proxy(url)
+        proxy = (self._proxy or _environment_proxy(url)) if self._uses_proxies else ""
         if self._interface and not _binding(self._interface):
             raise HttpFailed(f"cannot be reached by way of {self._interface} alone: name one of its addresses instead")
-        if not proxy or self._policy.only_loopback:
+        if not proxy:
             return self._direct
         if urlsplit(proxy).scheme not in ("http", "https"):
             raise HttpFailed(f"cannot be reached through the proxy {shown(proxy)}: only those of http are spoken")
@@ -156,11 +220,13 @@ class Client:
 def _proxy_manager(proxy: str, settings: dict[str, Any]) -> urllib3.ProxyManager:
     auth = urllib3.util.parse_url(proxy).auth
     headers = urllib3.make_headers(proxy_basic_auth=auth) if auth else None
-    return urllib3.ProxyManager(proxy, proxy_headers=headers, **settings)
+    manager = urllib3.ProxyManager(proxy, proxy_headers=headers, **settings)
+    manager.pool_classes_by_scheme = _watched_pools(None)  # the proxy's own address is the user's choice
+    return manager
 
 
 def _binding(interface: str) -> dict[str, Any]:
-    """What makes a connection leave by an interface: nothing where the system cannot bind to one by its name."""
+    """The settings that make a connection leave by an interface; none where the system cannot bind to its name."""
     if is_literal(interface):
         return {"source_address": (interface, 0)}
     option = getattr(socket, "SO_BINDTODEVICE", None)
@@ -179,6 +245,27 @@ def _environment_proxy(url: str) -> str:
     return proxy if "://" in proxy else f"http://{proxy}"
 
 
+def _let_go(response: urllib3.BaseHTTPResponse) -> None:
+    """Give the connection back to the pool if the body was read to its end; else close it."""
+    if response.closed or response.length_remaining == 0:
+        response.release_conn()
+    else:
+        response.close()
+
+
+def _read_whole(url: str, response: urllib3.BaseHTTPResponse, max_bytes: int) -> bytes:
+    chunks: list[bytes] = []
+    left = max_bytes + 1
+    while left:
+        with _foreign_errors(url):
+            chunk = response.read(min(left, CHUNK), decode_content=False)
+        if not chunk:
+            return b"".join(chunks)
+        chunks.append(chunk)
+        left -= len(chunk)
+    raise AnswerTooLarge(f"its answer has more than {max_bytes:,} bytes")
+
+
 def _answer(url: str, first: int, response: urllib3.BaseHTTPResponse) -> Answer:
     """Judge the head of an answer. Raises ``HttpFailed`` for any that does not bring bytes of the file."""
     try:
@@ -193,10 +280,10 @@ def _answer(url: str, first: int, response: urllib3.BaseHTTPResponse) -> Answer:
 
 
 def _partial(url: str, first: int, response: urllib3.BaseHTTPResponse) -> Answer:
-    said = response.headers.get("Content-Range", "")
-    found = _RANGE.fullmatch(said.strip())
+    range_header = response.headers.get("Content-Range", "")
+    found = _RANGE.fullmatch(range_header.strip())
     if not found or int(found[1]) != first:
-        raise HttpFailed(f"was asked for bytes from {first}, and answers with {said[:60]!r}")
+        raise HttpFailed(f"was asked for bytes from {first}, and answers with {range_header[:60]!r}")
     return Answer(url, True, None if found[3] == "*" else int(found[3]), response)
 
 
@@ -207,21 +294,21 @@ def _refusal(response: urllib3.BaseHTTPResponse) -> HttpFailed:
 
 
 def _location(url: str, response: urllib3.BaseHTTPResponse) -> str:
-    said = response.headers.get("Location", "")
+    location = response.headers.get("Location", "")
     try:
-        return urljoin(url, said)
+        return urljoin(url, location)
     except ValueError as error:
-        raise HttpFailed(f"redirects to {said[:100]!r}, which is no address") from error
+        raise HttpFailed(f"redirects to {location[:100]!r}, which is no address") from error
 
 
 def _retry_after(response: urllib3.BaseHTTPResponse) -> float:
     """Seconds that the server wants to be left alone: a number, or a date (RFC 9110, section 10.2.3)."""
-    said = response.headers.get("Retry-After", "")
+    value = response.headers.get("Retry-After", "")
     try:
-        seconds = float(said) if said.isdecimal() else parsedate_to_datetime(said).timestamp() - time.time()
+        seconds = float(value) if value.isdecimal() else parsedate_to_datetime(value).timestamp() - time.time()
     except (ValueError, TypeError, OverflowError):
         return 0.0
-    return min(max(seconds, 0.0), LONGEST_PAUSE)
+    return min(max(seconds, 0.0), MAX_PAUSE)
 
 
 @contextmanager
@@ -241,27 +328,40 @@ def _cause(error: BaseException) -> str:
     return text[:200]
 
 
-class _CheckedConnection:
-    """Checks the address that a connection really leads to, before anything is sent: names can change their minds."""
+class _WatchedConnection:
+    """Checks the address that a connection leads to before anything is sent: a name may resolve differently by then.
 
-    policy: AddressPolicy
+    Its socket is also made known to the deadline of the request that uses it, if that has one.
+    """
+
+    policy: AddressPolicy | None
     host: str
+    sock: socket.socket | None
 
     def _new_conn(self) -> socket.socket:
         connected: socket.socket = super()._new_conn()  # type: ignore[misc]
         try:
-            self.policy.check_address(self.host, connected.getpeername()[0])
+            if self.policy is not None:
+                self.policy.check_address(self.host, connected.getpeername()[0])
         except NotAllowed:
             connected.close()
             raise
+        watch_socket(connected)
         return connected
 
+    def request(self, *arguments: Any, **named: Any) -> None:
+        if self.sock is not None:  # kept from an earlier request, or wrapped for TLS since it was made
+            watch_socket(self.sock)
+        super().request(*arguments, **named)  # type: ignore[misc]
 
-def _checked_pools(policy: AddressPolicy) -> dict[str, Any]:
-    class Plain(_CheckedConnection, HTTPConnection):
+
+def _watched_pools(policy: AddressPolicy | None) -> dict[str, Any]:
+    """urllib3's pools by scheme, of connections that are checked by ``policy`` unless it is None."""
+
+    class Plain(_WatchedConnection, HTTPConnection):
         pass
 
-    class Secure(_CheckedConnection, HTTPSConnection):
+    class Secure(_WatchedConnection, HTTPSConnection):
         pass
 
     class PlainPool(HTTPConnectionPool):

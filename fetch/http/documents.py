@@ -1,4 +1,4 @@
-"""Small documents that are named by a URL or a path, and what lies beside them, each read within a limit."""
+"""Small documents that a URL or a path names, and the files beside them, each read within a limit of size."""
 
 from pathlib import Path, PurePosixPath
 from typing import Self
@@ -13,9 +13,10 @@ from magnetar.files import disk_failure
 
 
 class Documents:
-    """A document and its neighbours. ``where`` is a path or an ``http(s)`` URL, as the user typed it.
+    """A document and the files beside it. ``where`` is a path or an ``http(s)`` URL, as the user typed it.
 
-    The typed host may be a private one. A redirection leads to public ones only, and never from https to http.
+    The host that was typed may have a private address. A redirection may lead only to a public one, and never from
+    https to http.
     """
 
     def __init__(self, where: str, *, proxy: str = "") -> None:
@@ -35,41 +36,41 @@ class Documents:
 
     @property
     def name(self) -> str:
-        """The last part of its path."""
+        """The last part of the document's path."""
         path = unquote(urlsplit(self.where).path) if self.is_remote else self.where
         return PurePosixPath(path).name
 
-    def read(self, largest: int) -> bytes:
-        """The document. Raises ``UsageError``, ``OutsideError``, and ``MalformedError`` if it is larger."""
-        return self._read(self.where, largest)
+    def read(self, max_bytes: int) -> bytes:
+        """The document. Raises ``UsageError``, ``OutsideError``, and ``MalformedError`` if it is larger than that."""
+        return self._read(self.where, max_bytes)
 
-    def read_beside(self, name: str, largest: int) -> bytes | None:
-        """What lies beside it under ``name``, one plain file name; None if there is nothing."""
+    def read_beside(self, name: str, max_bytes: int) -> bytes | None:
+        """The file ``name`` beside the document, a plain file name; None if there is none. Raises as ``read`` does."""
         if not self.is_remote:
             path = Path(self.where).with_name(name)
-            return self._read(str(path), largest) if path.is_file() else None
+            return self._read(str(path), max_bytes) if path.is_file() else None
         split = urlsplit(self.where)
         folder = split.path.rpartition("/")[0]
         try:
-            return self._read(split._replace(path=f"{folder}/{quote(name)}", fragment="").geturl(), largest)
+            return self._read(split._replace(path=f"{folder}/{quote(name)}", fragment="").geturl(), max_bytes)
         except HttpFailed as error:
             if error.passing:
                 raise
             return None
 
-    def _read(self, where: str, largest: int) -> bytes:
-        content = self._download(self._client, where, largest) if self._client else _read_file(Path(where), largest)
-        if len(content) > largest:
-            raise MalformedError(f"{where}: is larger than {largest:,} bytes", hint="it cannot be what it should be")
+    def _read(self, where: str, max_bytes: int) -> bytes:
+        content = self._download(self._client, where, max_bytes) if self._client else _read_file(Path(where), max_bytes)
+        if len(content) > max_bytes:
+            raise MalformedError(f"{where}: is larger than {max_bytes:,} bytes", hint="it cannot be what it should be")
         return content
 
-    def _download(self, client: Client, url: str, largest: int) -> bytes:
+    def _download(self, client: Client, url: str, max_bytes: int) -> bytes:
         answer = client.get(url)
         try:
-            if answer.total is None or answer.total > largest:
+            if answer.total is None or answer.total > max_bytes:
                 size = "no stated size" if answer.total is None else f"{answer.total:,} bytes"
                 raise MalformedError(
-                    f"{url}: has {size}, and at most {largest:,} are taken",
+                    f"{url}: has {size}, and at most {max_bytes:,} are taken",
                     hint="download it yourself, and name the file",
                 )
             return b"".join(answer.chunks(answer.total))
@@ -77,10 +78,10 @@ class Documents:
             answer.close()
 
 
-def _read_file(path: Path, largest: int) -> bytes:
+def _read_file(path: Path, max_bytes: int) -> bytes:
     try:
         with path.open("rb") as stream:
-            return stream.read(largest + 1)
+            return stream.read(max_bytes + 1)
     except FileNotFoundError as error:
         raise UsageError(f"{path}: there is no such file", hint="check the path") from error
     except OSError as error:

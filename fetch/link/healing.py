@@ -1,7 +1,7 @@
-"""The repairs that links in circulation need. Each was seen in a published copy of a real release's link.
+"""The repairs that links in circulation need. Each damage was seen in a published copy of a real release's link.
 
-The commonest damage is a social network's: it took ``2Fhost`` inside a percent-encoded tracker for a web address
-and put ``http://`` before it, or put its own short link in its place.
+The commonest damage was done by a social network: it took ``2Fhost`` inside a percent-encoded tracker for a web
+address. It put ``http://`` before it, or put its own short link in its place.
 """
 
 import re
@@ -12,7 +12,7 @@ SHORT_LINKS = {
     "2UepcMHjvL": "open.demonii.com",
     "NsTRgy7h8S": "tracker.ipv6tracker.org",
 }
-"""Hosts of trackers behind short links, recovered by laying damaged copies of a link beside an undamaged one."""
+"""Hosts of trackers behind short links, found by comparing damaged copies of a link with an undamaged one."""
 
 _WRAPPED = re.compile(r"\s*[\r\n]+\s*")
 _INVISIBLE = re.compile("[\u200b-\u200d\u2060\ufeff\u00ad]")
@@ -23,7 +23,7 @@ _ENCODED_LINK = re.compile(r"magnet%3a%3f", re.IGNORECASE)
 
 _TRACKER_SCHEMES = frozenset({"udp", "http", "https", "ws", "wss"})
 _TWICE_ENCODED = re.compile(r"[a-z]+%3a%2f", re.IGNORECASE)
-# udp:/%http://2Fhost…, and what a client makes of it when it writes the link again: udp:/-tp://2Fhost…
+# udp:/%http://2Fhost…, and what some client turns that into when it writes the link again: udp:/-tp://2Fhost…
 _LINKED_HOST = re.compile(r"(?P<scheme>[a-z]+):/(?:%https?:|-tps?:)//2f(?P<rest>.+)", re.IGNORECASE)
 _SHORTENED = re.compile(r"(?P<scheme>[a-z]+):/(?:%https?:|-tps?:)?/{1,2}t\.co/(?P<key>\w+)(?P<rest>.*)", re.IGNORECASE)
 _STRAY_SLASH = re.compile(r"(?<=[\w.-])/(?=:\d)")
@@ -33,7 +33,10 @@ _ANNOUNCE = "/announce"
 
 
 def heal_link(text: str) -> tuple[str, list[str]]:
-    """The text as a link that begins with ``magnet:?``, and what had to be mended for it."""
+    """The text as a link that begins with ``magnet:?``, and what had to be mended.
+
+    A text that does not look like a link is returned as it is.
+    """
     healed: list[str] = []
     link = _INVISIBLE.sub("", text).strip().strip("<>\"'`").strip()
     link = _WRAPPED.sub("", link)
@@ -47,7 +50,7 @@ def heal_link(text: str) -> tuple[str, list[str]]:
 
 
 def heal_tracker(value: str) -> tuple[str, str]:
-    """The tracker that a percent-encoded ``tr`` value means, "" if none, and what was mended, "" if nothing."""
+    """The tracker that a percent-encoded ``tr`` value means, and what was mended. Both are empty if there is none."""
     text = unquote(value).strip()
     mended = unquote(text) if _TWICE_ENCODED.match(text) else text
     linked = _LINKED_HOST.fullmatch(mended)
@@ -90,9 +93,10 @@ def _heal_prefix(link: str, healed: list[str]) -> tuple[str, list[str]]:
 
 
 def _complete_announce(url: str) -> str:
-    """``…:1337/annou...`` is a tracker whose end was cut off: its host and port are whole. "" if they are not.
+    """Complete a URL whose end was cut off (``…:1337/annou...``), if its host and port are whole; otherwise return "".
 
-    Without an ellipsis only what nobody chooses as a path is completed: ``/ann`` is the path of a living tracker.
+    Without an ellipsis, only beginnings of ``/announce`` longer than ``/ann`` are completed: there is a living tracker
+    with the path ``/ann``.
     """
     cut = _ELLIPSIS.sub("", url)
     host, slash, path = cut.rpartition("/")

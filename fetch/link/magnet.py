@@ -1,7 +1,7 @@
 """Magnet links as they are in the wild: parsed, healed, and written clean (BEP 9, BEP 52, BEP 53).
 
-Pure: nothing here touches the network or libtorrent. Healing mends what surrounds the infohash and says what it
-mended; the infohash (``xt``) itself is never touched, since a mended hash would name another torrent.
+Pure: nothing here touches the network or libtorrent. Healing mends what surrounds the infohash and says what it mended.
+The infohash (``xt``) itself is never changed, because a changed hash would name another torrent.
 """
 
 import base64
@@ -14,12 +14,15 @@ from urllib.parse import quote, unquote, unquote_to_bytes
 from magnetar.errors import MagnetError
 from magnetar.fetch.link.healing import heal_link, heal_tracker, is_web_url
 
-LONGEST_LINK = 64 * 1024
+MAX_LINK_LENGTH = 64 * 1024
 """Characters. The longest links in circulation carry some dozens of trackers: about 4 KiB."""
 
-MOST_TRACKERS = 100
-MOST_PEERS = 100
-LONGEST_NAME = 255
+MAX_TRACKERS = 100
+"""Trackers of one link or torrent that are asked; also web seeds."""
+MAX_PEERS = 100
+"""Peers of one link that are asked."""
+MAX_NAME_LENGTH = 255
+"""Characters of a link's name that are shown."""
 
 _PARAMETER = re.compile(r"(xt|dn|tr|ws|x\.pe|so)(?:\.\d+)?")
 _HEX_V1 = re.compile(r"[0-9a-fA-F]{40}")
@@ -33,8 +36,9 @@ _HINT = "copy the link again from where it was published: it must hold xt=urn:bt
 class Magnet:
     """The name of a torrent, and where to ask for it.
 
-    ``infohash_v1`` is "" or 40 lower-case hex digits, ``infohash_v2`` "" or 64; at least one is there. ``peers`` are
-    literal addresses. ``healed`` says in words what had to be mended; two links that differ in it are equal.
+    ``infohash_v1`` is "" or 40 lower-case hex digits, ``infohash_v2`` is "" or 64; at least one is not empty. ``peers``
+    are literal addresses with ports. ``healed`` says in words what had to be mended; it is ignored when two links are
+    compared.
     """
 
     infohash_v1: str
@@ -51,7 +55,7 @@ class Magnet:
 
     @property
     def infohash(self) -> str:
-        """The hash to show and to look up: version 1 where there is one, since more tools know it."""
+        """The hash to show and to look up: that of version 1 if there is one, since more tools know it."""
         return self.infohash_v1 or self.infohash_v2
 
     def __str__(self) -> str:
@@ -68,10 +72,10 @@ class Magnet:
 def parse_magnet(text: str) -> Magnet:
     """The torrent that ``text`` names: a magnet link, healed if need be, or a bare infohash.
 
-    Raises ``MagnetError`` if there is no infohash, if it is malformed, or if two different ones stand side by side.
+    Raises ``MagnetError`` if there is no infohash, a malformed one, or two different ones of the same version.
     """
-    if len(text) > LONGEST_LINK:
-        raise MagnetError(f"the magnet link is {len(text)} characters long, more than {LONGEST_LINK}", hint=_HINT)
+    if len(text) > MAX_LINK_LENGTH:
+        raise MagnetError(f"the magnet link is {len(text)} characters long, more than {MAX_LINK_LENGTH}", hint=_HINT)
     bare = _parse_bare(text.strip())
     if bare is not None:
         return bare
@@ -95,12 +99,12 @@ def looks_like_magnet(text: str) -> bool:
 
 
 def join_trackers(magnet: Magnet, more: Iterable[str]) -> Magnet:
-    """The same torrent with more trackers to ask, each once."""
+    """The same link with more trackers to ask, each once."""
     return replace(magnet, trackers=tuple(dict.fromkeys([*magnet.trackers, *more])))
 
 
 def join_peers(magnet: Magnet, more: Iterable[tuple[str, int]]) -> Magnet:
-    """The same torrent with more peers to ask, each once."""
+    """The same link with more peers to ask, each once."""
     return replace(magnet, peers=tuple(dict.fromkeys([*magnet.peers, *more])))
 
 
@@ -151,7 +155,7 @@ def _parameters(link: str) -> dict[str, list[str]]:
 
 
 def _infohashes(topics: Iterable[str]) -> tuple[str, str]:
-    """The version 1 and version 2 hashes of all ``xt`` values. Foreign topics (ed2k, tree:tiger) are passed over."""
+    """The version 1 and version 2 hashes in all ``xt`` values. Other topics (ed2k, tree:tiger) are ignored."""
     found: dict[str, set[str]] = {"btih": set(), "btmh": set()}
     for topic in topics:
         scheme, _, rest = unquote(topic).partition(":")
@@ -182,10 +186,10 @@ def _parse_v2(digest: str) -> str:
 
 
 def _heal_name(values: list[str]) -> tuple[str, list[str]]:
-    """The first name. It is only shown: the folder is called what the torrent itself says."""
+    """The first name. It is only shown: the folder gets the name that the torrent has."""
     raw = unquote_to_bytes(values[0].replace("+", " ")) if values else b""
     decoded = raw.decode("utf-8", "replace")
-    name = "".join(character for character in decoded if character.isprintable())[:LONGEST_NAME].strip()
+    name = "".join(character for character in decoded if character.isprintable())[:MAX_NAME_LENGTH].strip()
     plain = name == decoded.strip() and raw == decoded.encode()
     return name, [] if plain else [f"the name was not plain text: taken as {name!r}"]
 
@@ -198,15 +202,15 @@ def _heal_trackers(values: list[str]) -> tuple[tuple[str, ...], list[str]]:
         notes += [note] if note else []
         if url:
             trackers[url] = None
-    if len(trackers) > MOST_TRACKERS:
-        notes.append(f"only the first {MOST_TRACKERS} of {len(trackers)} trackers are asked")
-    return tuple(trackers)[:MOST_TRACKERS], notes
+    if len(trackers) > MAX_TRACKERS:
+        notes.append(f"only the first {MAX_TRACKERS} of {len(trackers)} trackers are asked")
+    return tuple(trackers)[:MAX_TRACKERS], notes
 
 
 def _web_seeds(values: list[str]) -> tuple[tuple[str, ...], list[str]]:
     urls = dict.fromkeys(unquote(value).strip() for value in values)
     good = tuple(url for url in urls if is_web_url(url))
-    return good[:MOST_TRACKERS], [f"a web seed was dropped: {url[:80]!r}" for url in urls if url not in good]
+    return good[:MAX_TRACKERS], [f"a web seed was dropped: {url[:80]!r}" for url in urls if url not in good]
 
 
 def _peers(values: list[str]) -> tuple[tuple[tuple[str, int], ...], list[str]]:
@@ -217,4 +221,4 @@ def _peers(values: list[str]) -> tuple[tuple[tuple[str, int], ...], list[str]]:
             peers[parse_peer(unquote(value))] = None
         except MagnetError as error:
             notes.append(f"a peer was dropped: {error.message}")
-    return tuple(peers)[:MOST_PEERS], notes
+    return tuple(peers)[:MAX_PEERS], notes

@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""Web addresses: the host of a URL, and a URL without its secrets."""
 
 import re
 from urllib.parse import urlsplit
@@ -9,7 +9,7 @@ _UNFIT = re.compile(r"[\x00-\x20\x7f]")
 
 
 def host_of(url: str) -> str:
-    """The host of an ``http`` or ``https`` URL, in lower case. Raises ``UsageError`` if it is none."""
+    """The host of an ``http`` or ``https`` URL, in lower case. Raises ``UsageError`` if it is not such a URL."""
     try:
         split = urlsplit(url)
         host, _port = split.hostname, split.port
@@ -21,6 +21,6 @@ def host_of(url: str) -> str:
 
 
 def shown(url: str) -> str:
-    """A URL to name in a message: without its query and user, which may hold a key."""
+    """A URL for a message: without its query and its user, which may hold a key."""
     split = urlsplit(url)
     return split._replace(netloc=split.netloc.rpartition("@")[2], query="", fragment="").geturl()

@@ -5,16 +5,16 @@ from collections.abc import Generator, Mapping
 from threading import Event, Lock
 
 from magnetar.fetch.http.client import CHUNK
-from magnetar.fetch.mirror.source import Source
-from magnetar.fetch.torrent.piece_layout import Layout, Span
+from magnetar.fetch.mirror.mirror_source import MirrorSource
+from magnetar.fetch.torrent.piece_layout import PieceLayout, Span
 
 
 class Interrupted(Exception):
-    """The reading is of no use any more."""
+    """The reading was stopped, because nobody needs it any more."""
 
 
-class Allowance:
-    """How much may be read: ``limit`` bytes a second, together with what peers send; None for no limit."""
+class RateLimit:
+    """Lets no more than ``limit`` bytes a second be read, what peers send included; None for no limit."""
 
     def __init__(self, limit: int | None, stop: Event) -> None:
         self._limit = limit
@@ -29,15 +29,15 @@ class Allowance:
             self._left -= count
 
     def spend(self, count: int) -> None:
-        """Take off bytes that were read, and sleep until there is room for more. Raises ``Interrupted``."""
+        """Take off bytes that were read, and sleep until more may be read. Raises ``Interrupted``."""
         self.note(count)
-        while self._limit and (lacking := self._lacking(self._limit)) > 0 and not self._stop.is_set():
+        while self._limit and (lacking := self._seconds_lacking(self._limit)) > 0 and not self._stop.is_set():
             self._stop.wait(min(lacking, 0.25))
         if self._stop.is_set():
             raise Interrupted
 
-    def _lacking(self, limit: int) -> float:
-        """Seconds until something is left."""
+    def _seconds_lacking(self, limit: int) -> float:
+        """Seconds until more may be read."""
         with self._lock:
             now = time.monotonic()
             self._left = min(self._left + (now - self._refilled) * limit, CHUNK)
@@ -46,29 +46,32 @@ class Allowance:
 
 
 class Reading:
-    """Consecutive pieces, up to ``last``: of each file that they touch, one request.
+    """Reads consecutive pieces, up to ``last``, with one request for each file that they touch.
 
-    ``source`` is the mirror being read. ``skip`` as in ``Source.chunks``.
+    ``source`` is the mirror being read. ``skip`` as in ``MirrorSource.chunks``.
     """
 
-    def __init__(self, layout: Layout, last: int, allowance: Allowance, *, skip: bool) -> None:
-        self.source: Source | None = None
+    def __init__(self, layout: PieceLayout, last: int, rate: RateLimit, *, skip: bool) -> None:
+        self.source: MirrorSource | None = None
         self._layout = layout
         self._last = last
-        self._allowance = allowance
+        self._rate = rate
         self._skip = skip
-        self._streams: dict[Source, _Stream] = {}
+        self._streams: dict[MirrorSource, _ChunkStream] = {}
 
-    def content(self, piece: int, sources: Mapping[str, Source]) -> bytes:
-        """The content of a piece, unproven. ``sources`` has one for each of its files. Raises as ``Source.chunks``."""
-        return b"".join(self._take(span, sources) for span in self._layout.spans(piece))
+    def content(self, piece: int, sources: Mapping[str, MirrorSource]) -> bytes:
+        """The content of a piece, not checked yet. ``sources`` has a mirror for each of its files.
+
+        Raises as ``MirrorSource.chunks`` does, and ``Interrupted``.
+        """
+        return b"".join(self._read_span(span, sources) for span in self._layout.spans(piece))
 
     def close(self) -> None:
         """End all requests."""
         for stream in self._streams.values():
             stream.close()
 
-    def _take(self, span: Span, sources: Mapping[str, Source]) -> bytes:
+    def _read_span(self, span: Span, sources: Mapping[str, MirrorSource]) -> bytes:
         if not span.path:
             return bytes(span.length)
         source = self.source = sources[span.path]
@@ -77,19 +80,19 @@ class Reading:
             if stream is not None:
                 stream.close()
             stream = self._streams[source] = self._open(source, span)
-        return stream.take(span.length)
+        return stream.read(span.length)
 
-    def _open(self, source: Source, span: Span) -> "_Stream":
+    def _open(self, source: MirrorSource, span: Span) -> "_ChunkStream":
         def pace(count: int) -> None:
-            self._allowance.spend(count)
+            self._rate.spend(count)
             if source.dropped:
                 raise Interrupted
 
         end = self._layout.end_in_file(span.path, self._last)
-        return _Stream(source.chunks(span.offset, end, pace, skip=self._skip), span.offset)
+        return _ChunkStream(source.chunks(span.offset, end, pace, skip=self._skip), span.offset)
 
 
-class _Stream:
+class _ChunkStream:
     """An iterator of chunks as a stream. ``position`` is that of its next byte in the file."""
 
     def __init__(self, chunks: Generator[bytes], position: int) -> None:
@@ -97,7 +100,7 @@ class _Stream:
         self._chunks = chunks
         self._rest = b""
 
-    def take(self, length: int) -> bytes:
+    def read(self, length: int) -> bytes:
         got, have = [self._rest], len(self._rest)
         while have < length:
             got.append(next(self._chunks))

@@ -3,33 +3,38 @@
 from collections.abc import Container, Mapping
 from itertools import product
 
-from magnetar.fetch.mirror.source import Source
-from magnetar.fetch.torrent.piece_layout import Layout
+from magnetar.fetch.mirror.mirror_source import MirrorSource
+from magnetar.fetch.torrent.piece_layout import PieceLayout
 
 SHARE = 32
-LARGEST_RUN = 64 << 20
-"""Bytes. A run is a thirty-second of what is missing, so that several readers end together, but no more than this."""
+"""A run is at most one of so many parts of what is missing, so that several readers end at about the same time."""
+MAX_RUN_BYTES = 64 << 20
+"""Bytes of a run, however much is missing."""
 
 
-class Run:
+class PieceRun:
     """Pieces ``first`` to ``last``, to be read one after another, each file from one mirror as far as possible.
 
-    ``whole``: from a mirror without ranges, which is read over what is not needed.
+    ``whole``: the mirror serves no ranges, so its file is read from the beginning, over what is not needed.
     """
 
     def __init__(self, first: int, last: int, *, whole: bool) -> None:
         self.first = first
         self.last = last
         self.whole = whole
-        self._sources: dict[str, Source] = {}
-        self._held: set[Source] = set()
+        self._sources: dict[str, MirrorSource] = {}
+        self._held: set[MirrorSource] = set()
 
-    def keeps(self, path: str) -> Source | None:
-        """The mirror that it reads a file from, if it has begun with one that is still good."""
+    @property
+    def pieces(self) -> range:
+        return range(self.first, self.last + 1)
+
+    def source_of(self, path: str) -> MirrorSource | None:
+        """The mirror that the run reads a file from; None if it has not begun with one, or that one was dropped."""
         source = self._sources.get(path)
         return source if source and not source.dropped else None
 
-    def take(self, sources: Mapping[str, Source]) -> None:
+    def read_from(self, sources: Mapping[str, MirrorSource]) -> None:
         """Go on with these mirrors, one for each file."""
         self._sources |= sources
         for source in set(sources.values()) - self._held:
@@ -43,32 +48,32 @@ class Run:
         self._held.clear()
 
 
-class Choice:
+class Schedule:
     """The mirrors of each file, and what is known against them. To be used by one thread at a time.
 
-    Only pieces that are in ``provable`` are chosen.
+    Only pieces in ``provable`` are chosen: those whose hash is known.
     """
 
-    def __init__(self, layout: Layout, provable: Container[int]) -> None:
+    def __init__(self, layout: PieceLayout, provable: Container[int]) -> None:
         self._layout = layout
         self._provable = provable
-        self._sources: dict[str, list[Source]] = {}
-        self._refuted: set[tuple[int, frozenset[Source]]] = set()
+        self._sources: dict[str, list[MirrorSource]] = {}
+        self._refuted: set[tuple[int, frozenset[MirrorSource]]] = set()
 
     @property
-    def sources(self) -> list[Source]:
+    def sources(self) -> list[MirrorSource]:
         """All mirrors, dropped ones too."""
         return [source for sources in self._sources.values() for source in sources]
 
-    def add(self, source: Source) -> None:
-        """One more mirror."""
+    def add(self, source: MirrorSource) -> None:
+        """Ask this mirror too."""
         self._sources.setdefault(source.mirror.path, []).append(source)
 
-    def refute(self, piece: int, sources: frozenset[Source]) -> None:
+    def refute(self, piece: int, sources: frozenset[MirrorSource]) -> None:
         """Never again read that piece from these mirrors together: one of them serves other bytes."""
         self._refuted.add((piece, sources))
 
-    def plan(self, unclaimed: Mapping[int, int]) -> Run | None:
+    def plan(self, unclaimed: Mapping[int, int]) -> PieceRun | None:
         """The next run: pieces that few peers have before others, else in order. None if no mirror has any.
 
         ``unclaimed`` are the pieces to choose from, with how many peers have each.
@@ -77,39 +82,44 @@ class Choice:
         held = (piece for path in ready for piece in self._layout.pieces(path))
         candidates = {piece for piece in held if piece in unclaimed and piece in self._provable}
         for first in sorted(candidates, key=lambda piece: (unclaimed[piece], piece)):
-            run = Run(first, first, whole=False)
+            run = PieceRun(first, first, whole=False)
             sources = self.assign(first, run)
             if sources:
                 path, main = list(sources.items())[-1]
                 if main.ranged is False:
-                    return self._whole(run, path, candidates)
+                    return self._make_whole(run, path, candidates)
                 run.last = self._end_of_run(first, candidates, unclaimed)
                 return run
         return None
 
-    def assign(self, piece: int, run: Run) -> Mapping[str, Source] | None:
-        """A mirror for each file that the piece touches: those that the run reads already, else the least busy."""
+    def assign(self, piece: int, run: PieceRun) -> Mapping[str, MirrorSource] | None:
+        """A mirror for each file that the piece touches: the ones that the run reads already, else the least busy.
+
+        None if there is no combination that is usable and not refuted.
+        """
         paths = self._layout.paths(piece)
         for chosen in product(*(self._preferred(path, run) for path in paths)):
             if (piece, frozenset(chosen)) not in self._refuted:
                 sources = dict(zip(paths, chosen, strict=True))
-                run.take(sources)
+                run.read_from(sources)
                 return sources
         return None
 
-    def _preferred(self, path: str, run: Run) -> list[Source]:
-        kept = run.keeps(path)
+    def _preferred(self, path: str, run: PieceRun) -> list[MirrorSource]:
+        kept = run.source_of(path)
         others = [source for source in self._sources.get(path, ()) if source.usable and source is not kept]
         return [*([kept] if kept else []), *sorted(others, key=lambda source: source.readers)]
 
     def _end_of_run(self, first: int, candidates: set[int], unclaimed: Mapping[int, int]) -> int:
-        most = min(LARGEST_RUN // self._layout.piece_length, len(candidates) // SHARE)
+        """The last of the pieces that follow ``first`` without a gap, and that as many peers have, up to the bounds."""
+        most = min(MAX_RUN_BYTES // self._layout.piece_length, len(candidates) // SHARE)
         last = first
         while last + 1 in candidates and unclaimed[last + 1] == unclaimed[first] and last + 1 - first < most:
             last += 1
         return last
 
-    def _whole(self, run: Run, path: str, candidates: set[int]) -> Run:
+    def _make_whole(self, run: PieceRun, path: str, candidates: set[int]) -> PieceRun:
+        """The run, over all of a file from its first missing piece on."""
         pieces = self._layout.pieces(path)
         run.first = min(piece for piece in pieces if piece in candidates)
         run.last = pieces[-1]

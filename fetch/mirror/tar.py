@@ -10,16 +10,18 @@ from magnetar.fetch.http.client import Client, HttpFailed
 from magnetar.fetch.request.mirrors import FileMirror, ReleaseMirror
 from magnetar.fetch.torrent.metadata import Metadata
 
-MOST_MEMBERS = 20_000
-HEADER = 512  # bytes, and every member begins at a multiple of it
+MAX_MEMBERS = 20_000
+"""Members of a tar that are looked at."""
+HEADER = 512
+"""Bytes of a tar header. Every member begins at a multiple of it."""
 
 
 def files_in_tar(
     mirror: ReleaseMirror, metadata: Metadata, client: Client, stopped: Callable[[], bool]
 ) -> tuple[FileMirror, ...]:
-    """The mirror of each file of the release that the tar holds: same size, same path below one top folder or none.
+    """The mirror of each file of the release that the tar holds: same size, same path, below one top folder or none.
 
-    Raises ``HttpFailed``, ``NotAllowed``.
+    ``stopped`` is asked at each member whether to give up. Raises ``HttpFailed``, ``NotAllowed``.
     """
     sizes = {file.path: file.size for file in metadata.files}
     found: dict[PurePosixPath, FileMirror] = {}
@@ -39,8 +41,8 @@ def _members(file: "RangedFile", stopped: Callable[[], bool]) -> Iterator[tuple[
     try:
         with tarfile.open(fileobj=file, mode="r:") as archive:
             for count, member in enumerate(archive):
-                if count > MOST_MEMBERS or stopped():
-                    raise HttpFailed(f"the tar has more than {MOST_MEMBERS} members")
+                if count > MAX_MEMBERS or stopped():
+                    raise HttpFailed(f"the tar has more than {MAX_MEMBERS} members")
                 if member.isreg() and not member.issparse():
                     yield PurePosixPath(member.name), member.offset_data, member.size
     except (tarfile.TarError, UnicodeError, ValueError) as error:
@@ -48,7 +50,7 @@ def _members(file: "RangedFile", stopped: Callable[[], bool]) -> Iterator[tuple[
 
 
 class RangedFile(io.RawIOBase):
-    """What a URL names as a file to seek in. Each read is a request: meant for headers, not for payload."""
+    """A resource behind a URL, as a file to seek in. Each read is a request: meant for headers, not for payload."""
 
     def __init__(self, url: str, client: Client) -> None:
         self._url = url

@@ -1,7 +1,8 @@
-"""Good pieces written over damaged ones: proven before a byte is written, and only the blocks that differ are.
+"""Writing good pieces over damaged ones. A piece is proven before a byte of it is written, and only blocks that differ
+are written.
 
-A process that dies in the middle leaves a piece that is partly mended: no block that was good has changed, and the next
-run finds the piece as damaged as any other.
+If the process dies in the middle, a piece is left partly mended. No block that was good has changed then, and the next
+run finds that piece damaged, like any other.
 """
 
 import os
@@ -10,7 +11,7 @@ from contextlib import suppress
 from itertools import islice, product
 from pathlib import Path
 
-from magnetar.byte_source import ByteSource, Concatenation, LocalFile
+from magnetar.byte_source import LocalFile, join, read_bytes
 from magnetar.errors import DiskError, UsageError
 from magnetar.fetch.download.disk_checks import part_hard_links
 from magnetar.fetch.torrent.piece_layout import Span
@@ -18,9 +19,9 @@ from magnetar.fetch.torrent.pieces_on_disk import Pieces
 from magnetar.files import disk_failure
 
 BLOCK = 4096
-"""Bytes: what a file system writes at least."""
+"""Bytes: the smallest amount that a file system writes."""
 
-MOST_TRIALS = 64
+MAX_COMBINATIONS = 64
 """Combinations of copies that are hashed for one piece that reaches over several files."""
 
 Copies = tuple[Path, ...]
@@ -40,9 +41,10 @@ class Mender:
     def mend_from(self, piece: int, copies: Mapping[str, Sequence[Copies]], *, trusted: bool = False) -> int | None:
         """Look for the content of a damaged piece among copies of the files that it lies in, and write it.
 
-        What is good of it may come from the folder itself. ``trusted`` says that whoever made the copies proved them:
-        that counts where the piece's hash is not known. Returns the bytes that were written; None if no copy has the
-        piece. Raises ``NoSpace`` or ``DiskError`` if the folder cannot be written.
+        Where a piece lies in several files, the part in one of them may be good in the folder itself, and is taken from
+        there. ``trusted`` says that the copies were proven by whoever made them, which counts where the piece's hash is
+        not known. Returns the bytes that were written; None if no copy has the piece. Raises ``NoSpace`` or
+        ``DiskError`` if the folder cannot be written.
         """
         provable = bool(self._pieces.provable([piece]))
         for content in self._candidates(piece, copies, own=provable):
@@ -50,7 +52,7 @@ class Mender:
                 return self._write(piece, content)
         return None
 
-    def settle(self) -> None:
+    def sync(self) -> None:
         """Make what was written durable. Raises ``DiskError``."""
         for path in self._written:
             try:
@@ -64,15 +66,15 @@ class Mender:
         self._written.clear()
 
     def _candidates(self, piece: int, copies: Mapping[str, Sequence[Copies]], *, own: bool) -> Iterator[list[bytes]]:
-        """What the piece may be, span by span; padding is zeros."""
+        """Each content that the piece may have, as a list of its spans. Padding is zeros."""
         spans = list(self._pieces.layout.spans(piece))
         choices: list[list[Copies | None]] = []
         for span in spans:
             here: list[Copies | None] = [(self._folder / span.path,)] if own else []
             choices.append([*copies.get(span.path, ()), *here] if span.path else [None])
-        for chosen in islice(product(*choices), MOST_TRIALS):
+        for chosen in islice(product(*choices), MAX_COMBINATIONS):
             with suppress(DiskError, UsageError):  # what cannot be read, or is too short, is no copy
-                yield [_read(span, paths) for span, paths in zip(spans, chosen, strict=True)]
+                yield [_read_span(span, paths) for span, paths in zip(spans, chosen, strict=True)]
 
     def _write(self, piece: int, content: list[bytes]) -> int:
         written = 0
@@ -115,7 +117,7 @@ def write_different(descriptor: int, offset: int, data: bytes) -> int:
 
 
 def _differing(descriptor: int, offset: int, data: bytes) -> Iterator[tuple[int, int]]:
-    """Begin and end, within ``data``, of each run of blocks that the file has otherwise, or not at all."""
+    """Begin and end, within ``data``, of each run of blocks that differ from the file's, or that it does not have."""
     begun: int | None = None
     at = 0
     while at < len(data):
@@ -131,16 +133,15 @@ def _differing(descriptor: int, offset: int, data: bytes) -> Iterator[tuple[int,
         yield begun, len(data)
 
 
-def _read(span: Span, paths: Copies | None) -> bytes:
-    """Raises ``UsageError`` or ``DiskError``."""
+def _read_span(span: Span, paths: Copies | None) -> bytes:
+    """The bytes of a span in a copy; zeros for padding. Raises ``UsageError`` or ``DiskError``."""
     if paths is None:
         return bytes(span.length)
     if not all(path.is_file() for path in paths):
         raise UsageError(f"{paths[0]}: there is no such file")
     files = [LocalFile(path) for path in paths]
     try:
-        source: ByteSource = files[0] if len(files) == 1 else Concatenation(paths[0].name, files)
-        return source.read(span.offset, span.length)
+        return read_bytes(join(paths[0].name, files), span.offset, span.length)
     finally:
         for file in files:
             file.close()

@@ -1,6 +1,6 @@
-"""Repair: only the damaged pieces of a folder are fetched, beside it, and written over once they are proven.
+"""Repair by pieces: only damaged pieces are fetched, and written over the bad ones once they are proven.
 
-Fetched pieces wait in ``.magnetar/repair/``. Whatever ends a repair, the next one finds what waits there.
+Fetched pieces wait in ``.magnetar/repair/``. However a repair ends, the next one finds the pieces that wait there.
 """
 
 import os
@@ -12,36 +12,41 @@ from pathlib import Path
 
 from magnetar.errors import DiskError, NoSpace, UsageError
 from magnetar.events import Began, Emit, Ended, Moved, Remarked, Step, ignore
-from magnetar.fetch.download.adoptable_files import Shelf
+from magnetar.fetch.download.adoptable_files import AdoptableFiles
 from magnetar.fetch.download.check_on_disk import check_pieces
 from magnetar.fetch.download.disk_checks import check_destination, check_folder, free_bytes, missing_bytes, settle_sizes
-from magnetar.fetch.download.state_folder import State, check_unclaimed, kept_torrent, read_kept_torrent
-from magnetar.fetch.link.magnet import Magnet
+from magnetar.fetch.download.resolve_target import resolve_torrent
+from magnetar.fetch.download.state_folder import (
+    State,
+    check_unclaimed,
+    files_not_fetched,
+    matching_torrent,
+    read_kept_torrent,
+)
 from magnetar.fetch.repair.patch_pieces import Copies, Mender
 from magnetar.fetch.repair.staging import Staging
 from magnetar.fetch.request.options import DEFAULT_FETCH, FetchOptions
 from magnetar.fetch.request.target import Target, read_target
-from magnetar.fetch.swarm.discovery import find_metadata
 from magnetar.fetch.swarm.lazy_session import LazySwarm
-from magnetar.fetch.torrent.metadata import Metadata, check_same, magnet_of
-from magnetar.fetch.torrent.metainfo import check_info, file_digests, read_torrent
+from magnetar.fetch.torrent.known_torrent import KnownTorrent, know_torrent
+from magnetar.fetch.torrent.metadata import Metadata
+from magnetar.fetch.torrent.metainfo import file_digests
 from magnetar.fetch.torrent.pieces_on_disk import Pieces
 from magnetar.files import disk_failure, lock_folder
-from magnetar.manifests.folder.origin import read_origin
 
-STAGE = "repair"
-"""The folder below ``.magnetar/`` in which fetched pieces wait."""
+STAGING_FOLDER = "repair"
+"""The folder below ``.magnetar/`` in which fetched pieces, and whole files, wait until they are proven."""
 
 
 @dataclass(frozen=True, slots=True)
 class Repaired:
     """A folder of which every piece is good now. Counts are of bytes, ``seconds`` of wall time.
 
-    ``ranges`` has what lay in damaged pieces, as offset and length, by file; ``pieces`` counts those pieces, and
-    ``damaged`` their bytes. ``adopted`` came from copies on this machine, a repair that was interrupted included;
-    ``downloaded`` and ``uploaded`` passed the network. ``written`` is what changed on disk: the blocks that differed.
-    ``resized`` are files that were cut to their size, or empty ones that were missing. ``left_out`` are files of an
-    unfinished download that are not here at all, and stay so.
+    ``ranges`` are the ranges of each file, as offset and length, that lay in damaged pieces; ``pieces`` counts those
+    pieces, and ``damaged`` their bytes. ``adopted`` bytes came from copies on this machine, those of an interrupted
+    repair included; ``downloaded`` and ``uploaded`` passed the network. ``written`` is what changed on disk: the blocks
+    that differed. ``resized`` are files that were cut to their size, or empty ones that were missing. ``left_out`` are
+    files of an unfinished download that are not here at all, and stay so.
     """
 
     folder: Path
@@ -59,158 +64,162 @@ class Repaired:
 
 
 def repair(
-    folder: Path, target: Target | None = None, *, options: FetchOptions = DEFAULT_FETCH, emit: Emit = ignore
+    folder: Path,
+    target: Target | None = None,
+    *,
+    kept: bytes | None = None,
+    options: FetchOptions = DEFAULT_FETCH,
+    emit: Emit = ignore,
 ) -> Repaired:
     """Make every piece of ``folder`` good, and change nothing else.
 
-    ``target`` is the torrent, or the link that leads to it; None is the one that the folder was fetched by. Pieces come
-    from a repair that was interrupted, from ``options.adopt``, then from the swarm and ``options.mirrors``; none is
-    written before its hash was found right. Raises ``UsageError`` if no torrent is known or something is in the way,
-    ``TorrentError``, ``MetadataTimeout``, ``Stalled``, ``NoSpace``, ``DiskError`` or ``FolderLocked``; what was mended
-    until then stays mended.
+    ``target`` is the torrent, or the link that leads to it; None stands for the one that the folder was fetched by.
+    ``kept`` are the ``.torrent`` bytes that the folder remembers, where the caller has read them already.
+
+    Pieces come from a repair that was interrupted, from ``options.adopt``, then from the swarm and ``options.mirrors``.
+    None is written before its hash was found right. Raises ``UsageError`` if no torrent is known or something is in the
+    way, ``TorrentError``, ``MetadataTimeout``, ``Stalled``, ``NoSpace``, ``DiskError`` or ``FolderLocked``; what was
+    mended until then stays mended.
     """
     began = time.monotonic()
     check_folder(folder)
     if not folder.is_dir():
         raise UsageError(f"{folder}: there is no such folder", hint="name the folder of a release")
+    kept = read_kept_torrent(folder) if kept is None else kept
     with ExitStack() as stack:
         swarm = LazySwarm(stack, options, emit)
-        torrent, magnet = _find_torrent(folder, target, swarm, options, emit)
-        check_unclaimed(folder, magnet)
+        torrent = _find_torrent(folder, target, kept, swarm, options, emit)
+        check_unclaimed(folder, torrent.magnet)
         stack.enter_context(lock_folder(folder))
-        repaired = _Repair(folder, torrent, magnet, swarm, options, emit).run()
+        repaired = _Repair(folder, torrent, swarm, options, emit).run()
     return replace(repaired, seconds=time.monotonic() - began)
 
 
 def _find_torrent(
-    folder: Path, target: Target | None, swarm: LazySwarm, options: FetchOptions, emit: Emit
-) -> tuple[bytes, Magnet]:
-    """The ``.torrent`` bytes, and the link with the peers that were met on the way to them."""
-    if target is None:
-        torrent = read_kept_torrent(folder)
-        if not torrent:
-            raise UsageError(
-                f"{folder}: nothing says by which torrent it was fetched",
-                hint="name the release with --manifest, or its torrent with --torrent",
-            )
-        return torrent, magnet_of(read_torrent(torrent))
-    magnet, torrent = read_target(target)
-    torrent = torrent or kept_torrent(folder, magnet)
-    if not torrent:
-        torrent, magnet = find_metadata(swarm.open(), magnet, folder, options, emit)
-    check_same(read_torrent(torrent), magnet)
-    if options.info_digest:
-        check_info(torrent, options.info_digest)
-    return torrent, magnet
+    folder: Path, target: Target | None, kept: bytes, swarm: LazySwarm, options: FetchOptions, emit: Emit
+) -> KnownTorrent:
+    if target is not None:
+        magnet, content = read_target(target)
+        return resolve_torrent(magnet, content or matching_torrent(kept, magnet), folder, swarm, options, emit)
+    if not kept:
+        raise UsageError(
+            f"{folder}: nothing says by which torrent it was fetched",
+            hint="name the release with --manifest, or its torrent with --torrent",
+        )
+    return know_torrent(kept)
 
 
 class _Repair:
     """One run on one folder."""
 
     def __init__(
-        self, folder: Path, torrent: bytes, magnet: Magnet, swarm: LazySwarm, options: FetchOptions, emit: Emit
+        self, folder: Path, torrent: KnownTorrent, swarm: LazySwarm, options: FetchOptions, emit: Emit
     ) -> None:
         self._folder = folder
         self._torrent = torrent
         self._options = options
         self._emit = emit
-        self._metadata = read_torrent(torrent)
-        self._pieces = Pieces(torrent)
-        self._state = State(folder, self._metadata)
-        self._left_out = _find_left_out(folder, self._metadata)
-        wanted = (file for file in self._metadata.files if str(file.path) not in self._left_out)
-        self._wanted = replace(self._metadata, files=tuple(wanted))
+        self._pieces = Pieces(torrent.content)
+        self._state = State(folder, torrent.metadata)
+        self._left_out = files_not_fetched(folder, torrent.metadata)
+        wanted = (file for file in torrent.metadata.files if str(file.path) not in self._left_out)
+        self._wanted = replace(torrent.metadata, files=tuple(wanted))
         self._mender = Mender(folder, self._pieces, self._left_out)
-        stage = self._state.path / STAGE
-        self._stage = Staging(stage, torrent, magnet, self._metadata, self._pieces, swarm, options, emit)
+        self._staging = Staging(self._state.path / STAGING_FOLDER, torrent, self._pieces, swarm, options, emit)
         self._written = 0
 
     def run(self) -> Repaired:
+        """Find the damaged pieces, mend them, and bring every file to its size."""
         if not self._wanted.files:
-            raise UsageError(f"{self._folder}: holds no file of {self._metadata.name}", hint="fetch it")
-        check_destination(self._folder, self._metadata)
-        missized = {str(file.path) for file in self._wanted.files if _size(self._folder / file.path) != file.size}
-        bad = self._survey()
-        ranges = self._ranges(bad)
+            raise UsageError(f"{self._folder}: holds no file of {self._torrent.metadata.name}", hint="fetch it")
+        check_destination(self._folder, self._torrent.metadata)
+        missized = {str(file.path) for file in self._missized().files}
+        bad = self._find_bad_pieces()
+        ranges = {path: runs for path, runs in self._pieces.ranges(bad).items() if path not in self._left_out}
         self._state.withdraw()
-        lacking = self._mend_from_here(bad) if bad else []
+        lacking = self._mend_from_disk(bad) if bad else []
         if lacking:
-            self._mend_from_afar(lacking)
-        settle_sizes(self._folder, self._still_missized())
-        self._state.keep_torrent(self._torrent, complete=not self._left_out)
-        self._stage.clear()
+            self._mend_from_network(lacking)
+        settle_sizes(self._folder, self._missized())
+        self._state.keep_torrent(self._torrent.content, complete=not self._left_out)
+        self._staging.clear()
+        damaged = self._count_bytes(bad)
         return Repaired(
             folder=self._folder,
-            metadata=self._metadata,
+            metadata=self._torrent.metadata,
             pieces=len(bad),
-            damaged=sum(map(self._pieces.length, bad)),
+            damaged=damaged,
             ranges=ranges,
             resized=tuple(sorted(missized - ranges.keys())),
-            adopted=sum(map(self._pieces.length, bad)) - sum(map(self._pieces.length, lacking)),
-            downloaded=self._stage.downloaded,
-            uploaded=self._stage.uploaded,
+            adopted=damaged - self._count_bytes(lacking),
+            downloaded=self._staging.downloaded,
+            uploaded=self._staging.uploaded,
             written=self._written,
             left_out=tuple(sorted(self._left_out)),
         )
 
-    def _survey(self) -> list[int]:
-        """The damaged pieces that some wanted file lies in."""
-        resume = self._state.read_resume()
-        checked = check_pieces(self._folder, self._torrent, resume=resume, unwanted=self._left_out, emit=self._emit)
-        ours = self._pieces.touching(str(file.path) for file in self._wanted.files)
-        bad = [piece for piece in ours if not checked.pieces[piece]]
+    def _find_bad_pieces(self) -> list[int]:
+        """The pieces that are not good, of those that some wanted file lies in."""
+        checked = check_pieces(
+            self._folder,
+            self._torrent.content,
+            resume=self._state.read_resume(),
+            unwanted=self._left_out,
+            emit=self._emit,
+        )
+        touched = self._pieces.touching(str(file.path) for file in self._wanted.files)
+        bad = [piece for piece in touched if not checked.pieces[piece]]
         if bad:
-            total = sum(map(self._pieces.length, bad))
-            self._emit(Remarked(f"{len(bad):,} pieces are damaged or missing, {total:,} bytes"))
+            self._emit(Remarked(f"{len(bad):,} pieces are damaged or missing, {self._count_bytes(bad):,} bytes"))
         return bad
 
-    def _ranges(self, bad: Sequence[int]) -> dict[str, list[tuple[int, int]]]:
-        ranges = self._pieces.ranges(bad)
-        return {path: runs for path, runs in ranges.items() if path not in self._left_out}
+    def _count_bytes(self, pieces: Sequence[int]) -> int:
+        return sum(map(self._pieces.length, pieces))
 
-    def _still_missized(self) -> Metadata:
-        """Only the files whose size is wrong, so that no other is touched."""
-        odd = (file for file in self._wanted.files if _size(self._folder / file.path) != file.size)
-        return replace(self._wanted, files=tuple(odd))
+    def _missized(self) -> Metadata:
+        """The torrent with only the wanted files whose size is wrong now."""
+        missized = (file for file in self._wanted.files if _size(self._folder / file.path) != file.size)
+        return replace(self._wanted, files=tuple(missized))
 
-    def _mend_from_here(self, bad: Sequence[int]) -> list[int]:
-        """Mend with what a repair before this one fetched, and with copies that the user named; what lacks is left."""
-        if not self._options.adopt and not self._stage.folder.exists():
+    def _mend_from_disk(self, bad: Sequence[int]) -> list[int]:
+        """Mend with what an earlier repair fetched, and with copies that the user named. Returns what lacks still."""
+        if not self._options.adopt and not self._staging.folder.exists():
             return list(bad)
         copies = self._staged(bad)
-        shelf = Shelf(self._options.adopt, apart_from=self._folder)
-        for file in file_digests(self._torrent):
+        adoptable = AdoptableFiles(self._options.adopt, apart_from=self._folder)
+        for file in file_digests(self._torrent.content):
             if file.path in copies:
-                copies[file.path] += [candidate.paths for candidate in shelf.candidates(file)]
+                copies[file.path] += [candidate.paths for candidate in adoptable.candidates(file)]
         lacking = self._mend(bad, copies)
-        self._mender.settle()
+        self._mender.sync()
         return lacking
 
-    def _mend_from_afar(self, lacking: Sequence[int]) -> None:
-        """Fetch what lacks, and mend with it. Where fetching ends early, what came is used all the same."""
+    def _mend_from_network(self, lacking: Sequence[int]) -> None:
+        """Fetch the pieces that lack, and mend with them. Where fetching ends early, what came is used all the same."""
         self._check_space(lacking)
         try:
-            self._stage.fetch(lacking, self._state.read_resume())
+            self._staging.fetch(lacking, self._state.read_resume())
         finally:
-            came = [piece for piece in lacking if piece in self._stage.good]
+            came = [piece for piece in lacking if piece in self._staging.good]
             placed = self._put_in_place(came)
             came = [piece for piece in came if not placed.issuperset(self._pieces.layout.paths(piece))]
-            left = self._mend(came, self._staged(came), trusted=True)
-            self._mender.settle()
-        if left:
+            unread = self._mend(came, self._staged(came), trusted=True)
+            self._mender.sync()
+        if unread:
             raise DiskError(
-                f"{self._folder}: {len(left)} pieces that came cannot be read back",
+                f"{self._folder}: {len(unread)} pieces that came cannot be read back",
                 hint="another program may work in this folder; run the same command again",
+                path=self._folder,
             )
 
     def _staged(self, pieces: Sequence[int]) -> dict[str, list[Copies]]:
-        return {path: [(self._stage.folder / path,)] for path in self._pieces.ranges(pieces)}
+        return {path: [(self._staging.folder / path,)] for path in self._pieces.ranges(pieces)}
 
     def _put_in_place(self, came: Sequence[int]) -> set[str]:
-        """Files of which nothing was here are not copied, but renamed. Returns their paths."""
+        """Rename files of which nothing was here, rather than copy them. Returns their paths."""
         placed, whole = set(), set(came)
         for file in self._wanted.files:
-            path, staged = self._folder / file.path, self._stage.folder / file.path
+            path, staged = self._folder / file.path, self._staging.folder / file.path
             needed = self._pieces.layout.pieces(str(file.path))
             if needed and whole.issuperset(needed) and not path.exists() and _size(staged) == file.size:
                 try:
@@ -225,9 +234,9 @@ class _Repair:
     def _mend(
         self, pieces: Sequence[int], copies: Mapping[str, Sequence[Copies]], *, trusted: bool = False
     ) -> list[int]:
-        """Write what the copies have of some pieces; return those that they do not have."""
+        """Write what the copies have of some pieces. Returns the pieces that they do not have."""
         lacking = []
-        self._emit(Began(Step.MEND, sum(map(self._pieces.length, pieces))))
+        self._emit(Began(Step.MEND, self._count_bytes(pieces)))
         for piece in pieces:
             written = self._mender.mend_from(piece, copies, trusted=trusted)
             if written is None:
@@ -238,25 +247,18 @@ class _Repair:
         return lacking
 
     def _check_space(self, lacking: Sequence[int]) -> None:
-        """Pieces wait beside the files until they are proven, and files that were cut short grow again."""
+        """Raise ``NoSpace`` unless there is room for the pieces that wait, and for files that were cut short."""
         here = tuple(file for file in self._wanted.files if (self._folder / file.path).exists())
-        needed = sum(map(self._pieces.length, lacking)) + missing_bytes(
-            self._folder, replace(self._metadata, files=here)
-        )
-        free = free_bytes(self._folder)
+        missing = missing_bytes(self._folder, replace(self._torrent.metadata, files=here))
+        needed, free = self._count_bytes(lacking) + missing, free_bytes(self._folder)
         if needed > free:
             raise NoSpace(
-                f"{self._folder}: to repair it takes {needed:,} bytes for a while, and only {free:,} are free",
+                f"{self._folder}: the repair takes {needed:,} bytes until it is done, and only {free:,} are free",
                 hint=f"make {needed - free:,} bytes of space",
+                path=self._folder,
+                needed=needed,
+                free=free,
             )
-
-
-def _find_left_out(folder: Path, metadata: Metadata) -> frozenset[str]:
-    """Files of an unfinished download that are not here: they were not wanted, or have not come yet."""
-    origin = read_origin(folder)
-    if origin is None or origin.complete:
-        return frozenset()
-    return frozenset(str(file.path) for file in metadata.files if not (folder / file.path).exists())
 
 
 def _size(path: Path) -> int:

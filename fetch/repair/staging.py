@@ -1,37 +1,35 @@
 """Some pieces of a torrent, fetched from the swarm and from mirrors into a folder of their own."""
 
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from magnetar.errors import OutsideError
 from magnetar.events import Emit
-from magnetar.fetch.link.magnet import Magnet
 from magnetar.fetch.mirror.attach import fed_by_mirrors
 from magnetar.fetch.request.options import FetchOptions
-from magnetar.fetch.swarm.discovery import LOOK_EVERY, REACH_FURTHER_AFTER, Sightings, reachable
+from magnetar.fetch.swarm.discovery import payload_joining
 from magnetar.fetch.swarm.lazy_session import LazySwarm
-from magnetar.fetch.swarm.protocol import Joining, Status, Swarm, Transfer
-from magnetar.fetch.swarm.stall_watch import Progress, StallWatch, stalled
-from magnetar.fetch.torrent.metadata import Metadata
+from magnetar.fetch.swarm.protocol import Status, Swarm, Transfer
+from magnetar.fetch.swarm.sightings import Sightings
+from magnetar.fetch.swarm.stall_watch import Progress, StallWatch
+from magnetar.fetch.torrent.known_torrent import KnownTorrent
 from magnetar.fetch.torrent.pieces_on_disk import Pieces
 from magnetar.files import disk_failure
 
 
 class Staging:
-    """A torrent joined in ``folder``, where nothing else of it lies. Files there are sparse: they take what came.
+    """Pieces of a torrent that wait in ``folder``. Files there are sparse: they take the space of what has come.
 
-    ``good`` are the pieces that came and were proven. ``downloaded`` and ``uploaded`` are payload bytes.
+    ``good`` are the pieces that came and were proven. ``downloaded`` and ``uploaded`` are bytes of payload.
     """
 
     def __init__(
         self,
         folder: Path,
-        torrent: bytes,
-        magnet: Magnet,
-        metadata: Metadata,
+        torrent: KnownTorrent,
         pieces: Pieces,
         swarm: LazySwarm,
         options: FetchOptions,
@@ -39,8 +37,6 @@ class Staging:
     ) -> None:
         self.folder = folder
         self._torrent = torrent
-        self._magnet = magnet
-        self._metadata = metadata
         self._pieces = pieces
         self._swarm = swarm
         self._options = options
@@ -55,12 +51,18 @@ class Staging:
         ``resume`` may bring the hashes that a version 2 torrent leaves to its peers. Raises ``OutsideError``.
         """
         self.clear()
-        swarm, transfer = self._join(wanted, resume)
+        swarm = self._swarm.open()
+        joining = payload_joining(self.folder, self._torrent, self._options, resume)
+        transfer = swarm.join(replace(joining, only=frozenset(wanted)))
+        transfer.intake.reserve(set(range(self._torrent.metadata.piece_count)).difference(wanted))
+        sightings = Sightings(swarm, transfer, self._emit)
         try:
-            self._await(swarm, transfer, frozenset(wanted))
+            self._await_pieces(swarm, transfer, sightings, frozenset(wanted))
             transfer.resume_data()  # returns when all that came is on disk
+            status = sightings.look()
+            self.downloaded, self.uploaded = status.downloaded, status.uploaded
         except BaseException:
-            with suppress(OutsideError):  # what is being raised matters more
+            with suppress(OutsideError):  # the error that is being raised matters more
                 transfer.pause()
                 transfer.resume_data()
             raise
@@ -76,53 +78,24 @@ class Staging:
         except OSError as error:
             raise disk_failure(error, self.folder) from error
 
-    def _join(self, wanted: Collection[int], resume: bytes) -> tuple[Swarm, Transfer]:
-        options = self._options
-        swarm = self._swarm.open()
-        joining = Joining(
-            self.folder,
-            reachable(self._magnet, options, private=self._metadata.private),
-            self._torrent,
-            resume,
-            only=frozenset(wanted),
-            download_limit=options.download_limit,
-            upload_limit=options.upload_limit,
-        )
-        transfer = swarm.join(joining)
-        transfer.intake.reserve(set(range(self._metadata.piece_count)).difference(wanted))
-        return swarm, transfer
-
-    def _await(self, swarm: Swarm, transfer: Transfer, wanted: frozenset[int]) -> None:
-        watch = StallWatch(self._options.stall_timeout)
+    def _await_pieces(self, swarm: Swarm, transfer: Transfer, sightings: Sightings, wanted: frozenset[int]) -> None:
+        stall = StallWatch(swarm, sightings, self._torrent.metadata.name, self._options.stall_timeout)
         progress = Progress(self._emit)
-        sightings = Sightings(swarm, self._emit)
-        with fed_by_mirrors(transfer.intake, self._torrent, self._metadata, self._options, self._emit) as feed:
-            while True:
-                status = self._look(transfer, sightings, wanted)
-                progress.tell(status)
-                if self.good == wanted:
-                    break
-                self._go_on(swarm, status, watch, sightings, feed)
-        progress.end(status)
 
-    def _go_on(
-        self, swarm: Swarm, status: Status, watch: StallWatch, sightings: Sightings, feed: Callable[[Status], None]
-    ) -> None:
-        feed(status)
-        if watch.waited(status) > REACH_FURTHER_AFTER:
-            swarm.reach_further()
-        if watch.is_stalled(status):
-            raise stalled(self._metadata, status, watch, sightings)
-        swarm.wait(LOOK_EVERY)
+        def have_come(_status: Status) -> bool:
+            here = transfer.pieces()
+            self.good = frozenset(piece for piece in wanted if piece < len(here) and here[piece])
+            return self.good == wanted
 
-    def _look(self, transfer: Transfer, sightings: Sightings, wanted: frozenset[int]) -> Status:
-        """Where it stands, with only the wanted pieces counted."""
-        here = transfer.pieces()  # before the count of bytes, which is then never behind the pieces
-        status = sightings.look(transfer)
-        self.good = frozenset(piece for piece in wanted if piece < len(here) and here[piece])
-        self.downloaded, self.uploaded = status.downloaded, status.uploaded
-        return replace(
-            status,
-            done=sum(map(self._pieces.length, self.good)),
-            total=sum(map(self._pieces.length, wanted)),
-        )
+        with fed_by_mirrors(transfer.intake, self._torrent, self._options, self._emit) as feed:
+            for status in sightings.follow(have_come):
+                counted = self._count_wanted(status, wanted)
+                progress.show(counted)
+                feed(counted)
+                stall.check(counted)
+        progress.end(self._count_wanted(sightings.status, wanted))
+
+    def _count_wanted(self, status: Status, wanted: frozenset[int]) -> Status:
+        """The status, with the bytes of the wanted pieces only."""
+        done, total = (sum(map(self._pieces.length, pieces)) for pieces in (self.good, wanted))
+        return replace(status, done=done, total=total)

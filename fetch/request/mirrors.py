@@ -14,18 +14,19 @@ from magnetar.fetch.link.urls import host_of
 from magnetar.fetch.torrent.metadata import Metadata
 from magnetar.manifests.folder.safe_path import PART_NUMBER
 
-MOST_PARTS = 10_000
+MAX_PARTS = 10_000
+"""Parts that one file may be cut into."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileMirror:
     """Where one file of the release can be had. ``path`` is the file's path in the release.
 
-    ``offset`` is the byte of ``url`` at which the file begins: not 0 for a file inside an uncompressed archive. With
-    ``parts``, the file was cut in so many, and ``url`` holds ``{part}`` where their numbers stand, counted from 0 in
-    numeric order. ``named``: the user typed this URL, so its host may have a private address.
+    ``offset`` is the byte of the resource at which the file begins: not 0 for a file inside an uncompressed archive. A
+    file that was cut into ``parts`` has ``{part}`` in its ``url``, in the place of their numbers, which count from 0.
+    ``named`` says that the user typed this URL, so its host may have a private address.
 
-    Raises ``UsageError`` for a URL that is not of HTTP, and for parts without a place for their numbers.
+    Raises ``UsageError`` for a URL that is not http or https, and for parts without a place for their numbers.
     """
 
     path: str
@@ -36,7 +37,7 @@ class FileMirror:
 
     def __post_init__(self) -> None:
         host_of(self.url)
-        if not 0 <= self.parts <= MOST_PARTS or self.offset < 0 or (self.parts and self.offset):
+        if not 0 <= self.parts <= MAX_PARTS or self.offset < 0 or (self.parts and self.offset):
             raise UsageError(f"{self.url}: {self.parts} parts at offset {self.offset} make no file")
         if bool(self.parts) != bool(PART_NUMBER.search(self.url)):
             raise UsageError(
@@ -56,7 +57,7 @@ class FileMirror:
 class ReleaseMirror:
     """Where a whole release can be had: the folder above its files, an uncompressed tar of them, or its one file.
 
-    ``named`` as in ``FileMirror``. Raises ``UsageError`` for a URL that is not of HTTP.
+    ``named`` as in ``FileMirror``. Raises ``UsageError`` for a URL that is not http or https.
     """
 
     url: str
@@ -71,7 +72,7 @@ class ReleaseMirror:
         return urlsplit(self.url).path.lower().endswith(".tar")
 
     def files(self, metadata: Metadata) -> tuple[FileMirror, ...]:
-        """The mirror of each file of the release; of an archive, see ``magnetar.fetch.mirror.tar``."""
+        """The mirror of each file of the release. For an archive, see ``magnetar.fetch.mirror.tar``."""
         last = PurePosixPath(urlsplit(self.url).path).name
         meant = [file for file in metadata.files if quote(file.path.name) == last]
         if len(meant) == 1 and not self.url.endswith("/"):
@@ -90,10 +91,10 @@ Mirror = FileMirror | ReleaseMirror
 
 
 def mirrors_of_web_seeds(metadata: Metadata) -> tuple[ReleaseMirror, ...]:
-    """The web seeds of a torrent (BEP 19) as mirrors, for a torrent that libtorrent cannot take from them.
+    """The web seeds of a torrent (BEP 19) as mirrors, if the torrent is of version 2 alone; otherwise none.
 
-    Of several files in version 2 alone, libtorrent 2.1.1 looks for all but the first at the wrong place in the answer,
-    throws away what came, and asks no more.
+    libtorrent 2.1.1 cannot use the web seeds of such a torrent: it looks for all files but the first at the wrong place
+    in the answer, throws away what came, and does not ask again. Other torrents' web seeds are left to it.
     """
     if metadata.infohash_v1:
         return ()
@@ -106,7 +107,7 @@ def mirrors_of_web_seeds(metadata: Metadata) -> tuple[ReleaseMirror, ...]:
 
 
 def named_hosts(mirrors: Iterable[Mirror]) -> frozenset[str]:
-    """The hosts that the user typed."""
+    """The hosts of the mirrors that the user typed."""
     return frozenset(host_of(mirror.url) for mirror in mirrors if mirror.named)
 
 

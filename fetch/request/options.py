@@ -1,4 +1,4 @@
-"""How a download or a seeding is to be done."""
+"""How to download or seed: every option, its unit and its default."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,12 +13,13 @@ Encryption = Literal["allowed", "required", "refused"]
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """How a swarm meets the world.
+    """How a session connects to the outside.
 
-    ``listen`` is ``host:port``, several joined by commas; "" leaves the choice to us, on ``port`` (0: any) and
-    ``interface`` ("": all). ``loopback`` stays on 127.0.0.1 and asks nobody else. ``offline`` neither listens nor
-    connects: enough to check what is on disk. ``utp`` connects over uTP from the beginning, ``upload`` False sends no
-    payload. ``bootstrap`` are the first nodes of the DHT to ask, ``host:port`` each; empty leaves them to the library.
+    ``listen`` is ``host:port``, several joined by commas. If it is empty, the session listens on ``port`` (0: any) of
+    ``interface`` (empty: all). With ``loopback`` it stays on 127.0.0.1. With ``offline`` it neither listens nor
+    connects, which is enough to check what is on disk. ``bootstrap`` are the first nodes of the DHT to ask,
+    ``host:port`` each; if empty, those of libtorrent. ``utp`` connects over uTP from the beginning. With ``upload``
+    False no payload is sent.
     """
 
     listen: str = ""
@@ -39,23 +40,25 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class SwarmOptions:
-    """How to meet the swarm. Limits are in bytes a second, and hold for nearby peers too.
+    """How to connect to a swarm. Limits are in bytes a second, and hold for peers on the local network too.
 
-    ``peers`` and ``trackers`` are asked besides those of the link, and so are well-known ``fallback_trackers``, unless
-    the torrent is private. ``metadata_timeout``, in seconds, is the longest wait for what a link leads to.
+    ``peers`` and ``trackers`` are asked besides those of the link. With ``fallback_trackers``, well-known public ones
+    are asked too, unless the torrent is private. ``metadata_timeout`` is how many seconds to wait for the metadata that
+    a link leads to.
 
-    ``dht`` looks for peers in the distributed hash table, beginning at ``dht_nodes`` (``host:port`` each) instead of
-    the well-known nodes if any are given. ``trackers_only`` asks nobody but trackers and the peers
-    that were named: no DHT, no exchange of peers. ``lan`` also calls for peers on the local network (BEP 14).
-    ``loopback`` stays on 127.0.0.1 and asks only trackers and peers there.
+    ``dht`` looks for peers in the distributed hash table, beginning at ``dht_nodes`` (``host:port`` each) if there are
+    any, else at the well-known nodes. ``trackers_only`` asks nobody but trackers and the peers that were named: no DHT,
+    no exchange of peers. ``lan`` also calls for peers on the local network (BEP 14). ``loopback`` stays on 127.0.0.1
+    and asks only trackers and peers there.
 
-    ``listen`` is ``host:port``; empty leaves the choice to us, on ``port`` if that is not 0, and on ``interface`` (the
-    name of a network interface, or one of its addresses) alone if that is not empty: nothing goes by another way.
-    ``proxy`` is ``socks5://[user:password@]host:port`` or ``http://…``: all connections pass through it, and nobody can
-    connect to us. ``anonymous`` keeps the client's name and version to ourselves; it does not hide the address.
+    ``listen`` is ``host:port``. If it is empty, the session listens on ``port``, or on one of its own choice if that is
+    0. If ``interface`` (the name of a network interface, or one of its addresses) is not empty, everything goes through
+    that one alone. ``proxy`` is ``socks5://[user:password@]host:port`` or ``http://…``: all connections pass through
+    it, and nobody can connect to us. ``anonymous`` does not tell the client's name and version; it does not hide the
+    address.
 
     ``encryption`` of the protocol is "allowed", "required" or "refused". ``utp`` connects over uTP from the beginning,
-    rather than only when nothing comes: slower on fast lines, of use where a network throttles TCP.
+    rather than only when nothing comes. That is slower on fast lines, and helps where a network throttles TCP.
     """
 
     peers: tuple[tuple[str, int], ...] = ()
@@ -74,11 +77,12 @@ class SwarmOptions:
     anonymous: bool = False
     encryption: Encryption = "allowed"
     utp: bool = False
+    download_limit: int | None = None
     upload_limit: int | None = None
 
     @property
     def network(self) -> Network:
-        """The same, as a session takes it."""
+        """The options of the session alone."""
         return Network(
             listen=self.listen,
             port=self.port,
@@ -99,21 +103,23 @@ class SwarmOptions:
 class FetchOptions(SwarmOptions):
     """How to fetch. Times are in seconds.
 
-    ``include`` and ``exclude`` are globs over paths below the release's folder and over bare file names, ``*`` crossing
-    slashes: a file is wanted if it matches some ``include`` (or there are none) and no ``exclude``.
+    ``include`` and ``exclude`` are globs over paths below the release's folder and over bare file names; ``*`` matches
+    slashes too. A file is wanted if it matches some ``include`` (or there are none) and no ``exclude``.
 
-    ``adopt`` names files and folders that may hold some of the release already: what fits is copied from there (on file
-    systems that can, without using space), or with ``adopt_links`` linked where the whole file is good.
+    ``adopt`` names files and folders that may hold some of the release already. What fits is copied from there, without
+    using space on file systems that can share it. With ``adopt_links``, a file that is good as a whole is linked.
 
-    ``mirrors`` are asked by HTTP for what no peer has, or few have; every piece from them is hashed like any other.
+    ``mirrors`` are asked by HTTP for pieces that no peer, or few peers, have; every piece from them is hashed like any
+    other.
 
-    ``info_digest`` pins the torrent's info dictionary: metadata of any other digest is refused.
+    ``info_digest`` pins the torrent's info dictionary: metadata with any other digest is refused.
 
-    ``room`` is told the folder of the release and the bytes of each wanted file by its path, and says how many bytes
-    the caller will need on that disk besides: a download that would leave fewer is not begun.
+    ``room`` is called with the release's folder and the size of each wanted file by its path. It returns how many bytes
+    the caller will need on that disk afterwards. A download that would not leave so many is not begun.
 
-    ``upload`` False takes without giving. After the last piece the swarm is left, unless ``seed`` says to stay until
-    stopped, or ``seed_ratio`` (bytes sent for each byte of the release) or ``seed_time`` until that is reached.
+    ``upload`` False sends no payload. After the last piece the swarm is left, unless ``seed`` says to stay until
+    stopped, or ``seed_ratio`` (bytes sent for each byte of the release) or ``seed_time`` says to stay until that is
+    reached.
     """
 
     include: tuple[str, ...] = ()
@@ -124,7 +130,6 @@ class FetchOptions(SwarmOptions):
     info_digest: Digest | None = None
     room: Callable[[Path, Mapping[str, int]], int] | None = None
     stall_timeout: float = 300.0
-    download_limit: int | None = None
     upload: bool = True
     seed: bool = False
     seed_ratio: float | None = None
@@ -140,13 +145,13 @@ class FetchOptions(SwarmOptions):
 class SeedOptions(SwarmOptions):
     """How to seed.
 
-    ``trackers`` also go into a new torrent's metadata; ``piece_length`` of it is in bytes. ``torrents`` are the bytes
-    of ``.torrent`` files: a folder without a torrent of its own, whose files are those of one of them, is served under
-    that one's infohash, so that its swarm is not split. ``new_torrent`` makes a new one rather than ask the swarm of
-    the release that a folder is known to be.
+    ``trackers`` also go into the metadata of a new torrent, and ``piece_length`` is that of a new torrent, in bytes.
+    ``torrents`` are the bytes of ``.torrent`` files. A folder that remembers no torrent, and whose files are those of
+    one of them, is served under that one's infohash, so that its swarm is not split. ``new_torrent`` makes a new
+    torrent, rather than ask the swarm of the release that a folder is known to be.
 
-    It ends when stopped, or for each release when ``seed_ratio`` (bytes sent for each byte of it) or ``seed_time``
-    (seconds) is reached.
+    A seeding ends when it is stopped, or, for each release, when ``seed_ratio`` (bytes sent for each byte of it) or
+    ``seed_time`` (seconds) is reached.
     """
 
     piece_length: int | None = None
@@ -161,7 +166,7 @@ DEFAULT_SEED = SeedOptions()
 
 
 def what_others_see(options: SwarmOptions) -> tuple[str, ...]:
-    """What to tell a user before the first join; nothing where the swarm is on this machine only."""
+    """What a user should know before the first join; nothing if the swarm is on this machine only."""
     if options.loopback:
         return ()
     if options.proxy:

@@ -8,15 +8,16 @@ from pathlib import PurePosixPath
 from magnetar.errors import UsageError
 from magnetar.fetch.torrent.metadata import Metadata
 
-MOST_NAMED = 8
-"""Files that a message lists before it says "and more"."""
+MAX_NAMED_FILES = 8
+"""Files that a message lists; an ellipsis stands for the others."""
 
 
 def narrow(metadata: Metadata, include: Sequence[str], exclude: Sequence[str]) -> Metadata:
-    """The same torrent with only its wanted files: those that match an ``include``, if any, and no ``exclude``.
+    """The same torrent with only its wanted files.
 
-    A glob is held against a file's path and against its bare name; ``*`` crosses slashes, a trailing slash means all
-    below a folder. Raises ``UsageError`` if nothing is left.
+    A file is wanted if it matches an ``include`` (or there are none) and no ``exclude``. A glob is matched against a
+    file's path and against its bare name. ``*`` matches slashes too, and a trailing slash means everything below a
+    folder. Raises ``UsageError`` if no file is left.
     """
     wanted = tuple(
         file
@@ -24,8 +25,8 @@ def narrow(metadata: Metadata, include: Sequence[str], exclude: Sequence[str]) -
         if (not include or _matches(file.path, include)) and not _matches(file.path, exclude)
     )
     if not wanted:
-        names = ", ".join(str(file.path) for file in metadata.files[:MOST_NAMED])
-        more = ", …" if len(metadata.files) > MOST_NAMED else ""
+        names = ", ".join(str(file.path) for file in metadata.files[:MAX_NAMED_FILES])
+        more = ", …" if len(metadata.files) > MAX_NAMED_FILES else ""
         raise UsageError(
             f"{metadata.name}: no file is left by --include and --exclude", hint=f"its files are: {names}{more}"
         )
@@ -38,8 +39,8 @@ def left_out(metadata: Metadata, wanted: Metadata) -> frozenset[str]:
 
 
 def _matches(path: PurePosixPath, globs: Sequence[str]) -> bool:
-    return any(_matches_one(path, glob + "*" if glob.endswith("/") else glob) for glob in globs)
+    return any(_matches_glob(path, glob + "*" if glob.endswith("/") else glob) for glob in globs)
 
 
-def _matches_one(path: PurePosixPath, glob: str) -> bool:
+def _matches_glob(path: PurePosixPath, glob: str) -> bool:
     return fnmatchcase(str(path), glob) or fnmatchcase(path.name, glob)

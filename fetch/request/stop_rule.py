@@ -4,16 +4,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 Stop = Callable[[], bool]
+"""Is asked again and again whether to stop."""
 
 
 def never() -> bool:
-    """The default end of a seeding: only Ctrl-C ends it."""
+    """A ``Stop`` that never stops: only Ctrl-C ends the seeding."""
     return False
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """``ratio`` bytes sent for each byte of the release, or ``seconds``, whichever comes first; None: no end."""
+    """The end of a seeding: ``ratio`` bytes sent for each byte of the release, or ``seconds``, whichever comes first.
+
+    None sets no such end.
+    """
 
     ratio: float | None = None
     seconds: float | None = None

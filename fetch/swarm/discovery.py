@@ -6,62 +6,16 @@ from importlib.resources import files
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from magnetar.errors import MetadataTimeout, OutsideError
-from magnetar.events import Began, Emit, Ended, Step, SwarmSeen, TrackerAnswered
+from magnetar.errors import MetadataTimeout
+from magnetar.events import Began, Emit, Ended, Step
 from magnetar.fetch.link.magnet import Magnet, join_peers, join_trackers
 from magnetar.fetch.request.options import SwarmOptions
-from magnetar.fetch.swarm.protocol import FileFailed, Joining, Notice, PieceFailed, Status, Swarm, Transfer
+from magnetar.fetch.swarm.protocol import Joining, Swarm
+from magnetar.fetch.swarm.sightings import Sightings
+from magnetar.fetch.torrent.known_torrent import KnownTorrent
 
-REACH_FURTHER_AFTER = 15.0  # seconds without metadata or payload, then slower ways to peers are tried too
-LOOK_EVERY = 0.25
-TELL_AGAIN = 5.0  # seconds after which who is there is told though nothing changed: waiting is news too
-
-
-class Sightings:
-    """What was seen of a swarm: told as it happens, and summed up when nothing came of it."""
-
-    def __init__(self, swarm: Swarm, emit: Emit) -> None:
-        self._swarm = swarm
-        self._emit = emit
-        self._trackers: dict[str, TrackerAnswered] = {}
-        self.most_peers = 0
-        self.most_seeds = 0
-        self._last: SwarmSeen | None = None
-        self._told = 0.0
-
-    def look(self, transfer: Transfer) -> Status:
-        """Tell what is new. Raises what the disk refused; thrown-away pieces are libtorrent's to ask for again."""
-        for notice in transfer.notices():
-            self._take(notice)
-        status = transfer.status()
-        self.most_peers = max(self.most_peers, status.peers)
-        self.most_seeds = max(self.most_seeds, status.seeds)
-        nodes = self._swarm.dht_nodes
-        seen = SwarmSeen(status.peers, status.seeds, nodes, status.uploaded, status.downloaded, status.mirrored)
-        now = time.monotonic()
-        if seen != self._last or now - self._told > TELL_AGAIN:
-            self._emit(seen)
-            self._last, self._told = seen, now
-        return status
-
-    def summary(self) -> str:
-        """Peers, DHT nodes, and what each tracker answered, in one paragraph."""
-        answers = [
-            f"{url}: {answer.error}" if answer.error else f"{url}: {answer.peers} peers"
-            for url, answer in self._trackers.items()
-        ]
-        trackers = "; ".join(answers) or "no tracker answered"
-        return f"{self.most_peers} peers at most, {self._swarm.dht_nodes} DHT nodes; {trackers}"
-
-    def _take(self, notice: Notice) -> None:
-        match notice:
-            case TrackerAnswered():
-                self._trackers[notice.url] = notice
-                self._emit(notice)
-            case FileFailed():
-                raise notice.error
-            case PieceFailed():
-                pass
+REACH_FURTHER_AFTER = 15.0
+"""Seconds without metadata after which slower ways to peers are tried too."""
 
 
 def find_metadata(
@@ -69,30 +23,28 @@ def find_metadata(
 ) -> tuple[bytes, Magnet]:
     """The torrent that the link names, as ``.torrent`` bytes, and the link with the peers that were met on the way.
 
-    Nothing is written. Raises ``MetadataTimeout`` with what was seen if none arrives in ``options.metadata_timeout``.
+    Nothing is written to ``parent``. Raises ``MetadataTimeout``, with what was seen of the swarm, if the metadata does
+    not arrive within ``options.metadata_timeout`` seconds.
     """
     emit(Began(Step.METADATA, None))
     transfer = swarm.join(Joining(parent, reachable(magnet, options)))
-    sightings = Sightings(swarm, emit)
+    sightings = Sightings(swarm, transfer, emit)
     began = time.monotonic()
     try:
-        while not (torrent := transfer.torrent()):
-            sightings.look(transfer)
+        for _status in sightings.follow(lambda _status: bool(transfer.torrent())):
             waited = time.monotonic() - began
             if waited > options.metadata_timeout:
                 raise _timeout(magnet, waited, sightings, options)
             if waited > REACH_FURTHER_AFTER:
                 swarm.reach_further()
-            swarm.wait(LOOK_EVERY)
-        met = transfer.peers()
+        return transfer.torrent(), join_peers(magnet, transfer.peers())
     finally:
         transfer.leave()
         emit(Ended(Step.METADATA))
-    return torrent, join_peers(magnet, met)
 
 
 def reachable(magnet: Magnet, options: SwarmOptions, *, private: bool = False) -> Magnet:
-    """The link with all that the options add, and with ``loopback``, without all that is not on this machine.
+    """The link with the trackers and peers that the options add; with ``loopback``, only what is on this machine.
 
     Fallback trackers are never asked about a private torrent (BEP 27).
     """
@@ -103,9 +55,24 @@ def reachable(magnet: Magnet, options: SwarmOptions, *, private: bool = False) -
         return joined
     return replace(
         joined,
-        trackers=tuple(url for url in joined.trackers if _is_nearby(urlsplit(url).hostname or "")),
-        web_seeds=tuple(url for url in joined.web_seeds if _is_nearby(urlsplit(url).hostname or "")),
-        peers=tuple(peer for peer in joined.peers if _is_nearby(peer[0])),
+        trackers=tuple(url for url in joined.trackers if _is_on_loopback(urlsplit(url).hostname or "")),
+        web_seeds=tuple(url for url in joined.web_seeds if _is_on_loopback(urlsplit(url).hostname or "")),
+        peers=tuple(peer for peer in joined.peers if _is_on_loopback(peer[0])),
+    )
+
+
+def payload_joining(folder: Path, torrent: KnownTorrent, options: SwarmOptions, resume: bytes) -> Joining:
+    """How to join the swarm of a torrent to exchange its payload, which lies in ``folder``.
+
+    ``resume`` is what a session knew of it before; what it claims about pieces is not trusted.
+    """
+    return Joining(
+        folder,
+        reachable(torrent.magnet, options, private=torrent.metadata.private),
+        torrent.content,
+        resume,
+        download_limit=options.download_limit,
+        upload_limit=options.upload_limit,
     )
 
 
@@ -115,14 +82,17 @@ def fallback_trackers() -> tuple[str, ...]:
     return tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
 
 
-def _is_nearby(host: str) -> bool:
+def _is_on_loopback(host: str) -> bool:
     return host in ("localhost", "::1") or host.startswith("127.")
 
 
-def _timeout(magnet: Magnet, waited: float, sightings: Sightings, options: SwarmOptions) -> OutsideError:
+def _timeout(magnet: Magnet, waited: float, sightings: Sightings, options: SwarmOptions) -> MetadataTimeout:
     name = magnet.name or magnet.infohash
     more = "" if options.dht or options.loopback else " Let the DHT help (without --no-dht)."
     return MetadataTimeout(
         f"{name}: no peer sent the metadata within {waited:.0f} s. Seen: {sightings.summary()}",
         hint=f"nobody may be seeding it now: try later, name a peer with --peer, or use a .torrent file.{more}",
+        infohash=magnet.infohash,
+        waited=waited,
+        peers=sightings.most_peers,
     )

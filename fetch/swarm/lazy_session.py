@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""A session that begins only when somebody has to be asked."""
 
 from contextlib import ExitStack
 from dataclasses import replace
@@ -10,7 +10,7 @@ from magnetar.fetch.swarm.protocol import Swarm
 
 
 class LazySwarm:
-    """One session for the whole run, and none at all if everything is here already."""
+    """One session for a whole run, closed with ``stack``; none at all if nothing has to be asked of others."""
 
     def __init__(self, stack: ExitStack, options: FetchOptions, emit: Emit) -> None:
         self._stack = stack

@@ -1,5 +1,6 @@
-"""Pieces that come from elsewhere than peers, put into a libtorrent torrent. What was found about it by trying is told,
-and shown, in ``docs/mirrors.md``.
+"""Putting pieces that do not come from peers into a libtorrent torrent.
+
+How libtorrent behaves there was found by experiment: see ``docs/mirrors.md``.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -34,15 +35,15 @@ class LibtorrentIntake:
         return self._received
 
     def unclaimed(self, *, even_requested: bool = False) -> Mapping[int, int]:
-        # In this order: a piece that arrives in between has its priority back only after it is here.
+        # In this order: a piece that arrives between the two calls gets its priority back only after it is here.
         wanted = self._handle.get_piece_priorities()
         here = self._handle.status(lt.torrent_handle.query_pieces).pieces
         peers = self._handle.piece_availability() or [0] * len(wanted)
-        taken = set() if even_requested else set(self._requested())
+        requested = set() if even_requested else set(self._requested())
         return {
             piece: peers[piece]
             for piece, priority in enumerate(wanted)
-            if priority and piece not in taken and not (here and here[piece])
+            if priority and piece not in requested and not (here and here[piece])
         }
 
     def reserve(self, pieces: Iterable[int]) -> None:
@@ -52,10 +53,10 @@ class LibtorrentIntake:
             if not self._priorities:
                 self._wanted = self._handle.status(0).total_wanted
             before = self._handle.get_piece_priorities()
-            taken = {piece: before[piece] for piece in pieces if piece not in self._priorities}
-            self._priorities |= taken
-            self._refused.difference_update(taken)
-            self._handle.prioritize_pieces([(piece, 0) for piece in taken])
+            reserved = {piece: before[piece] for piece in pieces if piece not in self._priorities}
+            self._priorities |= reserved
+            self._refused.difference_update(reserved)
+            self._handle.prioritize_pieces([(piece, 0) for piece in reserved])
 
     def release(self, pieces: Iterable[int]) -> None:
         with self._lock:
@@ -80,7 +81,7 @@ class LibtorrentIntake:
             self._refused.add(piece)
 
     def total(self, wanted: int) -> int:
-        """Bytes of all wanted pieces, given libtorrent's count, which leaves the reserved ones out."""
+        """Bytes of all wanted pieces. libtorrent's own count, ``wanted``, leaves out the reserved ones."""
         return max(wanted, self._wanted) if self._priorities else wanted
 
     def _requested(self) -> Iterable[int]:

@@ -1,13 +1,15 @@
 """The swarm, by libtorrent: one session, with the settings that measurements chose.
 
-One of the two modules that know libtorrent; the other is ``magnetar.fetch.torrent.metainfo``. Alerts die at the next
-``pop_alerts``, so their fields are copied at once and nothing outside this module ever holds one.
+This module, ``libtorrent_intake`` and ``magnetar.fetch.torrent.metainfo`` are the only ones that know libtorrent.
+An alert must not be used after the next ``pop_alerts``, so its fields are copied at once, and nothing outside this
+module ever holds one.
 """
 
 import errno
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import libtorrent
@@ -31,10 +33,14 @@ from magnetar.files import OUT_OF_SPACE, STATE_FOLDER
 
 lt: Any = libtorrent  # its stubs are partly wrong
 
-LONGEST_WAIT = 0.25  # seconds: a signal is handled only after a wait on the session
-LISTEN_PATIENCE = 5.0
+MAX_WAIT = 0.25
+"""Seconds of one wait on the session: a signal is handled only after it."""
+LISTEN_TIMEOUT = 5.0
+"""Seconds until a session must have said whether it listens."""
+DISK_TIMEOUT = 60.0
+"""Seconds until the disk must have taken what was received."""
 ASK_EVERY = 1.0
-DISK_PATIENCE = 60.0  # seconds
+"""Seconds between two questions for the number of DHT nodes."""
 
 _ALERTS = lt.alert_category.error | lt.alert_category.status | lt.alert_category.storage | lt.alert_category.tracker
 
@@ -94,9 +100,16 @@ class LibtorrentSwarm:
         if time.monotonic() - self._asked > ASK_EVERY:
             self._session.post_session_stats()
             self._asked = time.monotonic()
-        self._session.wait_for_alert(int(min(seconds, LONGEST_WAIT) * 1000))
+        self._session.wait_for_alert(int(min(seconds, MAX_WAIT) * 1000))
         for alert in self._session.pop_alerts():
             self._dispatch(alert)
+
+    def wait_until(self, done: Callable[[], bool], seconds: float) -> bool:
+        """Handle what happens until ``done``, for ``seconds`` at most. Returns whether it is done."""
+        deadline = time.monotonic() + seconds
+        while not done() and time.monotonic() < deadline:
+            self.wait(MAX_WAIT)
+        return done()
 
     def reach_further(self, wanted: bool = True) -> None:
         if wanted != self._reaches_further:
@@ -104,23 +117,23 @@ class LibtorrentSwarm:
             self._session.apply_settings({"enable_outgoing_utp": wanted or self._network.utp})
 
     def keep_peers(self) -> None:
-        """Stay connected to peers that have nothing for us just now."""
         self._session.apply_settings({"close_redundant_connections": False})
 
     def close(self) -> None:
         self._transfers.clear()
-        self._session = None  # the binding has no abort(); dropping the session waits for it to end
+        self._session = None  # the binding has no abort(); when the session is dropped, its end is waited for
 
     def remove(self, handle: Any) -> None:
         self._transfers.pop(handle, None)
         self._session.remove_torrent(handle)
 
     def _serve_nobody_nearby(self) -> None:
-        """Peers on this machine and its network are served beyond all limits, unless told otherwise."""
+        """Hold peers on this machine and its network to the limits too; by default they are served beyond them."""
         nearby = lt.session.local_peer_class_id
         self._session.set_peer_class(nearby, {**self._session.get_peer_class(nearby), "ignore_unchoke_slots": False})
 
     def _dispatch(self, alert: Any) -> None:
+        """Note what an alert says of the session, or hand it to its transfer."""
         if isinstance(alert, lt.listen_succeeded_alert):
             self._listening = alert.message()
         elif isinstance(alert, lt.listen_failed_alert):
@@ -130,13 +143,11 @@ class LibtorrentSwarm:
         elif isinstance(alert, lt.torrent_alert):
             transfer = self._transfers.get(alert.handle)
             if transfer is not None:
-                transfer.take(alert)
+                transfer.handle_alert(alert)
 
     def _await_port(self, network: Network) -> None:
-        """A session that cannot listen says so only in an alert, and lives on."""
-        deadline = time.monotonic() + LISTEN_PATIENCE
-        while not (self._listening or self._not_listening) and time.monotonic() < deadline:
-            self.wait(LONGEST_WAIT)
+        """Raise ``OutsideError`` unless the session listens: that it cannot, it says only in an alert."""
+        self.wait_until(lambda: bool(self._listening or self._not_listening), LISTEN_TIMEOUT)
         if self.port == 0 and must_listen(network):
             raise OutsideError(
                 f"cannot listen on {listening_place(network)}: {self._not_listening or 'no answer'}",
@@ -150,6 +161,7 @@ class LibtorrentTransfer:
     def __init__(self, handle: Any, swarm: LibtorrentSwarm, joining: Joining) -> None:
         self._handle = handle
         self._swarm = swarm
+        self._folder = joining.folder
         self._magnet = joining.magnet
         self._unwanted = joining.unwanted
         self._notices: list[Notice] = []
@@ -176,7 +188,10 @@ class LibtorrentTransfer:
         )
 
     def _has_all_wanted(self, status: Any) -> bool:
-        """libtorrent may call a selection finished before its last piece was checked, so the pieces are asked."""
+        """Whether every piece of every wanted file is there.
+
+        libtorrent may call a selection finished before its last piece was checked, so the pieces are looked at.
+        """
         if not (self._unwanted and status.is_finished):
             return False
         lacking = damaged_paths(self._handle.torrent_file(), self.pieces())
@@ -207,13 +222,13 @@ class LibtorrentTransfer:
         # The flag flush_disk_cache of save_resume_data does not wait for the writes; flush_cache does.
         self._flushed, self._resume = False, None
         self._handle.flush_cache()
-        self._wait_until(lambda: self._flushed)
+        self._await_disk(lambda: self._flushed)
         self._handle.save_resume_data(lt.save_resume_flags_t.save_info_dict)
-        self._wait_until(lambda: self._resume is not None)
+        self._await_disk(lambda: self._resume is not None)
         answer: bytes | OutsideError | None = self._resume
         if isinstance(answer, bytes):
             return answer
-        raise answer or OutsideError("the session did not account for the download")
+        raise answer or OutsideError("the session gave no account of the download")
 
     def pause(self) -> None:
         self._handle.pause()
@@ -221,8 +236,8 @@ class LibtorrentTransfer:
     def leave(self) -> None:
         self._swarm.remove(self._handle)
 
-    def take(self, alert: Any) -> None:
-        """Copy what matters from an alert, which dies soon."""
+    def handle_alert(self, alert: Any) -> None:
+        """Copy what matters from an alert, which is valid only now."""
         match alert:
             case lt.tracker_reply_alert():
                 self._notices.append(TrackerAnswered(alert.tracker_url(), alert.num_peers))
@@ -241,15 +256,13 @@ class LibtorrentTransfer:
             case lt.save_resume_data_failed_alert():
                 self._resume = OutsideError(f"the state of the download cannot be had: {alert.error.message()}")
 
-    def _wait_until(self, done: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + DISK_PATIENCE
-        while not done():
-            if time.monotonic() > deadline:
-                raise DiskError(f"the disk did not take what was received within {DISK_PATIENCE:.0f} s")
-            self._swarm.wait(LONGEST_WAIT)
+    def _await_disk(self, done: Callable[[], bool]) -> None:
+        if not self._swarm.wait_until(done, DISK_TIMEOUT):
+            raise DiskError(f"the disk did not take what was received within {DISK_TIMEOUT:.0f} s", path=self._folder)
 
 
 def _parameters(joining: Joining, network: Network) -> Any:
+    """libtorrent's ``add_torrent_params`` for a torrent to join."""
     if joining.torrent:
         params = _resumed(joining) or load(joining.torrent)
         # Where each file lies is decided here and nowhere else: whatever resume data says is overwritten.
@@ -264,7 +277,7 @@ def _parameters(joining: Joining, network: Network) -> Any:
         params = lt.add_torrent_params()
         params.info_hashes = _info_hashes(joining.magnet)
     params.save_path = str(joining.folder.resolve())
-    params.part_file_dir = STATE_FOLDER  # below save_path, whatever one writes here
+    params.part_file_dir = STATE_FOLDER  # libtorrent takes it as relative to save_path in any case
     params.trackers = list(joining.magnet.trackers)
     params.tracker_tiers = []
     # Of version 2 alone, it would throw away what they send: see mirrors_of_web_seeds.
@@ -289,7 +302,7 @@ def _flags(joining: Joining, network: Network) -> int:
 
 
 def _resumed(joining: Joining) -> Any:
-    """The parameters that resume data holds; None if there is none, or it is damaged or of another torrent."""
+    """The parameters in the resume data; None if there is none, or it is damaged or of another torrent."""
     if not joining.resume:
         return None
     wanted = load(joining.torrent).ti
@@ -319,19 +332,21 @@ def _info_hashes(magnet: Magnet) -> Any:
     return lt.info_hash_t(*hashes)
 
 
-def _disk_error(path: str, error: Any) -> OutsideError:
+def _disk_error(path: str, error: Any) -> NoSpace | DiskError:
     code, reason = error.value(), error.message()
     system = error.category().name() in ("system", "generic")
     if system and code in OUT_OF_SPACE:
-        return NoSpace(f"{path}: cannot be written: {reason}", hint="make space, then run the same command again")
+        hint = "make space, then run the same command again"
+        return NoSpace(f"{path}: cannot be written: {reason}", hint=hint, path=Path(path))
     hint = "check the disk and who may write there, then run the same command again"
     if system and code == errno.ENOENT:
         hint = "another program removed it while it was in use"
-    return DiskError(f"{path}: {reason}", hint=hint)
+    return DiskError(f"{path}: {reason}", hint=hint, path=Path(path))
 
 
 @contextmanager
 def _outside(what: str) -> Iterator[None]:
+    """Wrap what libtorrent raises."""
     try:
         yield
     except RuntimeError as foreign:

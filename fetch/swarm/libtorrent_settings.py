@@ -1,4 +1,4 @@
-"""The settings of a libtorrent session, as plain values: what measurements chose, and what the user asked for."""
+"""The settings of a libtorrent session, as plain values: some chosen by measurement, some asked for by the user."""
 
 import os
 from typing import Any
@@ -16,14 +16,14 @@ _COMMON: dict[str, Any] = {
     "tick_interval": 100,
     "aio_threads": 4,
     "hashing_threads": min(4, os.cpu_count() or 1),
-    # A quarter of the default. With more in the queue the threads get into each other's way: on a disk, 1 GiB took
-    # twice the CPU seconds and twice the memory.
+    # A quarter of the default. With more in the queue the threads hinder each other: on a disk, 1 GiB took twice the
+    # CPU seconds and twice the memory.
     "max_queued_disk_bytes": 256 << 10,
-    # The defaults try dead trackers one by one.
+    # By default trackers are tried one by one, the dead ones too.
     "announce_to_all_trackers": True,
     "announce_to_all_tiers": True,
-    # Seconds, times the failures so far. With the defaults of 60 and 3, a lone seeder that went away for a moment is
-    # met again after minutes, or never.
+    # Seconds, times the number of failures. With the defaults of 60 and 3, a lone seeder that went away for a moment is
+    # connected again after minutes, or never.
     "min_reconnect_time": 10,
     "max_failcount": 10,
     "enable_upnp": False,
@@ -33,7 +33,7 @@ _COMMON: dict[str, Any] = {
 }
 _WITHOUT_DHT = {"enable_dht": False, "dht_bootstrap_nodes": ""}
 _NEARBY = {"enable_ip_notifier": False, "allow_multiple_connections_per_ip": True}
-# All nodes on this machine share an address, which the table would take for one node pretending to be many.
+# All nodes on this machine share an address. The table would take them for one node that pretends to be many.
 _DHT_NEARBY = {"dht_restrict_routing_ips": False, "dht_restrict_search_ips": False}
 _OFFLINE = {
     **_WITHOUT_DHT,
@@ -43,19 +43,20 @@ _OFFLINE = {
     "enable_outgoing_tcp": False,
     "enable_incoming_utp": False,
 }
-# As asked, or not at all.
+# Listen exactly as asked, or not at all.
 _THIS_ADDRESS = {"listen_system_port_fallback": False, "max_retry_port_bind": 0}
 # Nobody is served, not even the few pieces that a newcomer may ask for before its turn (BEP 6).
 _NO_UPLOAD = {"choking_algorithm": 0, "unchoke_slots_limit": 0, "allowed_fast_set_size": 0}
 
 _POLICIES: dict[Encryption, int] = {"required": 0, "allowed": 1, "refused": 2}
-_PROXY_KINDS = {"socks5": 2, "socks5h": 2, "http": 4}  # one more where a password goes with it
+_PROXY_KINDS = {"socks5": 2, "socks5h": 2, "http": 4}  # plus one if there is a password
 USUAL_PORT = 6881
+"""The port to listen on if the user asks for none."""
 _PROXY_HINT = "write it as socks5://host:port, http://host:port, or with user:password@ before the host"
 
 
 def settings_of(network: Network) -> dict[str, Any]:
-    """The settings of a session that meets the world as ``network`` says. Raises ``UsageError`` for a bad proxy."""
+    """The settings of a session that connects as ``network`` says. Raises ``UsageError`` for a bad proxy."""
     if network.offline:
         return {**_COMMON, **_OFFLINE}
     policy = _POLICIES[network.encryption]
@@ -67,7 +68,7 @@ def settings_of(network: Network) -> dict[str, Any]:
         "out_enc_policy": policy,
         "enable_outgoing_utp": network.utp,
         "anonymous_mode": network.anonymous,
-        # A call on the local network would pass a proxy by.
+        # A call on the local network would not go through the proxy.
         "enable_lsd": network.lan and not (network.loopback or network.proxy),
     }
     if network.loopback:
@@ -80,7 +81,7 @@ def settings_of(network: Network) -> dict[str, Any]:
 
 
 def listening_place(network: Network) -> str:
-    """Where peers reach us: ``host:port``, several joined by commas."""
+    """Where the session listens: ``host:port``, several joined by commas."""
     if network.listen:
         return network.listen
     if network.loopback:
@@ -90,7 +91,7 @@ def listening_place(network: Network) -> str:
 
 
 def must_listen(network: Network) -> bool:
-    """Whether a session that cannot listen is of no use."""
+    """Whether a session that cannot listen is an error: the user asked for a port or an address, or all is local."""
     asked = network.listen or network.port or network.interface or network.loopback
     return bool(asked) and not network.proxy
 

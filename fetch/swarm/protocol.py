@@ -1,4 +1,4 @@
-"""The swarm as the rest of the package sees it, on one screen and without libtorrent, so that tests can stand in."""
+"""The swarm as the rest of the program sees it, without libtorrent, so that tests can implement it too."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,12 +14,13 @@ Phase = Literal["metadata", "checking", "downloading", "complete"]
 
 @dataclass(frozen=True, slots=True)
 class Joining:
-    """A torrent to join. ``torrent`` is a ``.torrent`` file's bytes; where it is empty, ``magnet`` must find them.
+    """A torrent to join, with its payload in ``folder``.
 
+    ``torrent`` are the bytes of a ``.torrent`` file; if empty, the swarm of ``magnet`` is asked for the metadata.
     ``resume`` is what ``Transfer.resume_data`` gave; its claims about pieces are believed only if ``trusted``.
-    ``check_only`` never writes payload. Limits are bytes a second; they hold for every peer, nearby ones too.
-    ``unwanted`` are the paths of files that are left out: pieces that they share with a wanted file are fetched whole.
-    ``only`` those pieces are asked for, from the very beginning; None stands for all.
+    ``check_only`` never writes payload. Limits are in bytes a second; they hold for nearby peers too.
+    ``unwanted`` are the paths of files that are left out; pieces that they share with a wanted file are fetched whole.
+    ``only`` are the pieces to ask for, from the very beginning; None stands for all.
     """
 
     folder: Path
@@ -36,10 +37,11 @@ class Joining:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Where a transfer stands. ``done`` of ``total`` wanted payload bytes are there and proven, counted by the piece;
-    while ``phase`` is "checking", ``done`` is how many were looked at. "complete" says that every piece of every wanted
-    file is there and proven. ``downloaded`` and ``uploaded`` count payload in this session; ``mirrored`` is how much of
-    what was downloaded came from mirrors.
+    """Where a transfer stands, in bytes of payload.
+
+    ``done`` of ``total`` wanted bytes are there and proven, counted by the piece; while ``phase`` is "checking",
+    ``done`` is how many were hashed so far. "complete" says that every piece of every wanted file is there and proven.
+    ``downloaded`` and ``uploaded`` count this session; ``mirrored`` of the downloaded bytes came from mirrors.
     """
 
     phase: Phase
@@ -61,7 +63,7 @@ class FileFailed:
 
 @dataclass(frozen=True, slots=True)
 class PieceFailed:
-    """A piece arrived whose bytes are not those of the torrent. It was thrown away, and is asked for again."""
+    """A piece failed its hash. It was thrown away, and is asked for again."""
 
     piece: int
 
@@ -70,7 +72,7 @@ Notice = TrackerAnswered | FileFailed | PieceFailed
 
 
 class Intake(Protocol):
-    """Pieces of a torrent that come from elsewhere than peers. Safe to use from any thread until the transfer ends."""
+    """Takes pieces of a torrent that do not come from peers. Safe to use from any thread until the transfer ends."""
 
     @property
     def received(self) -> int:
@@ -85,15 +87,15 @@ class Intake(Protocol):
         ...
 
     def reserve(self, pieces: Iterable[int]) -> None:
-        """Ask no peer for these pieces: they are to be put in."""
+        """Ask no peer for these pieces, because they will be put in."""
         ...
 
     def release(self, pieces: Iterable[int]) -> None:
-        """Leave these pieces to the peers again, or, if they are there, have them counted."""
+        """Leave these pieces to the peers again; those that are there now are counted."""
         ...
 
     def put(self, piece: int, content: bytes) -> None:
-        """Hand over the content of a reserved piece, to be hashed and written. In version 2 it ends with its file."""
+        """Put in the content of a reserved piece, to be hashed and written. In version 2 a piece ends with its file."""
         ...
 
     def verdict(self, piece: int) -> bool | None:
@@ -114,7 +116,7 @@ class Transfer(Protocol):
         ...
 
     def torrent(self) -> bytes:
-        """The torrent as a ``.torrent`` file, with all that is known of it; empty until the metadata is there."""
+        """The bytes of a ``.torrent`` file, with what is known of the torrent; empty until the metadata is there."""
         ...
 
     def pieces(self) -> Sequence[bool]:
@@ -130,9 +132,9 @@ class Transfer(Protocol):
         ...
 
     def resume_data(self) -> bytes:
-        """What another session needs to go on from here, after everything received is on disk.
+        """What another session needs to go on from here. Returns after everything that was received is on disk.
 
-        Raises ``OutsideError`` if it cannot be had.
+        Raises ``OutsideError`` if the session or the disk does not answer.
         """
         ...
 
@@ -141,7 +143,7 @@ class Transfer(Protocol):
         ...
 
     def leave(self) -> None:
-        """Leave the swarm. The transfer is of no use afterwards."""
+        """Leave the swarm. The transfer must not be used afterwards."""
         ...
 
 
@@ -159,15 +161,15 @@ class Swarm(Protocol):
     def join(self, joining: Joining) -> Transfer: ...
 
     def wait(self, seconds: float) -> None:
-        """Sleep until something happens, but no longer than ``seconds``, nor so long that Ctrl-C would lag."""
+        """Sleep until something happens, at most for ``seconds``, and never so long that Ctrl-C would be late."""
         ...
 
     def keep_peers(self) -> None:
-        """Stay connected to peers of whom nothing is wanted, too."""
+        """Stay connected also to peers from whom nothing is wanted just now."""
         ...
 
     def reach_further(self, wanted: bool = True) -> None:
-        """Try the slower ways to peers too: some can be reached over uTP only. ``wanted`` False: no longer."""
+        """Try the slower ways to peers too (some can be reached over uTP only), or no longer if not ``wanted``."""
         ...
 
     def close(self) -> None: ...

@@ -1,25 +1,28 @@
-"""How payload arrives: what is told of it, and when to stop waiting for it."""
+"""How payload arrives: what is emitted about it, and when to stop waiting for it."""
 
 import time
 from collections.abc import Mapping
 
 from magnetar.errors import Stalled
 from magnetar.events import Began, Emit, Ended, FileSeen, Moved, Step
-from magnetar.fetch.swarm.discovery import Sightings
-from magnetar.fetch.swarm.protocol import Status, Transfer
-from magnetar.fetch.torrent.metadata import Metadata
+from magnetar.fetch.swarm.protocol import Status, Swarm, Transfer
+from magnetar.fetch.swarm.sightings import Sightings
 
-LOOK_AT_FILES_EVERY = 1.0  # seconds
+LOOK_AT_FILES_EVERY = 1.0
+"""Seconds between two looks at the state of each file."""
+REACH_FURTHER_AFTER = 15.0
+"""Seconds without payload after which slower ways to peers are tried too."""
 
 
 class Progress:
-    """Tells how many bytes became good. A piece that fails takes bytes back; they are told only once."""
+    """Emits how many bytes became good. A piece that fails its hash takes bytes back; they are counted only once."""
 
     def __init__(self, emit: Emit) -> None:
         self._emit = emit
         self._most: int | None = None
 
-    def tell(self, status: Status) -> None:
+    def show(self, status: Status) -> None:
+        """Emit what became good since the last call."""
         if status.phase == "checking":
             return
         if self._most is None:
@@ -30,14 +33,15 @@ class Progress:
             self._most = status.done
 
     def end(self, status: Status) -> None:
-        self.tell(status)
+        """Emit what became good since the last call, and that the step ended."""
+        self.show(status)
         self._emit(Ended(Step.DOWNLOAD))
 
 
 class FileWatch:
-    """Tells how far each of several files is, once a second; ``sizes`` are those of the wanted ones, in bytes.
+    """Emits the state of each of several files, once a second. ``sizes`` are the wanted files' sizes in bytes.
 
-    Of a single file the whole tells enough.
+    Nothing is emitted about a single file: ``Progress`` says enough.
     """
 
     def __init__(self, sizes: Mapping[str, int], transfer: Transfer, emit: Emit) -> None:
@@ -47,7 +51,8 @@ class FileWatch:
         self._seen: dict[str, int] = {}
         self._look_at = 0.0
 
-    def tell(self, status: Status) -> None:
+    def show(self, status: Status) -> None:
+        """Emit which files changed since the last call."""
         now = time.monotonic()
         if len(self._sizes) < 2 or status.phase == "checking" or (now < self._look_at and status.phase != "complete"):
             return
@@ -61,29 +66,44 @@ class FileWatch:
 
 
 class StallWatch:
-    """How long no payload has come: in seconds, and 0 exactly when some came since the last look."""
+    """Watches for how long no payload has come: tries slower ways to peers, and gives up after ``timeout`` seconds.
 
-    def __init__(self, timeout: float) -> None:
+    ``name`` is that of the release, for the message.
+    """
+
+    def __init__(self, swarm: Swarm, sightings: Sightings, name: str, timeout: float) -> None:
+        self._swarm = swarm
+        self._sightings = sightings
+        self._name = name
         self._timeout = timeout
         self._downloaded = -1
         self._since = time.monotonic()
 
-    def waited(self, status: Status) -> float:
+    def check(self, status: Status) -> None:
+        """Raise ``Stalled`` if no payload has come for too long. Peers that a slower way found stay connected."""
+        waited = self._waited(status)
+        if waited > REACH_FURTHER_AFTER:
+            self._swarm.reach_further()
+        elif status.downloaded and not waited:
+            self._swarm.reach_further(False)
+        if waited > self._timeout:
+            raise self._stalled(status, waited)
+
+    def _waited(self, status: Status) -> float:
+        """Seconds since payload came; 0 exactly when some came since the last call."""
         now = time.monotonic()
         if status.downloaded != self._downloaded or status.phase == "checking":
             self._downloaded = status.downloaded
             self._since = now
         return now - self._since
 
-    def is_stalled(self, status: Status) -> bool:
-        return self.waited(status) > self._timeout
-
-
-def stalled(metadata: Metadata, status: Status, watch: StallWatch, sightings: Sightings) -> Stalled:
-    """The error that says how long nothing came, how much is missing, and what was seen of the swarm."""
-    missing = status.total - status.done
-    return Stalled(
-        f"{metadata.name}: no payload for {watch.waited(status):.0f} s, with {missing:,} of {status.total:,} bytes "
-        f"still to come. Seen: {sightings.summary()}",
-        hint="run the same command again to go on from here; name another peer with --peer if you know one",
-    )
+    def _stalled(self, status: Status, waited: float) -> Stalled:
+        missing = status.total - status.done
+        return Stalled(
+            f"{self._name}: no payload for {waited:.0f} s, with {missing:,} of {status.total:,} bytes "
+            f"still to come. Seen: {self._sightings.summary()}",
+            hint="run the same command again to go on from here; name another peer with --peer if you know one",
+            waited=waited,
+            missing=missing,
+            total=status.total,
+        )

@@ -1,7 +1,8 @@
-"""Making a torrent of a folder: hybrid, version 2 or version 1 (BEP 3, BEP 47, BEP 52), the same for the same files.
+"""Making a torrent of a folder: hybrid, version 2 or version 1 (BEP 3, BEP 47, BEP 52). The same files always give the
+same torrent.
 
-The info dictionary is put together here, from hashes that threads of ours took in one read: libtorrent hashes on one
-thread, and has no way to be given the hashes of version 2.
+The info dictionary is made here, from hashes that our own threads take in one read. libtorrent hashes on one thread
+only, and cannot be given hashes of version 2 that were made elsewhere.
 """
 
 import os
@@ -13,14 +14,14 @@ from itertools import accumulate
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from magnetar.byte_source import LocalFile
+from magnetar.byte_source import LocalFile, read_bytes
 from magnetar.errors import DiskError, MalformedError, UsageError
 from magnetar.events import Began, Emit, Ended, Moved, Step, ignore
 from magnetar.fetch.link.healing import is_tracker_url, is_web_url
 from magnetar.fetch.torrent.metadata import MAX_TORRENT_BYTES, TorrentFile, check_name, check_paths
 from magnetar.fetch.torrent.metainfo import encode, read_torrent
 from magnetar.fetch.torrent.piece_hasher import Sha1Pieces, TreePieces
-from magnetar.fetch.torrent.piece_layout import Extent, Layout, Span
+from magnetar.fetch.torrent.piece_layout import Extent, PieceLayout, Span
 from magnetar.files import disk_failure
 from magnetar.manifests.folder.layout import payload_paths
 from magnetar.manifests.hashing.digests import ByteConsumer, digest_files
@@ -29,22 +30,23 @@ Version = Literal["hybrid", "v2", "v1"]
 
 PIECE_LENGTHS = tuple(1 << power for power in range(14, 28))
 """Bytes: 16 KiB to 128 MiB."""
-MOST_PIECES = 0x200000
-"""What libtorrent takes."""
+MAX_PIECES = 0x200000
+"""Pieces of a torrent that libtorrent accepts."""
 HASH_BYTES = {"hybrid": 52, "v2": 32, "v1": 20}
 """Bytes of hashes for each piece."""
-ROOM_FOR_NAMES = 2 << 20
-LONGEST_CHOSEN = 16 << 20
-"""Bytes. Longer pieces are refused by some clients, and each is lost as a whole where a byte of it is wrong."""
+BYTES_FOR_NAMES = 2 << 20
+"""Bytes of a ``.torrent`` that are kept free for names, where hashes fill the rest."""
+MAX_CHOSEN_PIECE_LENGTH = 16 << 20
+"""Bytes. Some clients refuse longer pieces, and one wrong byte costs a whole piece."""
 
 
 @dataclass(frozen=True, slots=True)
-class TorrentWish:
-    """How a torrent is to be: its version of the protocol, and what its metadata says besides the files.
+class TorrentOptions:
+    """How to make a torrent: its version of the protocol, and what its metadata says besides the files.
 
-    "hybrid" is read by clients of both versions, but aria2c and other old ones want "v1". ``piece_length`` is a power
-    of two from 16 KiB to 128 MiB, in bytes; None leaves the choice to ``choose_piece_length``. Of a ``private`` torrent
-    clients ask its trackers for peers, and nobody else (BEP 27).
+    "hybrid" is read by clients of both versions, but aria2c and other old ones need "v1". ``piece_length`` is a power
+    of two from 16 KiB to 128 MiB, in bytes; with None, ``choose_piece_length`` chooses it. The peers of a ``private``
+    torrent are asked of its trackers and of nobody else (BEP 27).
     """
 
     version: Version = "hybrid"
@@ -58,19 +60,19 @@ class TorrentWish:
 def choose_piece_length(total: int) -> int:
     """The smallest allowed length of at least ten times the square root of ``total`` bytes, and 16 MiB at most.
 
-    The hashes and the pieces then grow alike: 300 GB have 36,000 pieces of 8 MiB. libtorrent's own rule is the same
-    today; a torrent that must come out the same tomorrow should not depend on that.
+    The number of pieces and their length then grow alike: 300 GB have 36,000 pieces of 8 MiB. libtorrent's own rule is
+    the same today, but a torrent that must be the same tomorrow should not depend on that.
     """
     fitting = (length for length in PIECE_LENGTHS if length * length >= 100 * total)
-    return min(next(fitting, LONGEST_CHOSEN), LONGEST_CHOSEN)
+    return min(next(fitting, MAX_CHOSEN_PIECE_LENGTH), MAX_CHOSEN_PIECE_LENGTH)
 
 
-def create_torrent(folder: Path, wish: TorrentWish = TorrentWish(), *, emit: Emit = ignore) -> bytes:
-    """The ``.torrent`` of a folder: the same bytes for the same files and wish, whenever and wherever it is made.
+def create_torrent(folder: Path, options: TorrentOptions = TorrentOptions(), *, emit: Emit = ignore) -> bytes:
+    """The ``.torrent`` bytes of a folder. The same files and options give the same bytes, whenever and wherever.
 
     Raises what ``Draft`` does, and ``DiskError`` for a file that cannot be read or changes meanwhile.
     """
-    draft = Draft(folder, wish)
+    draft = Draft(folder, options)
     emit(Began(Step.HASH, draft.total))
     paths = [str(file.path) for file in draft.files]
     digest_files(draft.folder, paths, (), lambda count: emit(Moved(Step.HASH, count)), draft.hashers)
@@ -80,9 +82,9 @@ def create_torrent(folder: Path, wish: TorrentWish = TorrentWish(), *, emit: Emi
 
 @dataclass(frozen=True, slots=True)
 class FileHashes:
-    """What a torrent needs of one file: the SHA-1 of its pieces, and the root and the layer of its hash tree.
+    """The hashes of one file: the SHA-1 of its pieces, and the root and the layer of pieces of its hash tree.
 
-    ``pieces`` are one after another: in a hybrid torrent all of them, in version 1 those that lie in the file wholly.
+    ``pieces`` are joined: in a hybrid torrent all of them, in version 1 those that lie in the file wholly.
     """
 
     pieces: bytes
@@ -91,51 +93,52 @@ class FileHashes:
 
 
 class Draft:
-    """A torrent in the making. Its ``hashers`` are to be fed every file's bytes, in one read with whatever else.
+    """A torrent in the making. The bytes of every file must be fed to its ``hashers``, in one read with other hashers.
 
-    What was ``hashed`` once, under the same ``terms``, may be taken over by ``take`` instead.
+    Instead, hashes that an earlier draft of the same ``terms`` gave as ``hashed`` may be given to ``take``.
     ``.magnetar`` and ``.git`` are left out. Raises ``UsageError`` for an empty folder, a symbolic link, a name that no
-    torrent may hold, a piece length that none has, or a URL of no use; ``DiskError``.
+    torrent may hold, a piece length that no torrent may have, or a URL that is not of a tracker or a web seed;
+    ``DiskError``.
     """
 
-    def __init__(self, folder: Path, wish: TorrentWish) -> None:
-        _check(wish)
+    def __init__(self, folder: Path, options: TorrentOptions) -> None:
+        _check_options(options)
         self.folder = folder.resolve()
         self.files = tuple(_list_payload(self.folder))
         self.total = sum(file.size for file in self.files)
-        self.piece_length = wish.piece_length or choose_piece_length(self.total)
-        _check_count(self.files, self.piece_length, wish.version)
-        self._wish = wish
+        self.piece_length = options.piece_length or choose_piece_length(self.total)
+        _check_count(self.files, self.piece_length, options.version)
+        self._options = options
         starts = accumulate((file.size for file in self.files), initial=0)
         padded = len(self.files) > 1  # the last of several is padded too, as libtorrent has it
         self._entries = {
-            str(file.path): _Entry(self.folder / file.path, start, self.piece_length, wish.version, padded=padded)
+            str(file.path): _Entry(self.folder / file.path, start, self.piece_length, options.version, padded=padded)
             for file, start in zip(self.files, starts, strict=False)
         }
 
     def hashers(self, path: str) -> tuple[ByteConsumer, ...]:
-        """What must be told the bytes of the file at ``path`` from its beginning to its end, each on any one thread."""
+        """The hashers of the file at ``path``: each wants all its bytes in order, on one thread at a time."""
         return self._entries[path].hashers
 
     def terms(self, path: str) -> str:
-        """What the hashes of the file at ``path`` depend on besides its bytes."""
+        """What the hashes of the file at ``path`` depend on besides its bytes, as a text to compare."""
         return self._entries[path].terms
 
     def hashed(self, path: str) -> FileHashes:
-        """The hashes of the file at ``path``, once it was fed."""
+        """The hashes of the file at ``path``, after its bytes were fed to its hashers."""
         return self._entries[path].hashes
 
     def take(self, path: str, hashes: FileHashes) -> None:
-        """Take hashes that the file at ``path`` had before: it is not to be fed. Those of other terms fit nothing."""
+        """Use these hashes for the file at ``path``, which is then not fed. They must be of the same terms."""
         self._entries[path].take(hashes)
 
     def finish(self) -> bytes:
-        """The ``.torrent``, once every file was fed or taken. Raises ``DiskError`` if one changed meanwhile."""
+        """The ``.torrent`` bytes, after every file was fed or taken. Raises ``DiskError`` if a file changed."""
         for entry in self._entries.values():
             entry.check_unchanged()
         info: dict[bytes, Any] = {b"name": self.folder.name.encode(), b"piece length": self.piece_length}
         made: dict[bytes, Any] = {b"info": info}
-        match self._wish.version:
+        match self._options.version:
             case "v1":
                 info |= {b"files": [_listed(file) for file in self.files], b"pieces": self._pieces_across_files()}
             case "v2":
@@ -143,18 +146,18 @@ class Draft:
             case "hybrid":
                 files, pieces = self._padded_files()
                 info |= {b"meta version": 2, b"file tree": self._file_tree(), b"files": files, b"pieces": pieces}
-        if self._wish.version != "v1":
+        if self._options.version != "v1":
             made[b"piece layers"] = {
                 entry.hashes.root: entry.hashes.layer for entry in self._entries.values() if entry.hashes.layer
             }
-        if self._wish.private:
+        if self._options.private:
             info[b"private"] = 1
-        torrent = encode(made | _outside_of_info(self._wish))
+        torrent = encode(made | _outside_of_info(self._options))
         read_torrent(torrent)
         return torrent
 
     def _file_tree(self) -> dict[bytes, Any]:
-        """Folders as dictionaries, and each file as one with an entry without a name."""
+        """The file tree of version 2: folders are dictionaries, a file is one with a single entry of empty name."""
         tree: dict[bytes, Any] = {}
         for path, entry in self._entries.items():
             place = tree
@@ -164,7 +167,7 @@ class Draft:
         return tree
 
     def _padded_files(self) -> tuple[list[dict[bytes, Any]], bytes]:
-        """The files for clients of version 1, padded so that each begins with a piece, and the SHA-1 of each piece."""
+        """The files as version 1 lists them, padded so that each file begins a piece, and the SHA-1 of all pieces."""
         files: list[dict[bytes, Any]] = []
         for file, entry in zip(self.files, self._entries.values(), strict=True):
             padding = -file.size % self.piece_length if entry.padded else 0
@@ -174,13 +177,13 @@ class Draft:
         return files, b"".join(entry.hashes.pieces for entry in self._entries.values())
 
     def _pieces_across_files(self) -> bytes:
-        """The SHA-1 of each piece of version 1. Those that lie in one file are known; the others are read again."""
+        """The SHA-1 of all pieces of version 1. Pieces that lie in one file are known; the others are read again."""
         known: dict[int, bytes] = {}
         for entry in self._entries.values():
             first, digests = -(-entry.start // self.piece_length), entry.hashes.pieces
             known |= {first + at // 20: digests[at : at + 20] for at in range(0, len(digests), 20)}
         extents = [Extent(path, entry.start, entry.size) for path, entry in self._entries.items()]
-        layout = Layout(extents, self.piece_length, padded=False)
+        layout = PieceLayout(extents, self.piece_length, padded=False)
         count = -(-self.total // self.piece_length)
         return b"".join(known.get(piece) or self._read_piece(layout.spans(piece)) for piece in range(count))
 
@@ -188,12 +191,12 @@ class Draft:
         hasher = sha1(usedforsecurity=False)
         for span in spans:
             with LocalFile(self.folder / span.path) as file:
-                hasher.update(file.read(span.offset, span.length))
+                hasher.update(read_bytes(file, span.offset, span.length))
         return hasher.digest()
 
 
 class _Entry:
-    """One file of a draft: as it was when it was listed, and the hashers of its bytes."""
+    """One file of a draft: its size and time of change when it was listed, and the hashers of its bytes."""
 
     def __init__(self, path: Path, start: int, piece_length: int, version: Version, *, padded: bool) -> None:
         skip = -start % piece_length if version == "v1" else 0
@@ -226,26 +229,27 @@ class _Entry:
     def check_unchanged(self) -> None:
         seen = {self.size} if self._taken else {hasher.seen for hasher in self.hashers}
         if _stamp(self._path) != self._stamp or seen != {self.size}:
-            raise DiskError(f"{self._path}: changed while it was read", hint="leave the folder alone, and retry")
+            hint = "leave the folder alone, and retry"
+            raise DiskError(f"{self._path}: changed while it was read", hint=hint, path=self._path)
 
 
-def _check(wish: TorrentWish) -> None:
-    if wish.piece_length is not None and wish.piece_length not in PIECE_LENGTHS:
-        raise UsageError(f"{wish.piece_length} bytes: a piece length is a power of two from 16 KiB to 128 MiB")
-    for url in wish.trackers:
+def _check_options(options: TorrentOptions) -> None:
+    if options.piece_length is not None and options.piece_length not in PIECE_LENGTHS:
+        raise UsageError(f"{options.piece_length} bytes: a piece length is a power of two from 16 KiB to 128 MiB")
+    for url in options.trackers:
         if not is_tracker_url(url):
             raise UsageError(
                 f"{url!r} is no tracker", hint="a tracker is udp://, http:// or https://HOST:PORT/announce"
             )
-    for url in wish.web_seeds:
+    for url in options.web_seeds:
         if not is_web_url(url):
             raise UsageError(f"{url!r} is no web seed", hint="a web seed is the http(s):// URL above the files")
 
 
 def _check_count(files: tuple[TorrentFile, ...], piece_length: int, version: Version) -> None:
-    """Refuse pieces so short that nobody would take the torrent, before hours of hashing."""
+    """Raise ``UsageError``, before hours of hashing, for so many pieces that clients would refuse the torrent."""
     pieces = sum(-(-file.size // piece_length) for file in files)
-    if pieces > MOST_PIECES or pieces * HASH_BYTES[version] > MAX_TORRENT_BYTES - ROOM_FOR_NAMES:
+    if pieces > MAX_PIECES or pieces * HASH_BYTES[version] > MAX_TORRENT_BYTES - BYTES_FOR_NAMES:
         raise UsageError(
             f"{pieces:,} pieces of {piece_length:,} bytes make a torrent that clients refuse",
             hint=f"ask for longer ones: the rule is {choose_piece_length(sum(file.size for file in files))} bytes",
@@ -253,7 +257,7 @@ def _check_count(files: tuple[TorrentFile, ...], piece_length: int, version: Ver
 
 
 def _list_payload(folder: Path) -> Iterator[TorrentFile]:
-    """Every file to publish, as its path below the folder and its size, in the order of BEP 52: by bytes of names."""
+    """Every file to publish, with its path below the folder and its size, sorted by the bytes of names (BEP 52)."""
     if not folder.is_dir():
         raise UsageError(f"{folder}: there is no such folder", hint="name the folder to publish")
     paths = sorted(payload_paths(folder, own_manifest=True), key=lambda path: os.fsencode(path).split(b"/"))
@@ -289,13 +293,16 @@ def _listed(file: TorrentFile) -> dict[bytes, Any]:
     return {b"length": file.size, b"path": [part.encode() for part in file.path.parts]}
 
 
-def _outside_of_info(wish: TorrentWish) -> dict[bytes, Any]:
-    """What the infohash does not depend on."""
+def _outside_of_info(options: TorrentOptions) -> dict[bytes, Any]:
+    """The entries beside the info dictionary, on which the infohash does not depend."""
     made: dict[bytes, Any] = {}
-    if wish.trackers:
-        made |= {b"announce": wish.trackers[0].encode(), b"announce-list": [[url.encode()] for url in wish.trackers]}
-    if wish.web_seeds:
-        made[b"url-list"] = [url.encode() for url in wish.web_seeds]
-    if wish.comment:
-        made[b"comment"] = wish.comment.encode()
+    if options.trackers:
+        made |= {
+            b"announce": options.trackers[0].encode(),
+            b"announce-list": [[url.encode()] for url in options.trackers],
+        }
+    if options.web_seeds:
+        made[b"url-list"] = [url.encode() for url in options.web_seeds]
+    if options.comment:
+        made[b"comment"] = options.comment.encode()
     return made

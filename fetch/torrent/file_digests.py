@@ -1,11 +1,11 @@
-"""How the bytes of each file of a torrent can be checked apart from the rest of it, as plain data."""
+"""How each file of a torrent can be checked by itself, as plain data."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha1
 from typing import Literal
 
-from magnetar.byte_source import ByteSource
+from magnetar.byte_source import ByteSource, read_bytes
 from magnetar.manifests.hashing.merkle import merkle_root
 
 
@@ -13,8 +13,8 @@ from magnetar.manifests.hashing.merkle import merkle_root
 class PieceDigest:
     """The hash of ``length`` bytes at ``offset`` of a file.
 
-    "sha1" is of those bytes and ``padding`` zero bytes after them (BEP 3, BEP 47); "merkle" is the root of their tree,
-    filled up to ``leaves`` (BEP 52).
+    Of ``kind`` "sha1" it is the hash of those bytes and ``padding`` zero bytes after them (BEP 3, BEP 47). Of ``kind``
+    "merkle" it is the root of their hash tree, filled up to ``leaves`` leaves (BEP 52).
     """
 
     offset: int
@@ -25,10 +25,10 @@ class PieceDigest:
     leaves: int = 1
 
     def fits(self, source: ByteSource) -> bool:
-        """Whether ``source``, as a copy of the file, has these bytes. Raises ``DiskError``."""
+        """Whether ``source``, a possible copy of the file, has these bytes. Raises ``DiskError``."""
         if self.kind == "merkle":
             return merkle_root(source, self.offset, self.length, leaves=self.leaves) == self.digest
-        data = source.read(self.offset, self.length) + bytes(self.padding)
+        data = read_bytes(source, self.offset, self.length) + bytes(self.padding)
         return sha1(data, usedforsecurity=False).digest() == self.digest
 
 
@@ -36,9 +36,9 @@ class PieceDigest:
 class FileDigests:
     """One file of a torrent: where it lies in the payload, and the digests of the pieces that lie in it wholly.
 
-    ``root`` is the root of its tree, empty in version 1. ``start`` is the offset in the payload as the torrent's pieces
-    divide it, padding included. ``digests`` may be empty: a small file of version 1 shares its pieces with others, and
-    a link brings no hashes of version 2 but the roots.
+    ``root`` is the root of its hash tree, empty in version 1. ``start`` is its offset in the payload, padding included.
+    ``digests`` may be empty: a small file of version 1 shares its pieces with others, and a link brings only the roots
+    of version 2.
     """
 
     path: str

@@ -1,6 +1,6 @@
 """What a torrent's metadata says, as a plain value, and the rules that its file names must keep.
 
-Pure: ``magnetar.fetch.torrent.metainfo`` reads and writes the bytes.
+Pure: ``magnetar.fetch.torrent.metainfo`` reads and writes the bytes of a ``.torrent`` file.
 """
 
 import unicodedata
@@ -20,7 +20,7 @@ MAX_TORRENT_BYTES = 32 << 20
 
 @dataclass(frozen=True, slots=True)
 class TorrentFile:
-    """One file of payload. ``path`` is relative to the release's folder: the torrent's top folder is not part of it."""
+    """One file of payload, of ``size`` bytes. ``path`` is relative to the torrent's top folder."""
 
     path: PurePosixPath
     size: int
@@ -30,8 +30,8 @@ class TorrentFile:
 class Metadata:
     """A torrent as its metadata describes it (BEP 3, BEP 52). Sizes are in bytes; padding (BEP 47) is left out.
 
-    ``name`` is the release's folder. A torrent of one file lands in a folder of that file's name, since the state of
-    the download lives beside the payload.
+    ``name`` is that of the release's folder. A torrent of one file, too, gets a folder, of that file's name, because
+    the state of the download lies beside the payload.
     """
 
     name: str
@@ -85,9 +85,9 @@ def _mismatches(metadata: Metadata, magnet: Magnet) -> list[tuple[str, str]]:
 
 
 def spelled_paths(info: dict[bytes, Any]) -> Iterator[str]:
-    """The payload paths of a decoded info dictionary, below its top folder, as it spells them.
+    """The payload paths of a decoded info dictionary, below its top folder, exactly as it spells them.
 
-    A hybrid torrent spells them twice; its two spellings must agree, which whoever parsed it has checked.
+    A hybrid torrent lists its files twice. That both lists agree was checked by libtorrent when it parsed the torrent.
     Raises ``TorrentError`` if the name or a version 1 path is of the wrong type.
     """
     try:
@@ -102,7 +102,7 @@ def spelled_paths(info: dict[bytes, Any]) -> Iterator[str]:
 
 
 def _tree_paths(tree: dict[bytes, Any], above: tuple[bytes, ...]) -> Iterator[str]:
-    """The leaves of a version 2 file tree: a leaf is a folder with one entry without a name (BEP 52)."""
+    """The paths in a version 2 file tree. A file is a folder with a single entry, whose name is empty (BEP 52)."""
     for part, below in tree.items():
         if part == b"":
             yield _text(above)
@@ -117,7 +117,7 @@ def _text(parts: Sequence[bytes]) -> str:
 
 
 def check_name(name: str) -> None:
-    """Raise ``TorrentError`` unless a release of that name may have a folder of that name."""
+    """Raise ``TorrentError`` unless the name of a release is safe as the name of its folder."""
     try:
         safe = len(safe_path(name).parts) == 1
     except MalformedError:
@@ -146,7 +146,7 @@ def check_paths(paths: Iterable[str]) -> None:
 
 
 def case_collisions(metadata: Metadata) -> list[str]:
-    """Paths that a file system which ignores case or Unicode form would take for another file of the torrent."""
+    """The paths that equal another path of the torrent on a file system that ignores case or Unicode normal form."""
     folded = Counter(_fold(file.path) for file in metadata.files)
     return [str(file.path) for file in metadata.files if folded[_fold(file.path)] > 1]
 

@@ -1,6 +1,7 @@
-"""A torrent's metadata: reading ``.torrent`` bytes, and writing them.
+"""Reading and writing ``.torrent`` bytes.
 
-One of the two modules that know libtorrent; the other is ``magnetar.fetch.swarm.libtorrent_session``.
+One of the modules that know libtorrent; the others are ``magnetar.fetch.swarm.libtorrent_session`` and
+``libtorrent_intake``.
 """
 
 import re
@@ -14,7 +15,7 @@ import libtorrent
 
 from magnetar.errors import DiskError, TorrentError, UsageError
 from magnetar.fetch.link.healing import is_tracker_url, is_web_url
-from magnetar.fetch.link.magnet import MOST_TRACKERS
+from magnetar.fetch.link.magnet import MAX_TRACKERS
 from magnetar.fetch.torrent.file_digests import FileDigests, PieceDigest
 from magnetar.fetch.torrent.metadata import (
     MAX_TORRENT_BYTES,
@@ -36,11 +37,11 @@ _ERROR_CODE = re.compile(r"\s*\[\w+:\d+\]$")
 
 
 def read_torrent(content: bytes) -> Metadata:
-    """What the bytes of a ``.torrent`` file say. Raises ``TorrentError`` if they are damaged or unsafe."""
+    """The metadata in the bytes of a ``.torrent`` file. Raises ``TorrentError`` if they are damaged or unsafe."""
     params: Any = load(content)
     info = params.ti
     paths = payload_paths(info)
-    # libtorrent mends unsafe names silently, so the names are read as the metadata spells them as well.
+    # libtorrent mends unsafe names silently, so the names are also checked as the metadata spells them.
     check_paths(spelled_paths(_decode(info.info_section())))
     check_paths(paths.values())
     check_name(info.name())
@@ -53,21 +54,22 @@ def read_torrent(content: bytes) -> Metadata:
         piece_length=info.piece_length(),
         piece_count=info.num_pieces(),
         files=tuple(TorrentFile(PurePosixPath(path), layout.file_size(index)) for index, path in paths.items()),
-        trackers=_few(filter(is_tracker_url, params.trackers)),
-        web_seeds=_few(filter(is_web_url, params.url_seeds)),
+        trackers=_first_urls(filter(is_tracker_url, params.trackers)),
+        web_seeds=_first_urls(filter(is_web_url, params.url_seeds)),
         private=info.priv(),
     )
 
 
-def _few(urls: Iterable[str]) -> tuple[str, ...]:
-    """Each once, and no more than anyone has use for: a torrent may name a hundred thousand."""
-    return tuple(islice(dict.fromkeys(urls), MOST_TRACKERS))
+def _first_urls(urls: Iterable[str]) -> tuple[str, ...]:
+    """The first ``MAX_TRACKERS`` URLs, each once: a torrent may name a hundred thousand."""
+    return tuple(islice(dict.fromkeys(urls), MAX_TRACKERS))
 
 
 def check_info(torrent: bytes, pinned: Digest) -> None:
     """Raise ``TorrentError`` unless the torrent's info dictionary, byte for byte, has the pinned digest.
 
-    An infohash of version 1 is a SHA-1, of which collisions are cheap to make; this is as strong as the algorithm.
+    An infohash of version 1 is a SHA-1, whose collisions are cheap to make. The pinned digest is as strong as its
+    algorithm.
     """
     found = info_digest(torrent, pinned.algorithm)
     if found != pinned:
@@ -88,7 +90,7 @@ def read_torrent_file(path: Path) -> bytes:
     """The bytes of a ``.torrent`` file, within limits. Raises ``UsageError``, ``TorrentError`` or ``DiskError``."""
     try:
         if path.stat().st_size > MAX_TORRENT_BYTES:
-            raise TorrentError(f"{path}: is too large for a .torrent file")
+            raise TorrentError(f"{path}: is too large for a .torrent file", path=path)
         return path.read_bytes()
     except FileNotFoundError as error:
         raise UsageError(f"{path}: there is no such file", hint="check the path") from error
@@ -97,12 +99,12 @@ def read_torrent_file(path: Path) -> bytes:
 
 
 def load_torrent(path: Path) -> Metadata:
-    """What a ``.torrent`` file says; raises as ``read_torrent_file`` and ``read_torrent`` do, naming the file."""
+    """The metadata in a ``.torrent`` file. Raises as ``read_torrent_file`` and ``read_torrent`` do, naming the file."""
     content = read_torrent_file(path)
     try:
         return read_torrent(content)
     except TorrentError as error:
-        raise TorrentError(f"{path}: {error.message}", hint=error.hint) from error
+        raise TorrentError(f"{path}: {error.message}", hint=error.hint, path=path) from error
 
 
 def load(content: bytes) -> Any:
@@ -117,7 +119,7 @@ def load(content: bytes) -> Any:
 
 
 def _decode(content: bytes) -> dict[bytes, Any]:
-    """The dictionary that bencoded bytes hold, within a limit of its own: two million items."""
+    """The dictionary in bencoded bytes. libtorrent sets the limit: two million items."""
     with foreign_errors("the torrent cannot be read"):
         return dict(lt.bdecode(content))
 
@@ -148,13 +150,13 @@ def payload_paths(info: Any) -> dict[int, str]:
 
 
 def file_priorities(info: Any, unwanted: Collection[str]) -> list[int]:
-    """libtorrent's priority of each entry of the layout: 0 for padding and what is left out, else its default, 4."""
+    """libtorrent's priority of each entry of the layout: 0 for padding and files left out, else 4, its default."""
     wanted = {index for index, path in payload_paths(info).items() if path not in unwanted}
     return [4 if index in wanted else 0 for index in range(info.layout().num_files())]
 
 
 def damaged_paths(info: Any, pieces: Sequence[bool]) -> list[str]:
-    """The files that a bad piece touches, in the torrent's order. In version 1 a piece may span several."""
+    """The files that hold bytes of a bad piece, in the torrent's order. In version 1 a piece may span several files."""
     layout = info.layout()
     length = layout.piece_length()
     damaged = []
@@ -167,7 +169,7 @@ def damaged_paths(info: Any, pieces: Sequence[bool]) -> list[str]:
 
 
 def file_digests(torrent: bytes) -> Iterator[FileDigests]:
-    """How each file of payload can be checked apart from the others. Raises ``TorrentError``."""
+    """How each file of payload can be checked by itself. Raises ``TorrentError``."""
     info = load(torrent).ti
     layers = _decode(torrent).get(b"piece layers", {})
     layout = info.layout()
@@ -185,7 +187,7 @@ def file_digests(torrent: bytes) -> Iterator[FileDigests]:
 
 
 def _tree_digests(size: int, piece_length: int, layer: bytes) -> tuple[PieceDigest, ...]:
-    """The pieces of a file by the hashes of its tree; those of a file of one piece fill no more than its own tree."""
+    """The digests of a file's pieces from its hash tree. The tree of a file of one piece is no larger than the file."""
     leaves = piece_length // BLOCK if size > piece_length else 1
     return tuple(
         PieceDigest(offset, min(piece_length, size - offset), "merkle", layer[at : at + 32], leaves=leaves)
@@ -194,7 +196,7 @@ def _tree_digests(size: int, piece_length: int, layer: bytes) -> tuple[PieceDige
 
 
 def _piece_digests(info: Any, start: int, size: int, *, padded: bool) -> tuple[PieceDigest, ...]:
-    """The pieces of version 1 that lie in the file wholly, or with nothing but padding after it."""
+    """The digests of the version 1 pieces that lie in the file wholly, or that only padding follows."""
     length = info.piece_length()
     found = []
     for piece in range(-(-start // length), -(-(start + size) // length)):

@@ -1,4 +1,4 @@
-"""The hash of each piece, to know at once who served a wrong one."""
+"""The hash that each piece must have."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,9 +8,10 @@ from magnetar.fetch.torrent.metainfo import file_digests, load
 
 
 def read_digests(torrent: bytes) -> Mapping[int, PieceDigest]:
-    """What the content of each piece must hash to, by its index, for all pieces whose hash the torrent brings.
+    """The hash that each piece must have, by the piece's index, for all pieces whose hash the torrent brings.
 
-    Those of version 2 stand outside of the info dictionary that a link leads to, and are missing with it (BEP 52).
+    The hashes of version 2 stand outside the info dictionary (BEP 52), so they are missing in metadata that came by a
+    link.
     """
     info = load(torrent).ti
     if info.info_hashes().has_v1():

@@ -1,4 +1,4 @@
-"""The hashes of a torrent's pieces, of bytes that pass by once: so that publishing reads a file no second time."""
+"""Hashing a torrent's pieces while the bytes pass by, so that publishing reads each file only once."""
 
 from hashlib import sha1, sha256
 
@@ -8,9 +8,9 @@ _ZEROS = bytes(1 << 20)
 
 
 class Sha1Pieces:
-    """The SHA-1 of each piece that lies in one file (BEP 3), of its bytes in portions of any length.
+    """The SHA-1 of each piece in one file (BEP 3). The file's bytes may come in portions of any length.
 
-    Its first ``skip`` bytes belong to a piece that began in a file before it. ``seen`` counts all bytes so far.
+    The first ``skip`` bytes belong to a piece that began in an earlier file. ``seen`` counts all bytes so far.
     """
 
     def __init__(self, piece_length: int, skip: int = 0) -> None:
@@ -34,7 +34,7 @@ class Sha1Pieces:
                 self._end_piece()
 
     def end(self, *, padded: bool) -> list[bytes]:
-        """All of them, the last one ended as it is, or filled with the zero bytes that pad it (BEP 47)."""
+        """The hashes of all pieces. The last piece ends with the file, or if ``padded``, with zero bytes (BEP 47)."""
         if self._left < self._piece_length:
             while padded and self._left:
                 filling = _ZEROS[: self._left]
@@ -50,9 +50,9 @@ class Sha1Pieces:
 
 
 class TreePieces:
-    """The root of each piece's part of one file's hash tree (BEP 52), of its bytes in portions of any length.
+    """The roots of the pieces in one file's hash tree (BEP 52). The file's bytes may come in portions of any length.
 
-    ``seen`` counts them.
+    ``seen`` counts all bytes so far.
     """
 
     def __init__(self, piece_length: int) -> None:
@@ -77,7 +77,7 @@ class TreePieces:
             self._left -= len(part)
 
     def end(self) -> tuple[bytes, bytes]:
-        """The file's root, and its layer of pieces: their roots one after another, none for a file of one piece."""
+        """The root of the file, and its layer of pieces: their roots joined; empty for a file of one piece."""
         roots = [*self._roots, self._piece.digest()]
         layer = b"".join(roots) if self._roots else b""
         empty = MerkleHasher(self._leaves).digest()

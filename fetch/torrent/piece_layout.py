@@ -9,7 +9,7 @@ from magnetar.fetch.torrent.metainfo import load, payload_paths
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """Where a file lies in the torrent's run of bytes. Padding (BEP 47) has no path; its bytes are zeros."""
+    """Where a file lies in the torrent's payload. Padding (BEP 47) has no path; its bytes are zeros."""
 
     path: str
     begin: int
@@ -29,8 +29,11 @@ class Span:
     length: int
 
 
-class Layout:
-    """The pieces of a torrent over its files, in bytes. ``padded``: a piece goes on into the padding after a file."""
+class PieceLayout:
+    """Which bytes of which files each piece consists of. ``piece_length`` is in bytes.
+
+    With ``padded``, a piece goes on into the padding after a file.
+    """
 
     def __init__(self, extents: Sequence[Extent], piece_length: int, *, padded: bool) -> None:
         self._extents = extents
@@ -40,7 +43,7 @@ class Layout:
         self.piece_length = piece_length
 
     def spans(self, piece: int) -> Iterator[Span]:
-        """What the content of a piece consists of, in order. A version 2 piece ends with its file."""
+        """The spans of files that a piece consists of, in order. A piece of version 2 ends with its file."""
         begin = piece * self.piece_length
         end = min(begin + self.piece_length, self._extents[-1].end)
         index = bisect_right(self._begins, begin) - 1
@@ -63,12 +66,12 @@ class Layout:
         return range(extent.begin // self.piece_length, (extent.end - 1) // self.piece_length + 1)
 
     def end_in_file(self, path: str, piece: int) -> int:
-        """The byte of a file at which a piece ends, or the file does."""
+        """The offset in a file at which a piece ends, or at which the file ends, if that comes first."""
         extent = self._files[path]
         return min(extent.end, (piece + 1) * self.piece_length) - extent.begin
 
 
-def read_layout(torrent: bytes) -> Layout:
+def read_layout(torrent: bytes) -> PieceLayout:
     """The layout of a torrent (``.torrent`` bytes). Raises ``TorrentError``."""
     info = load(torrent).ti
     paths, layout = payload_paths(info), info.layout()
@@ -76,4 +79,4 @@ def read_layout(torrent: bytes) -> Layout:
         Extent(paths.get(index, ""), layout.file_offset(index), layout.file_size(index))
         for index in range(layout.num_files())
     ]
-    return Layout(extents, info.piece_length(), padded=info.info_hashes().has_v1())
+    return PieceLayout(extents, info.piece_length(), padded=info.info_hashes().has_v1())

@@ -1,10 +1,10 @@
-"""The pieces of a torrent where they lie in a folder's files: read, hashed and told apart, without a session."""
+"""The pieces of a torrent in the files of a folder, read and hashed without a session."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha1
 from pathlib import Path
 
-from magnetar.byte_source import LocalFile
+from magnetar.byte_source import LocalFile, read_bytes
 from magnetar.errors import DiskError, UsageError
 from magnetar.events import Began, Emit, Ended, Moved, Step, ignore
 from magnetar.fetch.torrent.piece_digests import read_digests
@@ -12,14 +12,14 @@ from magnetar.fetch.torrent.piece_layout import Span, read_layout
 from magnetar.manifests.hashing.merkle import BLOCK, MerkleHasher
 from magnetar.parallel import work_in_parallel
 
-_READ = 1 << 20
+_READ = 1 << 20  # bytes of one read
 
 
 class Pieces:
-    """The pieces of a torrent (``.torrent`` bytes): where each lies, and what it must hash to.
+    """The pieces of a torrent (``.torrent`` bytes): where each lies, and which hash it must have.
 
-    Those of a version 2 torrent whose hashes stayed with its peers cannot be proven (``provable``). Safe to use from
-    any thread. Raises ``TorrentError``.
+    Metadata of version 2 that came by a link lacks the hashes of its pieces; then ``provable`` leaves them out. Safe to
+    use from any thread. Raises ``TorrentError``.
     """
 
     def __init__(self, torrent: bytes) -> None:
@@ -27,11 +27,11 @@ class Pieces:
         self._digests = read_digests(torrent)
 
     def provable(self, pieces: Iterable[int]) -> list[int]:
-        """Those whose hash is known."""
+        """Those of ``pieces`` whose hash is known."""
         return [piece for piece in pieces if piece in self._digests]
 
     def touching(self, paths: Iterable[str]) -> list[int]:
-        """The pieces that some files lie in, in order. In version 1 a piece may reach into other files."""
+        """The pieces that hold bytes of some files, in order. In version 1 a piece may reach into other files."""
         return sorted({piece for path in paths for piece in self.layout.pieces(path)})
 
     def length(self, piece: int) -> int:
@@ -39,7 +39,7 @@ class Pieces:
         return sum(span.length for span in self.layout.spans(piece) if span.path)
 
     def proves(self, piece: int, content: Iterable[bytes | memoryview]) -> bool:
-        """Whether the content of a piece, padding included, has its hash; False where that is not known."""
+        """Whether the content of a piece, padding included, has its hash. False if the hash is not known."""
         digest = self._digests.get(piece)
         if digest is None:
             return False
@@ -49,15 +49,15 @@ class Pieces:
             hasher.update(chunk)
         return hasher.digest() == digest.digest
 
-    def stands(self, piece: int, folder: Path) -> bool:
-        """Whether a folder's files hold the piece, whole and good. What cannot be read is not good."""
+    def is_good(self, piece: int, folder: Path) -> bool:
+        """Whether a folder's files hold the whole piece, with the right hash. What cannot be read is not good."""
         try:
             return self.proves(piece, self._content(piece, folder))
         except (DiskError, UsageError):
             return False
 
     def is_blank(self, piece: int, folder: Path) -> bool:
-        """Whether a block of the piece, or more, was never written: zeros, or beyond the end of a file."""
+        """Whether some block of the piece was never written: it is all zeros, or lies beyond the end of its file."""
         try:
             spans = [span for span in self.layout.spans(piece) if span.path]
             return any(_has_blank(chunk) for span in spans for chunk in read_span(span, folder))
@@ -65,7 +65,7 @@ class Pieces:
             return True
 
     def ranges(self, pieces: Iterable[int]) -> dict[str, list[tuple[int, int]]]:
-        """Offset and length of what some pieces hold of each file, runs of pieces taken together."""
+        """The ranges of each file that some pieces hold, as offset and length. Adjacent ranges are joined."""
         found: dict[str, list[tuple[int, int]]] = {}
         for piece in sorted(pieces):
             for span in self.layout.spans(piece):
@@ -87,27 +87,27 @@ class Pieces:
 
 
 def read_span(span: Span, folder: Path) -> Iterator[bytes]:
-    """What a folder's file holds there, in chunks. Raises ``UsageError`` or ``DiskError`` if it is not all there."""
+    """The bytes of a span, in chunks. Raises ``UsageError`` or ``DiskError`` if they are not all there."""
     path = folder / span.path
-    if not path.is_file():  # a named pipe would be waited for without end
+    if not path.is_file():  # a read of a named pipe would never end
         raise UsageError(f"{path}: there is no such file")
     with LocalFile(path) as file:
         for at in range(0, span.length, _READ):
-            yield file.read(span.offset + at, min(_READ, span.length - at))
+            yield read_bytes(file, span.offset + at, min(_READ, span.length - at))
 
 
 def find_bad_pieces(pieces: Pieces, suspects: Sequence[int], folder: Path, emit: Emit = ignore) -> list[int]:
-    """Those of ``suspects`` that the folder's files do not hold, hashed on all cores, a MB of memory for each."""
+    """Those of ``suspects`` that the folder's files do not hold. All cores hash; each takes a MB of memory."""
     emit(Began(Step.LOCATE, sum(map(pieces.length, suspects))))
 
-    def look(piece: int) -> bool:
-        good = pieces.stands(piece, folder)
+    def check_piece(piece: int) -> bool:
+        good = pieces.is_good(piece, folder)
         emit(Moved(Step.LOCATE, pieces.length(piece)))
         return good
 
-    stand = work_in_parallel(look, suspects)
+    verdicts = work_in_parallel(check_piece, suspects)
     emit(Ended(Step.LOCATE))
-    return [piece for piece, good in zip(suspects, stand, strict=True) if not good]
+    return [piece for piece, good in zip(suspects, verdicts, strict=True) if not good]
 
 
 def _has_blank(chunk: bytes) -> bool:

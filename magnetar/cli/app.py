@@ -15,10 +15,10 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from magnetar import __version__
 from magnetar.cli.options.display import DisplayFlags, open_screen
 from magnetar.cli.options.groups import option
 from magnetar.errors import MagnetarError, UsageError
+from magnetar.version import __version__
 
 COMMANDS = ("demo", "get", "fetch", "verify", "repair", "same", "convert", "boot", "inspect", "seed", "publish")
 """In the order of the help. Each is a module of ``commands`` with a function of the same name, and ``EXAMPLES``."""

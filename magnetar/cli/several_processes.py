@@ -16,7 +16,7 @@ from magnetar.model.machine.machine import Machine
 
 if TYPE_CHECKING:
     from magnetar.events import Emit
-    from magnetar.model.cluster.torchrun import Ranks
+    from magnetar.model.cluster.torchrun import TorchrunGroup
 
 Work = Callable[[Machine, "Emit"], Any]
 Draw = Callable[[Any], Any]
@@ -35,38 +35,38 @@ def finish_together(command: str, display: DisplayFlags, machine: Machine, work:
     """
     if not is_one_of_many(os.environ):
         finish(command, display, partial(work, machine), draw)
-    from magnetar.model.boot.boot import require_torch
-    from magnetar.model.cluster.torchrun import join_ranks
+    from magnetar.model.cluster.torchrun import join_group
+    from magnetar.model.machine.require_torch import require_torch
 
     require_torch()
-    with join_ranks(machine.device) as crew:
-        machine = replace(machine, crew=crew)
-        if crew.rank:
-            code = _follow(crew, partial(work, machine))
+    with join_group(machine.device) as group:
+        machine = replace(machine, group=group)
+        if group.rank:
+            code = _follow(group, partial(work, machine))
         else:
-            code = open_screen(command, display).run(partial(_lead, crew, partial(work, machine)), draw)
-            crew.dismiss(code)
+            code = open_screen(command, display).run(partial(_lead, group, partial(work, machine)), draw)
+            group.dismiss(code)
     raise typer.Exit(code)
 
 
-def _lead(crew: "Ranks", work: "Callable[[Emit], Any]", emit: "Emit") -> Any:
+def _lead(group: "TorchrunGroup", work: "Callable[[Emit], Any]", emit: "Emit") -> Any:
     """The work of the first process. It tells the others of a failure before the failure is shown."""
     try:
         return work(emit)
     except BaseException as error:
-        crew.fail(error)
+        group.fail(error)
         raise
 
 
-def _follow(crew: "Ranks", work: "Callable[[Emit], Any]") -> ExitCode:
+def _follow(group: "TorchrunGroup", work: "Callable[[Emit], Any]") -> ExitCode:
     """The work of any other process. It shows nothing, and waits for the first to say how all exit."""
     from magnetar.render.screen import Terminated
 
     try:
         work(ignore)
     except MagnetarError as error:
-        crew.fail(error)
+        group.fail(error)
     except KeyboardInterrupt as error:
-        crew.fail(error)
+        group.fail(error)
         return ExitCode.TERMINATED if isinstance(error, Terminated) else ExitCode.INTERRUPTED
-    return crew.await_dismissal()
+    return group.await_dismissal()

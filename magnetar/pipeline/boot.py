@@ -1,30 +1,31 @@
-"""What else can be asked of weights that run: other ways of routing, a text, a fingerprint."""
+"""What can be asked of weights that run: to be booted, to be compared under several routings, to continue a text."""
 
 import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from magnetar.errors import UsageError
 from magnetar.events import Emit, ignore
 from magnetar.files import replace_file
 from magnetar.model.boot.compare_routings import RoutingScore, compare_routings
 from magnetar.model.boot.report import BootReport
-from magnetar.model.compare.comparison import Other, OtherCheckpoint
+from magnetar.model.boot.request import BootRequest, PromptRequest, RoutingRequest
+from magnetar.model.compare.comparison import OtherCheckpoint, OtherModel
 from magnetar.model.compare.server import Server
-from magnetar.model.machine.machine import ALONE_ON_CPU, Machine
 from magnetar.pipeline.folder.expectations import look_up
 from magnetar.pipeline.folder.release_folder import ReleaseFolder
 
-KEY = "MAGNETAR_AGAINST_KEY"
+KEY_VARIABLE = "MAGNETAR_AGAINST_KEY"
 """The environment variable with the key of a server that wants one."""
+
+NEUTRAL = "scored on the neutral text that ships with this program, since no other is known for these weights"
 
 
 @dataclass(frozen=True, slots=True)
-class WrittenOn:
-    """What a model wrote after a prompt, in so many seconds once it was ready."""
+class Continuation:
+    """What a model wrote after a prompt: ``tokens`` tokens in ``seconds`` seconds, once it was ready."""
 
     prompt: str
     text: str
@@ -33,59 +34,77 @@ class WrittenOn:
 
 
 @dataclass(frozen=True, slots=True)
-class WrittenGolden:
-    """Where a fingerprint went, and its size in bytes."""
+class WrittenFingerprint:
+    """The file that a fingerprint was written to, and its size in bytes."""
 
     path: Path
     size: int
 
 
-def choose_other(target: str) -> Other:
-    """Whom to ask: a server for a URL, else the checkpoint at a path.
+def boot_release(request: BootRequest, *, manifest: str | None = None, emit: Emit = ignore) -> BootReport:
+    """Boot a checkpoint, and hold it against what the manifest of its release expects.
 
-    Raises ``UsageError`` for what is neither, and what ``open_source`` raises.
+    The manifest is the one named, or the one that is found for the folder. It says the expected score, and where the
+    request does not, the text and the fingerprint. A release without a text of its own is scored on the neutral one.
+
+    Raises what ``look_up`` and ``boot`` raise.
+    """
+    from magnetar.model.boot.boot import boot
+
+    known = look_up(ReleaseFolder.read(request.path), manifest)
+    completed = replace(
+        request,
+        text=known.text if request.text is None else request.text,
+        golden=known.golden if request.golden is None else request.golden,
+        expected=known.bits_per_byte,
+        tolerance=known.tolerance,
+    )
+    report = boot(completed, emit)
+    if known.own or not report.tokens:
+        return report
+    return replace(report, assumptions=(*report.assumptions, NEUTRAL))
+
+
+def choose_other(target: str) -> OtherModel:
+    """The model to compare with: a server for an http URL, else the checkpoint at a path.
+
+    Raises ``UsageError`` for another kind of URL, and what ``open_source`` raises.
     """
     if target.startswith(("http://", "https://")):
-        return Server(target, os.environ.get(KEY, ""))
+        return Server(target, os.environ.get(KEY_VARIABLE, ""))
     if "://" in target:
         raise UsageError(f"{target!r} is neither a path nor an http URL", hint="like http://127.0.0.1:8000")
     return OtherCheckpoint(Path(target))
 
 
-def compare_ways(path: Path, machine: Machine = ALONE_ON_CPU, emit: Emit = ignore) -> tuple[RoutingScore, ...]:
-    """The same weights under every way of choosing who answers."""
-    return compare_routings(path, text=look_up(ReleaseFolder.read(path)).text, machine=machine, emit=emit)
+def compare_release_routings(request: RoutingRequest, emit: Emit = ignore) -> tuple[RoutingScore, ...]:
+    """Score the same weights under every routing strategy, on the text of their release."""
+    return compare_routings(replace(request, text=look_up(ReleaseFolder.read(request.path)).text), emit)
 
 
-def write_on(
-    path: Path,
-    prompt: str,
-    say: Callable[[str], None],
-    *,
-    max_tokens: int,
-    temperature: float,
-    seed: int,
-    machine: Machine = ALONE_ON_CPU,
-) -> WrittenOn:
-    """Write on from ``prompt``; ``say`` is given it, and each piece that comes. Raises as ``generate`` does."""
+def continue_prompt(request: PromptRequest, show: Callable[[str], None]) -> Continuation:
+    """Continue a prompt. ``show`` is called with the prompt, then with each token as it comes.
+
+    Raises what ``generate`` raises.
+    """
     from magnetar.model.boot.prompt import generate
 
-    written = generate(path, prompt, max_tokens, temperature, seed, machine)
-    say(prompt)
-    began, pieces = time.monotonic(), list[str]()
-    for piece in written:
-        pieces.append(piece)
-        say(piece)
-    return WrittenOn(prompt, "".join(pieces), len(pieces), time.monotonic() - began)
+    written = generate(request)
+    show(request.prompt)
+    began, tokens = time.monotonic(), list[str]()
+    for token in written:
+        tokens.append(token)
+        show(token)
+    return Continuation(request.prompt, "".join(tokens), len(tokens), time.monotonic() - began)
 
 
-def write_golden(path: Path, target: Path, emit: Emit = ignore) -> WrittenGolden:
-    """Write the fingerprint of the weights at ``path``. Raises ``BootError`` if they are not healthy."""
+def write_fingerprint(path: Path, target: Path, emit: Emit = ignore) -> WrittenFingerprint:
+    """Write the fingerprint of the weights at ``path`` to the file ``target``. Raises what ``make_golden`` raises."""
     from magnetar.model.boot.boot import make_golden
 
-    content = make_golden(path, text=look_up(ReleaseFolder.read(path)).text, emit=emit)
+    content = make_golden(path, look_up(ReleaseFolder.read(path)).text, emit)
     replace_file(target, content)
-    return WrittenGolden(target, len(content))
+    return WrittenFingerprint(target, len(content))
 
 
 def write_page(report: BootReport, name: str, target: Path) -> None:
@@ -93,21 +112,3 @@ def write_page(report: BootReport, name: str, target: Path) -> None:
     from magnetar.model.html_report.page import draw_page
 
     replace_file(target, draw_page(report, name).encode())
-
-
-def boot_release(path: Path, *, named: str | None = None, emit: Emit = ignore, **wish: Any) -> BootReport:
-    """Boot a checkpoint in any form, and hold it against what its release's manifest expects.
-
-    A release without a text of its own is scored on the neutral one. ``wish`` holds the other keywords of ``boot``.
-    """
-    from magnetar.model.boot.boot import boot
-
-    known = look_up(ReleaseFolder.read(path), named)
-    wish = {"golden": known.golden, "text": known.text, **wish}
-    report = boot(path, expected=known.bits_per_byte, tolerance=known.tolerance, emit=emit, **wish)
-    if known.own or not report.tokens:
-        return report
-    return replace(report, assumptions=(*report.assumptions, NEUTRAL))
-
-
-NEUTRAL = "scored on the neutral text that ships with this program, since no other is known for these weights"

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from magnetar.convert.write.convert import Converted
+from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.convert.write.destination import forecast_room
 from magnetar.errors import UsageError
 from magnetar.events import Emit, Skipped, ignore
@@ -16,6 +17,7 @@ from magnetar.fetch.request.options import DEFAULT_FETCH, FetchOptions
 from magnetar.findings import Outcome, Question, worst
 from magnetar.manifests.checking.report import VerifyReport
 from magnetar.model.boot.report import BootReport
+from magnetar.model.boot.request import BootRequest
 from magnetar.pipeline.boot import boot_release
 from magnetar.pipeline.convert import convert_release
 from magnetar.pipeline.fetch import fetch_release
@@ -123,8 +125,8 @@ def _convert(request: GetRequest, got: Got, emit: Emit) -> Got:
         return got
     began = time.monotonic()
     proven = got.report is not None and got.report.outcome is Outcome.GOOD
-    destination = request.converted_folder(got.folder)
-    converted = convert_release(got.folder, destination, target=request.target, proven=proven, emit=emit)
+    conversion = ConvertRequest(got.folder, request.converted_folder(got.folder), target=request.target)
+    converted = convert_release(conversion, proven=proven, emit=emit)
     return _note(replace(got, converted=converted), "converted", began, _describe_converted(converted))
 
 
@@ -135,7 +137,7 @@ def _boot(request: GetRequest, got: Got, emit: Emit) -> Got:
         emit(Skipped("boot", "torch is not installed", hint="pip install 'magnetar[boot]'"))
         return replace(got, not_done=("boot",))
     began = time.monotonic()
-    report = boot_release(got.result, emit=emit)
+    report = boot_release(BootRequest(got.result), emit=emit)
     return _note(replace(got, boot=report), "booted", began, _describe_booted(report))
 
 

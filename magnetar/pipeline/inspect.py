@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from magnetar.convert.read.source import open_checkpoint, open_source
+from magnetar.convert.read.checkpoint_source import open_checkpoint, open_source
 from magnetar.errors import ConversionError, UsageError
 from magnetar.fetch.link.magnet import Magnet
 from magnetar.fetch.torrent.metadata import magnet_of
@@ -77,7 +77,7 @@ def inspect(text: str, *, tensors: bool = False) -> Inspection:
     """
     path = Path(text)
     if path.is_dir() or (path.is_file() and path.suffix != ".torrent"):
-        return _inspect_weights(ReleaseFolder.read(path), tensors)
+        return inspect_weights(ReleaseFolder.read(path), tensors)
     wanted = resolve_target(text)
     if isinstance(wanted.source, Magnet):
         return _inspect_magnet(wanted.source, wanted.manifest)
@@ -119,7 +119,7 @@ def _inspect_torrent(torrent: bytes) -> SeenTorrent:
     )
 
 
-def _inspect_weights(folder: ReleaseFolder, tensors: bool) -> SeenWeights:
+def inspect_weights(folder: ReleaseFolder, tensors: bool) -> SeenWeights:
     """What the checkpoint holds; its layout, if its configuration is there and they agree."""
     checkpoint = open_checkpoint(folder.path)
     try:

@@ -64,7 +64,7 @@ def digest_tensors(source: Path, layout: str | None, path: Path, emit: Emit = ig
     ``tensor_digests`` raise, ``NoSpace`` or ``DiskError``.
     """
     from magnetar.convert.compare.tensor_digests import tensor_digests
-    from magnetar.convert.read.source import open_source
+    from magnetar.convert.read.checkpoint_source import open_source
 
     with open_source(source) as opened:
         digests = tensor_digests(opened, layout=layout or opened.layout, emit=emit)

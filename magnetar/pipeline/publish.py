@@ -10,7 +10,7 @@ from urllib.parse import quote
 from magnetar.errors import UsageError
 from magnetar.events import Emit, Remarked, ignore
 from magnetar.fetch.download.state_folder import State
-from magnetar.fetch.torrent.create import Draft, TorrentWish
+from magnetar.fetch.torrent.create import Draft, TorrentOptions
 from magnetar.fetch.torrent.metadata import Metadata, magnet_of
 from magnetar.fetch.torrent.metainfo import info_digest, read_torrent
 from magnetar.files import disk_failure, hold_folder, replace_file
@@ -52,7 +52,7 @@ class PublishRequest:
 
     folder: Path
     claims: Claims = field(default_factory=Claims)
-    torrent: TorrentWish = field(default_factory=TorrentWish)
+    torrent: TorrentOptions = field(default_factory=TorrentOptions)
     out: Path | None = None
     signing: Signing | None = None
     tensors: bool = True

@@ -97,7 +97,7 @@ def repair_release(request: RepairRequest, emit: Emit = ignore) -> RepairedRelea
     if target is None and manifest is not None:
         return _replace_by_digests(request, manifest, options, emit)
     try:
-        repaired = repair(folder.root, target, options=options, emit=emit)
+        repaired = repair(folder.root, target, kept=folder.torrent, options=options, emit=emit)
     except MetadataTimeout as error:
         if manifest is None or not manifest.files or not (options.mirrors or options.adopt):
             raise

@@ -1,6 +1,7 @@
 """Seeding what the catalog knows under the infohash that everybody else uses."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 from magnetar.errors import UsageError
@@ -21,11 +22,23 @@ def seed_releases(
     emit: Emit = ignore,
 ) -> tuple[Seeded, ...]:
     """Serve folders as ``seed_all`` does, a release of the catalog in its own swarm; raises as that does."""
+    read = cache(ReleaseFolder.read)
 
     def link_of(path: Path) -> Magnet | None:
-        return known_link(ReleaseFolder.read(path))
+        return known_link(read(path))
 
-    return seed_all(folders, options=options, listening=listening, link_of=link_of, watch=watch, emit=emit)
+    def kept_torrent_of(path: Path) -> bytes:
+        return read(path).torrent
+
+    return seed_all(
+        folders,
+        options=options,
+        listening=listening,
+        link_of=link_of,
+        kept_torrent_of=kept_torrent_of,
+        watch=watch,
+        emit=emit,
+    )
 
 
 def known_link(folder: ReleaseFolder) -> Magnet | None:

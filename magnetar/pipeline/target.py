@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""What TARGET means: a release of the catalog, a magnet link, an infohash, a .torrent file or its URL."""
 
 from dataclasses import dataclass
 from pathlib import Path

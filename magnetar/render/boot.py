@@ -14,9 +14,9 @@ from magnetar.render.text import BAD, GOOD, MAX_ROWS, UNSURE, clean, clock, coun
 
 if TYPE_CHECKING:
     from magnetar.model.boot.compare_routings import RoutingScore
-    from magnetar.model.boot.report import BootReport, Conducted
+    from magnetar.model.boot.report import BootReport, RoutedText
     from magnetar.model.compare.comparison import Agreement
-    from magnetar.pipeline.boot import WrittenGolden, WrittenOn
+    from magnetar.pipeline.boot import Continuation, WrittenFingerprint
 
 EXPERT_COLOURS = ("red", "green", "yellow", "blue", "magenta", "cyan", "bright_red", "bright_green")
 BLOCKS = " ▁▂▃▄▅▆▇█"
@@ -32,9 +32,9 @@ def draw_boot(report: "BootReport") -> RenderableType:
         parts += [Text("\nexperts' load, layer by layer", style="dim"), draw_expert_load(report.expert_load)]
     if report.agreement is not None:
         parts += [Text(""), draw_agreement(report.agreement)]
-    if report.conducted is not None:
+    if report.routed_text is not None:
         parts += [Text("\nwho answers, in the last layer: a colour for each expert", style="dim")]
-        parts += [Padding(_colour_by_expert(report.conducted), (0, 2))]
+        parts += [Padding(_colour_by_expert(report.routed_text), (0, 2))]
     if report.sample:
         parts += [Text("\nit says", style="dim"), Padding(Text(clean(report.sample.strip()), style="italic"), (0, 2))]
     parts += [Text(""), *(note(text) for text in report.assumptions)]
@@ -68,10 +68,10 @@ def _draw_diagnosis(report: "BootReport") -> Iterable[RenderableType]:
         yield note(cure.advice)
 
 
-def _colour_by_expert(conducted: "Conducted") -> Text:
+def _colour_by_expert(routed_text: "RoutedText") -> Text:
     """The head of the text, each piece in the colour of the expert that was asked first in the last layer."""
     text = Text()
-    for piece, chosen in zip(conducted.pieces, conducted.chosen[-1], strict=False):
+    for piece, chosen in zip(routed_text.pieces, routed_text.chosen[-1], strict=False):
         words = " " if piece == "<0x0A>" else clean(piece)  # the pieces are those of the vocabulary; lines fold here
         text.append(words, style=EXPERT_COLOURS[chosen[0] % len(EXPERT_COLOURS)])
     return text
@@ -87,12 +87,12 @@ def draw_routings(scores: "Sequence[RoutingScore]") -> RenderableType:
     return table
 
 
-def draw_written_on(written: "WrittenOn") -> RenderableType:
+def draw_written_on(written: "Continuation") -> RenderableType:
     """What is to be said of a text that was shown as it was written."""
     return Group(Text(""), note(f"{written.tokens} tokens, {pace(written.tokens, written.seconds, 'tokens')}"))
 
 
-def draw_golden(written: "WrittenGolden") -> RenderableType:
+def draw_golden(written: "WrittenFingerprint") -> RenderableType:
     """Where the fingerprint went."""
     return verdict("written", GOOD, f"{written.path}: {decimal(written.size)}")
 

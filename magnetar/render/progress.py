@@ -287,8 +287,8 @@ def describe(event: SwarmSeen | Fact) -> str:
             return f"{step}: {amount(done, unit)} of {amount(total, unit)} are done already"
         case Adopted(path, source):
             return f"{clean(path)}: taken from {clean(source)}"
-        case MirrorDropped(host, reason):
-            return f"mirror {clean(host)}: {clean(reason)}; it is not asked any more"
+        case MirrorDropped(host, reason, url):
+            return f"mirror {clean(url or host)}: {clean(reason)}; it is not asked any more"
         case SignerFound(manifest, signer):
             return f"{clean(manifest)}: signed by {clean(signer)}"
         case Skipped(what, reason, hint):

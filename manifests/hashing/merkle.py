@@ -2,7 +2,7 @@
 
 from hashlib import sha256
 
-from magnetar.byte_source import ByteSource
+from magnetar.byte_source import ByteSource, read_bytes
 
 BLOCK = 16 << 10
 """Bytes under each leaf."""
@@ -80,5 +80,5 @@ def merkle_root(source: ByteSource, offset: int, length: int, *, leaves: int = 1
     """The root over ``length`` bytes of ``source`` from ``offset`` on; ``leaves`` as for ``MerkleHasher``."""
     hasher = MerkleHasher(leaves)
     for start in range(0, length, READ_BYTES):
-        hasher.update(source.read(offset + start, min(READ_BYTES, length - start)))
+        hasher.update(read_bytes(source, offset + start, min(READ_BYTES, length - start)))
     return hasher.digest()

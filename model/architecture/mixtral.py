@@ -1,14 +1,14 @@
 """Mixtral, top to bottom: the decoder that the bundled release was trained with and every release is booted on.
 
-Modules and parameters are named as in the publisher's weights (layout ``mistral``), so a state dict fits as it
-is, strictly. A dense Mistral is the case without experts. It computes in the dtype and on the device of its weights;
+Modules and parameters are named as in the publisher's weights (layout ``mistral``), so that a state dict fits as it is,
+strictly. A dense Mistral is the case without experts. The model computes in the dtype and on the device of its weights;
 rotations, norms and the router's softmax are in float32 inside, whatever the dtype.
 
-Shapes: B sequences, T tokens in each, D ``dim``, H heads and K key-value heads of size d, E experts of size F, V
-pieces; N = B * T tokens, whoever's they are.
+Shapes: B sequences of T tokens, D ``dim``, H query heads and K key-value heads of size d, E experts with hidden size F,
+k experts chosen for a token, V pieces of the vocabulary; N = B * T tokens of all sequences together.
 
-Sources: "Mixtral of Experts" (arXiv:2401.04088) and the publisher's own code: rotary pairs are neighbours
-(x[2i], x[2i+1]); the router takes the top k logits first, and the softmax over those in float32.
+Sources: "Mixtral of Experts" (arXiv:2401.04088), and the publisher's own code: rotary pairs are neighbours
+(x[2i], x[2i+1]); the router takes the top k logits first, and then the softmax over those, in float32.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ from magnetar.convert.layout.architecture import Architecture
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """What one router decided: ``logits`` [N, E], ``chosen`` experts and their ``weights`` [N, k]."""
+    """What the router of one layer decided: ``logits`` [N, E], the ``chosen`` experts and their ``weights`` [N, k]."""
 
     logits: Tensor
     chosen: Tensor
@@ -31,7 +31,7 @@ class Routing:
 
 
 Watch = Callable[[Routing], None]
-"""Called by the router of one layer with what it decided."""
+"""Called with the decision of the router of one layer."""
 
 
 class Rotation:
@@ -53,9 +53,10 @@ class Rotation:
 
 
 class KeyValues:
-    """The keys and values of one layer: of every position so far, ``room`` of them at most.
+    """The cache of one layer: keys and values of all positions so far, at most ``room``.
 
-    With a sliding window only as many are kept as it reaches back, in a ring: position p is in slot p modulo its size.
+    With a sliding window only the positions that it reaches are kept, in a ring: position p is in slot p modulo its
+    size.
     """
 
     def __init__(
@@ -72,9 +73,10 @@ class KeyValues:
         self._values = torch.zeros(shape, dtype=dtype, device=device)
 
     def extend(self, start: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Put those of positions ``start`` onward [B, T, K, d]; return the kept ones before them, and them.
+        """Add the keys and values [B, T, K, d] of the positions from ``start`` on; return all that they may attend to.
 
-        They come in the order of their positions; for one position alone in that of the ring, as nothing depends on it.
+        These are [B, S, K, d], in the order of their positions. For a single position they are in the order of the
+        ring, because attention of one query without a mask does not depend on the order.
         """
         length = keys.shape[1]
         end = start + length
@@ -112,12 +114,14 @@ class Attention(nn.Module):
         values = self.wv(x).view(batch, length, self.kv_heads, self.head_dim)
         if cache is not None:
             keys, values = cache.extend(rotation.start, keys, values)  # [B, start + T, K, d]
-        if length == 1:  # nothing kept lies later or too far back, and the heads of a group can stand in a row
-            asked = queries.view(batch, self.kv_heads, -1, self.head_dim)  # [B, K, H / K, d]
-            mixed = functional.scaled_dot_product_attention(asked, keys.transpose(1, 2), values.transpose(1, 2))
+        if length == 1:  # no key lies later or too far back, so no mask is needed, and a group of heads is one batch
+            grouped = queries.view(batch, self.kv_heads, -1, self.head_dim)  # [B, K, H / K, d]
+            mixed = functional.scaled_dot_product_attention(
+                grouped, keys.transpose(1, 2), values.transpose(1, 2)
+            )  # [B, K, H / K, d]
             decoded: Tensor = self.wo(mixed.reshape(batch, 1, -1))
             return decoded
-        # One full pass within the window needs no mask of its own, and then goes twice as fast.
+        # A full pass within the window needs no mask but the causal one, which is twice as fast.
         plain = keys.shape[1] == length and (self.window is None or length <= self.window)
         group = self.heads // self.kv_heads
         mixed = functional.scaled_dot_product_attention(
@@ -126,13 +130,16 @@ class Attention(nn.Module):
             values.transpose(1, 2).repeat_interleave(group, dim=1),
             attn_mask=None if plain else causal_mask(length, keys.shape[1], self.window, x.device),
             is_causal=plain,
-        )
+        )  # [B, H, T, d]
         out: Tensor = self.wo(mixed.transpose(1, 2).flatten(-2))  # [B, T, D]
         return out
 
 
 def causal_mask(queries: int, keys: int, window: int | None, device: torch.device | None = None) -> Tensor:
-    """Who may look at whom [T, S], the last T of S positions asking: at no later one, nor beyond the ``window``."""
+    """Which of S keys each of T queries may attend to [T, S]: none that is later, or further back than ``window``.
+
+    The queries are the last T of the S positions.
+    """
     query = torch.arange(keys - queries, keys, device=device)[:, None]
     key = torch.arange(keys, device=device)
     mask = key <= query
@@ -154,7 +161,7 @@ class FeedForward(nn.Module):
 
 
 class MixtureOfExperts(nn.Module):
-    """The router and its experts. Tokens are grouped by expert, and an expert that nobody chose is not touched."""
+    """The router and its experts. Tokens are grouped by expert; an expert that no token chose is not run."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -175,25 +182,25 @@ class MixtureOfExperts(nn.Module):
         routing = self.route(tokens)
         watch(routing)
         if len(tokens) == 1:
-            return self._ask_few(tokens, routing).view_as(x)
+            return self._answer_one(tokens, routing).view_as(x)
         picks = routing.chosen.flatten()  # [N * k]: pick p is of token p // k
-        order = picks.argsort(stable=True)
-        owners = order // self.experts_per_token
+        order = picks.argsort(stable=True)  # [N * k]: the picks, expert by expert
+        owners = order // self.experts_per_token  # [N * k]: their tokens
         sizes = picks.bincount(minlength=len(self.experts)).tolist()
-        groups = torch.split(tokens.index_select(0, owners), sizes)
+        groups = torch.split(tokens.index_select(0, owners), sizes)  # for each expert [n, D]
         answers = torch.cat([expert(group) for expert, group in zip(self.experts, groups, strict=True) if len(group)])
-        weights = routing.weights.flatten()[order, None].type_as(answers)
+        weights = routing.weights.flatten()[order, None].type_as(answers)  # [N * k, 1], as answers [N * k, D]
         return torch.zeros_like(tokens).index_add(0, owners, answers * weights).view_as(x)
 
-    def _ask_few(self, token: Tensor, routing: Routing) -> Tensor:
-        """One token's answer: only the experts that it chose are touched, and nothing is sorted."""
+    def _answer_one(self, token: Tensor, routing: Routing) -> Tensor:
+        """The answer to a single token [1, D], as in decoding: only the experts that it chose are run, unsorted."""
         weights = routing.weights[0].type_as(token)
         answers = [self.experts[expert](token)[0] for expert in routing.chosen[0].tolist()]
-        return weights @ torch.stack(answers)
+        return weights @ torch.stack(answers)  # [k] @ [k, D]
 
 
 class Block(nn.Module):
-    """One layer. It can be built, loaded, run and dropped alone: nothing in it knows its neighbours."""
+    """One layer. It can be built, loaded, run and dropped alone, since nothing in it refers to other layers."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -209,14 +216,14 @@ class Block(nn.Module):
         x = x + self.attention(self.attention_norm(x), rotation, cache)  # [B, T, D]
         normed = self.ffn_norm(x)
         if isinstance(self.feed_forward, MixtureOfExperts):
-            answer: Tensor = self.feed_forward(normed, watch or _look_away)
+            answer: Tensor = self.feed_forward(normed, watch or _ignore_routing)
         else:
             answer = self.feed_forward(normed)
         return x + answer
 
 
 class Mixtral(nn.Module):
-    """The whole decoder: piece ids in, the logits of the next piece out."""
+    """The whole decoder: token ids in, the logits of the next token out."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -234,7 +241,7 @@ class Mixtral(nn.Module):
         caches: Sequence[KeyValues] | None = None,
         watches: Sequence[Watch] | None = None,
     ) -> Tensor:
-        """The logits [B, T, V] after each of ``ids`` [B, T], which stand at positions ``start`` onward.
+        """The logits [B, T, V] after each of ``ids`` [B, T], whose positions begin at ``start``.
 
         ``caches`` and ``watches``, where given, are one for each layer.
         """
@@ -242,9 +249,9 @@ class Mixtral(nn.Module):
         x: Tensor = self.tok_embeddings(ids)  # [B, T, D]
         for index, layer in enumerate(self.layers):
             x = layer(x, rotation, caches[index] if caches else None, watches[index] if watches else None)
-        logits: Tensor = self.output(self.norm(x))
+        logits: Tensor = self.output(self.norm(x))  # [B, T, V]
         return logits
 
 
-def _look_away(_routing: Routing) -> None:
-    """Watch nothing."""
+def _ignore_routing(_routing: Routing) -> None:
+    """The watch of a layer that nobody watches."""

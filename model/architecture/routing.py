@@ -1,7 +1,7 @@
-"""Who answers: the ways in which a router's opinion can be followed, the trained one among them.
+"""Routing strategies: ways to choose experts from the router's logits, the trained one among them.
 
-A mixture of experts is trained with one of these (Mixtral with ``top2``). Running the same weights under the others
-shows what the router has learned, and what asking more experts would cost and bring.
+A mixture of experts is trained with one of these (Mixtral with ``top2``). Running the same weights with the others
+shows what the router has learned, and what more experts for each token would cost and bring.
 """
 
 from enum import StrEnum
@@ -21,11 +21,11 @@ class Strategy(StrEnum):
     TOP2 = "top2"
     TOP3 = "top3"
     ALL_WEIGHED = "all-weighed"
-    """All answer, each weighed by the softmax over all."""
+    """All experts answer, each weighed by the softmax over all."""
     ALL_THEN_CHOOSE = "all-then-choose"
-    """All answer, then the longest answers are taken, as many as trained, weighed as the router would weigh those."""
+    """All experts answer. Those with the longest answers count, as many as trained, weighed by the router."""
     RANDOM = "random"
-    """As many as trained, drawn without asking the router, and weighed alike."""
+    """As many experts as trained, drawn at random, and weighed alike."""
     NOT_RENORMALISED = "not-renormalised"
     """As many as trained, each weighed by the softmax over all, so that their weights do not sum to one."""
     SOFTMAX_TWICE = "softmax-twice"
@@ -33,7 +33,7 @@ class Strategy(StrEnum):
 
 
 MISTAKEN = (Strategy.NOT_RENORMALISED, Strategy.SOFTMAX_TWICE)
-"""What runtimes get wrong, and other families are trained with."""
+"""Strategies that runtimes use by mistake, and that other families are trained with."""
 
 SHOWN = tuple(strategy for strategy in Strategy if strategy not in (Strategy.TRAINED, *MISTAKEN))
 TOP = {Strategy.TOP1: 1, Strategy.TOP2: 2, Strategy.TOP3: 3}
@@ -49,12 +49,12 @@ class Router:
 
     @property
     def chooses_late(self) -> bool:
-        """Whether the answers are asked for before it is decided which of them count."""
+        """Whether all experts answer before it is decided which of the answers count."""
         return self.strategy is Strategy.ALL_THEN_CHOOSE
 
     @property
     def asked(self) -> int:
-        """How many experts work for each token."""
+        """How many experts run for each token."""
         return self.n_experts if self.strategy in (Strategy.ALL_WEIGHED, Strategy.ALL_THEN_CHOOSE) else self.wanted
 
     def route(self, logits: Tensor) -> Routing:
@@ -72,8 +72,8 @@ class Router:
         return Routing(logits, chosen, best.softmax(-1))
 
     def choose_loudest(self, routing: Routing, answers: Tensor) -> Tensor:
-        """The weights [N, E] for ``answers`` [N, E, D], in the order of ``routing.chosen``: none for the quiet ones."""
+        """The weights [N, E] for ``answers`` [N, E, D], in the order of ``routing.chosen``; 0 but for the longest."""
         loudest = answers.norm(dim=-1).topk(self.wanted).indices
-        opinions = routing.logits.gather(1, routing.chosen)
-        kept = torch.full_like(opinions, -torch.inf).scatter(1, loudest, opinions.gather(1, loudest))
+        logits = routing.logits.gather(1, routing.chosen)
+        kept = torch.full_like(logits, -torch.inf).scatter(1, loudest, logits.gather(1, loudest))
         return kept.softmax(-1)

@@ -1,17 +1,17 @@
-"""SentencePiece, as the releases carry it: text to piece ids and back, and how the bundled one was trained."""
+"""The SentencePiece tokenizer of a release: text to token ids and back."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from magnetar.convert.read.source import Source
+from magnetar.convert.read.checkpoint_source import CheckpointSource
 from magnetar.errors import BootError
 
 UNKNOWN, BEGIN, END = 0, 1, 2
 """The ids of ``<unk>``, ``<s>`` and ``</s>`` in every Mistral tokenizer; there is no padding."""
 
 SPACE = "\u2581"
-"""What stands for a space inside a piece."""
+"""The character for a space inside a piece."""
 
 
 class Tokenizer:
@@ -39,7 +39,7 @@ class Tokenizer:
         return int(self._processor.GetPieceSize())
 
     def encode(self, text: str) -> list[int]:
-        """The piece ids of ``text``, without ``<s>``."""
+        """The token ids of ``text``, without ``<s>``."""
         return list(self._processor.EncodeAsIds(text))
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -51,7 +51,7 @@ class Tokenizer:
         return [str(self._processor.IdToPiece(i)).replace(SPACE, " ") for i in ids]
 
     def count_bytes(self, ids: Sequence[int], *, opening: bool = True) -> int:
-        """How many bytes of UTF-8 ``ids`` stand for. Where they open a text, the dummy space before it is none."""
+        """How many bytes of UTF-8 ``ids`` stand for. The dummy space at the opening of a text does not count."""
         count = sum(1 if self._processor.IsByte(i) else len(self._surface(i)) for i in ids)
         dummy = opening and bool(ids) and self._processor.IdToPiece(ids[0]).startswith(SPACE)
         return count - dummy
@@ -60,17 +60,18 @@ class Tokenizer:
         return str(self._processor.IdToPiece(piece)).replace(SPACE, " ").encode()
 
 
-def open_tokenizer(source: Source) -> Tokenizer:
+def open_tokenizer(source: CheckpointSource) -> Tokenizer:
     """The tokenizer beside the weights. Raises ``BootError`` if there is none, or one that does not fit them."""
-    if source.tokenizer is None:
+    if not source.has_tokenizer:
         raise BootError(
             f"{source.folder}: no tokenizer.model lies beside the weights, so no text can be scored",
             hint="put the release's tokenizer.model there",
         )
-    tokenizer, known = Tokenizer.open(source.tokenizer), source.architecture.vocab_size
+    name = f"{source.folder}/tokenizer.model"
+    tokenizer, known = Tokenizer(source.read_tokenizer(), name), source.architecture.vocab_size
     if tokenizer.vocab_size > known:
         raise BootError(
-            f"{source.tokenizer}: has {tokenizer.vocab_size} pieces, and the weights know {known}",
+            f"{name}: has {tokenizer.vocab_size} pieces, and the weights know {known}",
             hint="take the tokenizer.model of the same release",
         )
     return tokenizer

@@ -4,14 +4,17 @@ from dataclasses import dataclass
 
 from magnetar.findings import Outcome, Question
 from magnetar.model.checks.cures import Diagnosis
-from magnetar.model.checks.golden import Comparison
+from magnetar.model.checks.golden import FingerprintComparison
 from magnetar.model.checks.levels import LevelResult
 from magnetar.model.compare.comparison import Agreement
 
 
 @dataclass(frozen=True, slots=True)
-class Conducted:
-    """The head of the text, piece by piece, and who answered: ``chosen`` by layer, token, rank."""
+class RoutedText:
+    """The head of the text, token by token, with the experts that answered each.
+
+    ``pieces`` are the tokens as they read. ``chosen`` are expert numbers by layer and token, the heaviest first.
+    """
 
     pieces: tuple[str, ...]
     chosen: tuple[tuple[tuple[int, ...], ...], ...]
@@ -19,54 +22,63 @@ class Conducted:
 
 @dataclass(frozen=True, slots=True)
 class BootReport:
-    """The verdict on a checkpoint that was run, and what it rests on.
-
-    ``reasons`` say why it is not healthy. ``bits_per_byte`` is over ``tokens`` pieces, ``text_bytes`` bytes of text;
-    None where it was not run, or a logit was not finite; ``active_parameters`` is None where it is no known model.
-    ``decode_difference`` is between the logits of decoding with a cache and of one full pass, as a share of the largest
-    logit. ``expert_load`` holds for each layer each expert's share of the answers, none for a dense model;
-    ``routing_entropy`` is its entropy in bits, the mean of the layers. ``sample`` is None where the whole model would
-    not fit in memory. ``tokens_per_second`` is of scoring. ``assumptions`` were taken as given.
-
-    ``levels`` are the verdicts in the order of asking. ``early_bits`` and ``late_bits`` are bits per token at the
-    positions 0 to 15 and at the last 64 of the windows: a wrong rotation spares the early ones. ``residual_rms`` is of
-    the first window, after each layer. ``peak_memory`` is the process's largest resident set so far, in bytes.
-    ``agreement`` is with the other that the weights were held against. ``routing`` is the strategy that was followed.
-
-    ``files`` are those that were read, ``kind`` the dtype of most of their bytes. ``weights`` is a digest over the
-    names and digests of all tensors as the publisher arranges them, the same for every bit-exact copy in whatever
-    layout; empty where not all of them were read.
-    """
+    """The verdict on a checkpoint, and the facts that it rests on. A fact that is not known is None, or empty."""
 
     healthy: bool
     reasons: tuple[str, ...]
-    bits_per_byte: float | None
-    expected: float | None
-    tokens: int
-    text_bytes: int
-    decode_difference: float | None
-    expert_load: tuple[tuple[float, ...], ...]
-    routing_entropy: float | None
-    sample: str | None
-    layout: str
-    total_parameters: int
-    active_parameters: int | None
-    seconds: float
-    tokens_per_second: float
-    assumptions: tuple[str, ...]
+    """Why it is not healthy; empty where it is."""
+    bits_per_byte: float | None = None
+    """The score on ``tokens`` tokens; None where the model was not run, or a logit was not finite."""
+    expected: float | None = None
+    """The score that the release is known to have on this text, in bits per byte."""
+    tokens: int = 0
+    text_bytes: int = 0
+    """Bytes of UTF-8 that ``tokens`` stand for."""
+    decode_difference: float | None = None
+    """How far decoding with a cache is from one full pass, as a share of the largest logit."""
+    expert_load: tuple[tuple[float, ...], ...] = ()
+    """For each layer the share of the answers that each expert gave; empty for a dense model."""
+    routing_entropy: float | None = None
+    """The entropy of the load in bits, the mean of the layers."""
+    sample: str | None = None
+    """What the model writes; None where the whole of it would not fit in memory."""
+    layout: str = "unknown"
+    total_parameters: int = 0
+    active_parameters: int | None = None
+    """Parameters that one token meets; None where the architecture is not known."""
+    seconds: float = 0.0
+    """Wall time of the whole boot."""
+    tokens_per_second: float = 0.0
+    """The speed of scoring."""
+    assumptions: tuple[str, ...] = ()
+    """What was taken as given."""
     levels: tuple[LevelResult, ...] = ()
+    """The verdicts, in the order of the levels."""
     early_bits: float | None = None
+    """Bits per token at the positions 0 to 15 of the windows. A wrong rotary embedding spares these."""
     late_bits: float | None = None
+    """Bits per token at the last 64 positions of the windows."""
     residual_rms: tuple[float, ...] = ()
-    conducted: Conducted | None = None
-    golden: Comparison | None = None
+    """The root mean square of the residual stream of the first window, after each layer."""
+    routed_text: RoutedText | None = None
+    golden: FingerprintComparison | None = None
+    """The distance from the fingerprint of the release."""
     agreement: Agreement | None = None
+    """The distance from the other model that the weights were held against."""
     diagnosis: Diagnosis | None = None
     routing: str = "trained"
+    """The routing strategy that was followed."""
     peak_memory: int | None = None
+    """The largest resident set of a process so far, in bytes."""
     files: tuple[str, ...] = ()
+    """The names of the files that were read."""
     kind: str = ""
+    """The dtype or block format of most of their bytes."""
     weights: str = ""
+    """One digest over the names and digests of all tensors, as the publisher arranges them.
+
+    It is the same for every bit-exact copy, in whatever layout; empty where not all tensors were read.
+    """
 
     question = Question.FUNCTION
 
@@ -74,3 +86,7 @@ class BootReport:
     def outcome(self) -> Outcome:
         """Good where the weights are healthy, else bad."""
         return Outcome.GOOD if self.healthy else Outcome.BAD
+
+
+REPORT_OF_ANOTHER_PROCESS = BootReport(healthy=False, reasons=("the report is that of process 0",))
+"""What a boot returns in a process of a group that is not its first."""

@@ -1,14 +1,14 @@
-"""The second level: the numbers of every tensor, looked at in one pass over its bytes. numpy, no torch.
+"""The level ``content``: facts about the numbers of every tensor, and a verdict on them. numpy, no torch.
 
-Nothing here knows what a number should be, only what no trained weight is: not a number, infinite, all alike, the same
-as another tensor's, a run of zeros, or far from the size of the same matrix in other layers.
+Nothing here knows what a number should be. It knows what no trained weight is: not a number, infinite, one number for
+all, the same bytes as another tensor, a long run of zeros, or far from the size of the same matrix in other layers.
 """
 
 import hashlib
 import math
 import statistics
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,34 +18,37 @@ from magnetar.convert.layout.architecture import Architecture
 from magnetar.convert.numbers.recode import decode
 from magnetar.events import Began, Emit, Ended, Moved, Step, ignore
 from magnetar.findings import Finding
-from magnetar.model.checks.levels import Level, LevelResult, judge
+from magnetar.model.checks.levels import Level, LevelResult, conclude
 from magnetar.model.run.weights import RUNNABLE, Buffer, Weights, describe_role
 
 CHUNK = 1 << 18
-"""Numbers looked at together: 1 MiB as float32, which stays in a core's cache."""
+"""Numbers that are measured together: 1 MiB as float32, which stays in a core's cache."""
 
-LARGEST_HALF = 65504.0
-"""The largest 16-bit float. No weight of a trained model is near it, and llama.cpp and others narrow to it."""
+MAX_FLOAT16 = 65504.0
+"""The largest 16-bit float. No weight of a trained model is near it, and llama.cpp and others convert to float16."""
 
-LONGEST_ZEROS = 256
-"""Zeros in a row that training never leaves behind; a lost block of 512 bytes is as many in a 16-bit format."""
+MAX_ZERO_RUN = 256
+"""As many zeros in a row are left by no training. A lost block of 512 bytes is as many in a 16-bit format."""
 
 OUTLIER_SCORE, OUTLIER_RATIO = 12.0, 3.0
-"""A tensor's rms is odd beyond this many robust deviations of its siblings' and this many times their median."""
+"""The rms of a tensor is odd if it is more than so many robust deviations, and so many times, from its siblings'."""
 
-LEAST_SIBLINGS = 4
-SPREAD_FLOOR = 0.02
-"""Least robust deviation of log rms that is believed: siblings closer than 2 % do not make a third one odd."""
+MIN_SIBLINGS = 4
+"""With fewer tensors of one role, none is called odd."""
+
+MIN_SPREAD = 0.02
+"""The least robust deviation of log rms that is used: where siblings agree to 2 %, a third one is not odd at 3 %."""
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class TensorFacts:
-    """What one read of a tensor tells. ``row`` is how many numbers a row has, ``digest`` the SHA-256 of its
-    bytes, in the publisher's arrangement.
+    """What one read of a tensor tells.
 
-    ``zero_run`` is the longest run of zeros that does not reach the end of the tensor, ``zero_tail`` the one that does.
+    ``size`` is how many numbers it has, ``row`` how many of them make a row. ``digest`` is the SHA-256 of its bytes in
+    the publisher's arrangement. ``nan``, ``infinite`` and ``zeros`` count numbers. ``zero_run`` is the longest run of
+    zeros that does not reach the end of the tensor, ``zero_tail`` the length of the one that does.
     """
 
     name: str
@@ -63,7 +66,7 @@ class TensorFacts:
 
     @property
     def finite(self) -> bool:
-        """Whether every number is one."""
+        """Whether no number is NaN or infinite."""
         return not (self.nan or self.infinite)
 
     @property
@@ -73,7 +76,7 @@ class TensorFacts:
 
 
 class Tally:
-    """The facts of one tensor, added up chunk by chunk."""
+    """Counts and extremes of one tensor, added up chunk by chunk."""
 
     def __init__(self) -> None:
         self.nan = self.infinite = self.zeros = self.zero_run = self.zero_tail = 0
@@ -81,21 +84,21 @@ class Tally:
 
     def add(self, numbers: Numbers) -> None:
         """Add the next numbers [n], as floats."""
-        low, high = float(numbers.min()), float(numbers.max())  # a NaN comes through both
+        low, high = float(numbers.min()), float(numbers.max())  # a NaN is the result of both
         if not (math.isfinite(low) and math.isfinite(high)):
             self.nan += int(np.count_nonzero(np.isnan(numbers)))
             self.infinite += int(np.count_nonzero(np.isinf(numbers)))
             numbers = np.where(np.isfinite(numbers), numbers, 1.0)
             low, high = float(numbers.min()), float(numbers.max())
         self.smallest, self.largest = min(self.smallest, low), max(self.largest, high)
-        wide = numbers.astype(np.float64) if max(-low, high) > LARGEST_HALF else numbers
+        wide = numbers.astype(np.float64) if max(-low, high) > MAX_FLOAT16 else numbers
         self.squares += float(np.dot(wide, wide))
         self._add_zeros(numbers)
 
     def _add_zeros(self, numbers: Numbers) -> None:
         zeros = len(numbers) - int(np.count_nonzero(numbers))
         self.zeros += zeros
-        if zeros == 0:  # nearly always; where the others lie takes ten times as long to find
+        if zeros == 0:  # nearly always; finding the other numbers takes ten times as long
             self.zero_run, self.zero_tail = max(self.zero_run, self.zero_tail), 0
             return
         if zeros == len(numbers):
@@ -108,18 +111,18 @@ class Tally:
 
 
 class Survey:
-    """The facts of every tensor that was met, by name. ``look`` may be called from the thread that reads."""
+    """Collects the facts of tensors, by name. ``add`` may be called from the thread that reads them."""
 
     def __init__(self) -> None:
         self.facts: dict[str, TensorFacts] = {}
 
-    def look(self, spec: TensorSpec, content: Buffer) -> None:
-        """Take down the facts of one tensor from its bytes."""
+    def add(self, spec: TensorSpec, content: Buffer) -> None:
+        """Measure one tensor from its bytes. Dtypes that cannot be computed with are passed over."""
         if spec.dtype in RUNNABLE:
-            self.facts[spec.name] = measure(spec, content)
+            self.facts[spec.name] = measure_tensor(spec, content)
 
 
-def measure(spec: TensorSpec, content: Buffer) -> TensorFacts:
+def measure_tensor(spec: TensorSpec, content: Buffer) -> TensorFacts:
     """The facts of a tensor of a float dtype that holds at least one number."""
     size = math.prod(spec.shape)
     step = CHUNK * (len(content) // size)
@@ -143,46 +146,55 @@ def measure(spec: TensorSpec, content: Buffer) -> TensorFacts:
     )
 
 
-def survey(weights: Weights, found: Survey, emit: Emit = ignore) -> None:
-    """Read every tensor that ``found`` has not met yet, one at a time. Raises ``CheckpointError`` or ``DiskError``."""
-    todo = [spec for spec in weights.specs.values() if spec.dtype in RUNNABLE and spec.name not in found.facts]
+def survey_rest(weights: Weights, survey: Survey, emit: Emit = ignore) -> None:
+    """Read the tensors that ``survey`` does not have, one at a time. Raises ``CheckpointError`` or ``DiskError``."""
+    todo = [spec for spec in weights.specs.values() if spec.dtype in RUNNABLE and spec.name not in survey.facts]
     if not todo:
         return
     emit(Began(Step.CONTENT, sum(spec.nbytes for spec in todo)))
     for spec in todo:
-        found.look(spec, weights.read(spec.name))
+        survey.add(spec, weights.read(spec.name))
         emit(Moved(Step.CONTENT, spec.nbytes))
     emit(Ended(Step.CONTENT))
 
 
-def digest_weights(found: Survey, names: Iterable[str]) -> str:
-    """A SHA-256 over a line for each of ``names``, sorted: it and the digest of its bytes; empty if one was not met."""
-    lines = [f"{name} {found.facts[name].digest}\n" for name in sorted(names) if name in found.facts]
-    whole = bool(lines) and len(lines) == len(set(names))
-    return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}" if whole else ""
+def digest_weights(facts: Mapping[str, TensorFacts], names: Iterable[str]) -> str:
+    """One digest for all tensors, the same for every bit-exact copy; empty if a tensor was not read.
 
-
-def check_content(found: Survey, architecture: Architecture | None, stored: Mapping[str, str]) -> LevelResult:
-    """Judge the numbers of the tensors that were met. ``stored`` gives the file's own names for the findings.
-
-    ``architecture`` is None where it is of no known family, or not whole.
+    It is the SHA-256 over a line for each of ``names``, sorted: the name and the digest of the tensor's bytes.
     """
-    facts = [found.facts[name] for name in stored if name in found.facts]
-    faults = [fault for fact in facts for fault in _judge_alone(fact, architecture)]
-    faults += [*_find_copies(facts), *_find_outliers(facts, architecture)]
-    order = {fact.name: index for index, fact in enumerate(facts)}
+    wanted = sorted(set(names))
+    if not wanted or any(name not in facts for name in wanted):
+        return ""
+    lines = "".join(f"{name} {facts[name].digest}\n" for name in wanted)
+    return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
+
+
+def judge_content(
+    facts: Mapping[str, TensorFacts], architecture: Architecture | None, stored_names: Mapping[str, str]
+) -> LevelResult:
+    """Judge the numbers of the tensors that were read.
+
+    ``architecture`` is None where it is of no known family, or the model is not whole. ``stored_names`` gives for each
+    tensor its name in the file, which the findings quote.
+    """
+    known = [facts[name] for name in stored_names if name in facts]
+    faults = [fault for fact in known for fault in _judge_alone(fact, architecture)]
+    faults += [*_find_copies(known), *_find_outliers(known, architecture)]
+    order = {fact.name: index for index, fact in enumerate(known)}
     faults.sort(key=lambda fault: order[fault.subject])
-    named = [Finding(f.kind, f.subject, f.detail, _other_name(f.subject, stored)) for f in faults]
-    size = sum(fact.size for fact in facts)
-    return judge(Level.CONTENT, named, f"{len(facts)} tensors, {size:,} numbers, each digested")
+    named = [replace(fault, stored_as=_other_name(fault.subject, stored_names)) for fault in faults]
+    size = sum(fact.size for fact in known)
+    return conclude(Level.CONTENT, named, f"{len(known)} tensors, {size:,} numbers, each digested")
 
 
 def _other_name(name: str, stored: Mapping[str, str]) -> str:
+    """The name in the file, where it is another one."""
     return "" if stored.get(name, name) == name else stored[name]
 
 
 def _judge_alone(fact: TensorFacts, architecture: Architecture | None) -> Iterator[Finding]:
-    """What is wrong with a tensor whatever the others are; the most telling thing only."""
+    """What is wrong with a tensor whatever the others are; the gravest thing only, and runs of zeros."""
     if fact.nan:
         yield Finding("nan", fact.name, f"{fact.nan:,} of its {fact.size:,} numbers are not numbers")
     elif fact.infinite:
@@ -191,20 +203,21 @@ def _judge_alone(fact: TensorFacts, architecture: Architecture | None) -> Iterat
         yield Finding("all-zero", fact.name, "holds nothing but zeros")
     elif fact.constant and fact.size > 1:
         yield Finding("constant", fact.name, f"all its {fact.size:,} numbers are {fact.largest:g}")
-    elif max(-fact.smallest, fact.largest) > LARGEST_HALF:
+    elif max(-fact.smallest, fact.largest) > MAX_FLOAT16:
         peak = max(-fact.smallest, fact.largest)
         yield Finding("overflow", fact.name, f"holds {peak:g}, more than the largest 16-bit float")
-    if fact.zeros < fact.size and (run := _telling_zeros(fact, architecture)):
+    if fact.zeros < fact.size and (run := _unexplained_zeros(fact, architecture)):
         yield Finding("zero-run", fact.name, f"{run:,} zeros lie in a row in it")
 
 
-def _telling_zeros(fact: TensorFacts, architecture: Architecture | None) -> int:
+def _unexplained_zeros(fact: TensorFacts, architecture: Architecture | None) -> int:
     """The longest run of zeros that training does not explain; 0 if there is none.
 
-    Pieces that no text had keep rows of zeros in embedding and output: single ones, and any number at the end.
+    Embedding and output have a row for each piece of the vocabulary. A piece that no training text had may keep a row
+    of zeros: single rows anywhere, and any number of rows at the end.
     """
     by_piece = describe_role(fact.name, architecture) in ("tok_embeddings", "output")
-    allowed = fact.row + LONGEST_ZEROS if by_piece else LONGEST_ZEROS
+    allowed = fact.row + MAX_ZERO_RUN if by_piece else MAX_ZERO_RUN
     run = fact.zero_run if by_piece else max(fact.zero_run, fact.zero_tail)
     return run if run >= allowed else 0
 
@@ -214,7 +227,7 @@ def _find_copies(facts: Iterable[TensorFacts]) -> Iterator[Finding]:
     first: dict[str, str] = {}
     for fact in facts:
         if fact.constant:
-            continue  # said already, and equal for that reason alone
+            continue  # reported already; two such tensors are equal for that reason alone
         other = first.setdefault(fact.digest, fact.name)
         if other != fact.name:
             tied = {fact.name, other} == {"tok_embeddings.weight", "output.weight"}
@@ -232,11 +245,11 @@ def _find_outliers(facts: Iterable[TensorFacts], architecture: Architecture | No
         if fact.finite and fact.rms > 0:
             roles.setdefault(describe_role(fact.name, architecture), []).append(fact)
     for role, siblings in roles.items():
-        if len(siblings) < LEAST_SIBLINGS:
+        if len(siblings) < MIN_SIBLINGS:
             continue
         logs = [math.log(fact.rms) for fact in siblings]
         middle = statistics.median(logs)
-        spread = max(1.4826 * statistics.median(abs(log - middle) for log in logs), SPREAD_FLOOR)
+        spread = max(1.4826 * statistics.median(abs(log - middle) for log in logs), MIN_SPREAD)
         for fact, log in zip(siblings, logs, strict=True):
             score = abs(log - middle) / spread
             if score > OUTLIER_SCORE and abs(log - middle) > math.log(OUTLIER_RATIO):

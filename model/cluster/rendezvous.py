@@ -1,7 +1,7 @@
-"""Where the processes of one boot meet: a store of values that all can see, and a pulse that shows who is alive.
+"""The place where the processes of one boot meet: a store of values that all can see, and heartbeats.
 
-Whoever waits for a value looks whether somebody failed, or has not been heard of, so that nobody waits for a process
-that is gone, and a signal is answered at once. Values are JSON; nothing is pickled.
+A process that waits for a value also looks whether another one failed, or has not been heard of. So nobody waits for a
+process that is gone, and a signal is answered at once. Values are JSON; nothing is pickled.
 """
 
 import json
@@ -14,15 +14,17 @@ from typing import Any, Protocol
 from magnetar import errors
 from magnetar.errors import MagnetarError, RankLost
 
-PULSE, SILENCE = 1.0, 30.0
-"""Every process says so often, in seconds, that it lives, and counts as gone when it was silent for so long."""
+HEARTBEAT_SECONDS, MAX_SILENCE_SECONDS = 1.0, 30.0
+"""Seconds between two heartbeats of a process, and how long it may be silent before it counts as gone."""
 
-NAP = 0.002
+POLL_SECONDS = 0.002
+"""Seconds between two looks at the store."""
+
 HINT = "look at what it wrote; then start all of them again"
 
 
 class Store(Protocol):
-    """What is used of ``torch.distributed.Store``. Its methods raise ``RuntimeError`` where it cannot be reached."""
+    """The part of ``torch.distributed.Store`` that is used. It raises ``RuntimeError`` where it cannot be reached."""
 
     def set(self, key: str, value: str) -> None: ...
 
@@ -31,102 +33,102 @@ class Store(Protocol):
     def check(self, keys: list[str]) -> bool: ...
 
 
-class Meeting:
-    """One process's place at the store. To be closed."""
+class Rendezvous:
+    """One process's access to the store, with its heartbeats. It has to be closed."""
 
     def __init__(self, store: Store, rank: int, size: int) -> None:
         self.rank, self.size = rank, size
         self._store = store
         self._ended = threading.Event()
-        self._pulse = threading.Thread(target=self._live, name="pulse", daemon=True)
-        self._pulse.start()
+        self._heart = threading.Thread(target=self._send_heartbeats, name="heartbeat", daemon=True)
+        self._heart.start()
 
     def post(self, key: str, value: Any = None) -> None:
-        """Let the others see a plain value. Raises ``RankLost`` if the store is gone."""
+        """Show a plain value to the others. Raises ``RankLost`` if the store is gone."""
         try:
             self._store.set(key, json.dumps(value))
         except RuntimeError as error:
             raise self._lose_store() from error
 
     def fetch(self, key: str, *, despite_failure: bool = False) -> Any:
-        """The value that another posts, as soon as it does. Raises what another failed with, or ``RankLost``."""
-        heard = Heard(self._store, [rank for rank in range(self.size) if rank != self.rank])
+        """Wait for a value that another process posts. Raises the error that ended another process, or ``RankLost``."""
+        heartbeats = Heartbeats(self._store, [rank for rank in range(self.size) if rank != self.rank])
         try:
-            while not self._appears([key], PULSE):
+            while not self._await_keys([key], HEARTBEAT_SECONDS):
                 if not despite_failure:
-                    self._find_failure()
-                heard.find_silent()
+                    self._raise_failure()
+                heartbeats.find_silent()
             return json.loads(self._store.get(key))
         except RuntimeError as error:
             raise self._lose_store() from error
 
     def fail(self, error: MagnetarError | None) -> None:
-        """Say that this process cannot go on, so that the others stop waiting; the first to say so is believed."""
-        told = ("RankLost", "ended", HINT) if error is None else (type(error).__name__, error.message, error.hint)
+        """Report that this process cannot go on, so that the others stop waiting. The first report counts."""
+        failure = ("RankLost", "ended", HINT) if error is None else (type(error).__name__, error.message, error.hint)
         with suppress(RuntimeError):
             if not self._store.check(["failed"]):
-                self._store.set("failed", json.dumps([self.rank, *told]))
+                self._store.set("failed", json.dumps([self.rank, *failure]))
 
     def linger(self, keys: Iterable[str], seconds: float) -> None:
         """Wait until the others have posted all of ``keys``, but no longer than ``seconds``."""
         with suppress(RuntimeError):
-            self._appears(list(keys), seconds)
+            self._await_keys(list(keys), seconds)
 
     def close(self) -> None:
-        """Give no more signs of life."""
+        """Send no more heartbeats."""
         self._ended.set()
-        self._pulse.join()
+        self._heart.join()
 
-    def _appears(self, keys: list[str], seconds: float) -> bool:
+    def _await_keys(self, keys: list[str], seconds: float) -> bool:
         return poll(lambda: self._store.check(keys), seconds)
 
-    def _live(self) -> None:
+    def _send_heartbeats(self) -> None:
         beat = 0
-        with suppress(RuntimeError):  # the store is gone, as whoever waits will see
+        with suppress(RuntimeError):  # the store is gone, which whoever waits will notice
             while True:
                 self._store.set(f"alive/{self.rank}", json.dumps(beat := beat + 1))
-                if self._ended.wait(PULSE):
+                if self._ended.wait(HEARTBEAT_SECONDS):
                     return
 
-    def _find_failure(self) -> None:
+    def _raise_failure(self) -> None:
         if self._store.check(["failed"]):
             rank, kind, message, hint = json.loads(self._store.get("failed"))
-            raise name_failure(kind)(f"rank {rank}: {message}", hint=hint)
+            raise error_class(kind)(f"rank {rank}: {message}", hint=hint)
 
     def _lose_store(self) -> RankLost:
         return RankLost(f"rank {self.rank}: the place where the processes meet cannot be reached", hint=HINT)
 
 
-class Heard:
-    """When others gave their last sign of life, as far as was seen here."""
+class Heartbeats:
+    """The last heartbeat of each other process, and when this process saw it."""
 
     def __init__(self, store: Store, ranks: Iterable[int]) -> None:
         now = time.monotonic()
         self._store, self._last = store, dict.fromkeys(ranks, (b"", now))
 
     def find_silent(self) -> None:
-        """Raises ``RankLost`` for one that has been silent for too long."""
+        """Raises ``RankLost`` for a process that has been silent for too long."""
         now = time.monotonic()
         for rank, (beat, since) in self._last.items():
             key = f"alive/{rank}"
             latest = self._store.get(key) if self._store.check([key]) else b""
             if latest != beat:
                 self._last[rank] = latest, now
-            elif now - since > SILENCE:
-                raise RankLost(f"rank {rank} has not been heard of for {SILENCE:.0f} seconds", hint=HINT)
+            elif now - since > MAX_SILENCE_SECONDS:
+                raise RankLost(f"rank {rank} has not been heard of for {MAX_SILENCE_SECONDS:.0f} seconds", hint=HINT)
 
 
 def poll(condition: Callable[[], bool], seconds: float) -> bool:
-    """Whether something comes true in time."""
+    """Wait until ``condition`` holds. Returns whether it did within ``seconds``."""
     until = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > until:
             return False
-        time.sleep(NAP)
+        time.sleep(POLL_SECONDS)
     return True
 
 
-def name_failure(kind: str) -> type[MagnetarError]:
-    """The class of an error of another process, so that all end with the same code."""
+def error_class(kind: str) -> type[MagnetarError]:
+    """The class of the error of another process, by its name, so that all end with the same exit code."""
     found = getattr(errors, kind, None)
     return found if isinstance(found, type) and issubclass(found, MagnetarError) else RankLost

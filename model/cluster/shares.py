@@ -1,7 +1,7 @@
-"""Who runs what, where several processes boot one model together. No torch here, and nothing that talks.
+"""Which part of a model each process runs, where several boot one model together. No torch here, no communication.
 
-Either each process has layers that follow on each other, and what flows through the model goes from one to the next;
-or each has some experts of every layer, and their answers are added up. Embedding and output are the first one's.
+Either each process has some consecutive layers, and the activations go from one process to the next; or each has some
+experts of every layer, and their answers are added up. Embedding and output belong to process 0.
 """
 
 import re
@@ -15,8 +15,8 @@ from magnetar.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-NAMES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-"""What ``torchrun`` tells each process in its environment."""
+TORCHRUN_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""The environment variables that ``torchrun`` sets for each process."""
 
 LAYER = re.compile(r"layers\.(\d+)\.")
 EXPERT = re.compile(r"\.experts\.(\d+)\.")
@@ -24,10 +24,10 @@ EXPERT = re.compile(r"\.experts\.(\d+)\.")
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What of a model is one process's: ``layers`` run there, and of each of them ``experts``.
+    """The part of a model that one process runs: ``layers``, and of each of them ``experts``.
 
-    ``first`` has the embedding and the output. With ``shared_layers`` all processes run all layers, each with its own
-    experts; what is no expert's is then read by all, and tested by the first.
+    ``first`` says whether it also has the embedding and the output. With ``shared_layers`` all processes run all
+    layers, each with its own experts; the other tensors of a layer are then read by all, and tested by process 0.
     """
 
     layers: range
@@ -36,90 +36,91 @@ class Share:
     shared_layers: bool
 
     def reads(self, name: str) -> bool:
-        """Whether a tensor is needed here, by the publisher's name."""
+        """Whether the tensor with the publisher's name ``name`` is needed here."""
         layer, expert = LAYER.match(name), EXPERT.search(name)
         if layer is None:
             return self.first
         return int(layer[1]) in self.layers and (expert is None or int(expert[1]) in self.experts)
 
     def tests(self, name: str) -> bool:
-        """Whether a tensor's content is judged here; so of each in one process alone."""
+        """Whether the content of a tensor is tested here. Each tensor is tested in one process."""
         return self.reads(name) and (self.first or not self.shared_layers or EXPERT.search(name) is not None)
 
 
 def divide(architecture: Architecture, rank: int, size: int, *, by_experts: bool) -> Share:
-    """The share of process ``rank`` of ``size``. Raises ``UsageError`` if there is not enough to go round."""
+    """The share of process ``rank`` of ``size``. Raises ``UsageError`` if there are more processes than parts."""
     layers, experts = range(architecture.n_layers), range(architecture.n_experts)
-    parted, what = (experts, "experts") if by_experts else (layers, "layers")
-    if size > len(parted):
-        raise UsageError(f"{size} processes cannot share {len(parted)} {what}", hint="start fewer of them")
-    mine = parted[len(parted) * rank // size : len(parted) * (rank + 1) // size]
+    divided, what = (experts, "experts") if by_experts else (layers, "layers")
+    if size > len(divided):
+        raise UsageError(f"{size} processes cannot share {len(divided)} {what}", hint="start fewer of them")
+    mine = divided[len(divided) * rank // size : len(divided) * (rank + 1) // size]
     if by_experts:
         return Share(layers, mine, rank == 0, shared_layers=size > 1)
     return Share(mine, experts, rank == 0, shared_layers=False)
 
 
 def is_one_of_many(environment: Mapping[str, str]) -> bool:
-    """Whether ``torchrun``, or what does as it does, started this process as one of several."""
-    return all(name in environment for name in NAMES) and environment["WORLD_SIZE"] != "1"
+    """Whether ``torchrun``, or a program that sets the same variables, started this process as one of several."""
+    return all(name in environment for name in TORCHRUN_VARIABLES) and environment["WORLD_SIZE"] != "1"
 
 
-class Crew(Protocol):
+class ProcessGroup(Protocol):
     """The processes that boot one model, as one of them sees it. All must call the same methods in the same order.
 
-    Whatever cannot be sent or received raises the error that ended the other process, or ``RankLost``.
+    Where something cannot be sent or received, the methods raise the error that ended the other process, or
+    ``RankLost``.
     """
 
     rank: int
     size: int
 
     def gather(self, value: Any) -> list[Any]:
-        """A plain value of each process, for the first; an empty list for the others."""
+        """A plain value of each process, for process 0; an empty list for the others."""
         ...
 
-    def tell(self, value: Any) -> Any:
-        """The first process's plain value, for all."""
+    def broadcast(self, value: Any) -> Any:
+        """The plain value of process 0, for all."""
         ...
 
-    def send(self, tensors: "Sequence[Tensor]", to: int, trouble: str = "") -> None:
-        """Hand tensors to process ``to``, which receives as many of the same shapes; or ``trouble`` in their place."""
+    def send(self, tensors: "Sequence[Tensor]", to: int, failure: str = "") -> None:
+        """Send tensors to process ``to``, which receives as many of the same shapes; or ``failure`` in their place."""
         ...
 
     def receive(self, tensors: "Sequence[Tensor]", source: int) -> str:
-        """Fill tensors with what process ``source`` sends, or say what it says in their place."""
+        """Fill tensors with those that process ``source`` sends. Returns the failure that it sends in their place."""
         ...
 
-    def add_up(self, tensor: "Tensor") -> None:
-        """Make it the sum of what all processes have."""
+    def all_reduce(self, tensor: "Tensor") -> None:
+        """Replace a tensor by the sum of those of all processes."""
         ...
 
-    def level(self, tensor: "Tensor") -> None:
-        """Make it what the first process has."""
+    def broadcast_tensor(self, tensor: "Tensor") -> None:
+        """Replace a tensor by that of process 0."""
         ...
 
 
-class Alone:
-    """One process, which has everything and nobody to talk to."""
+class SingleProcess:
+    """A group of one process."""
 
     rank, size = 0, 1
 
     def gather(self, value: Any) -> list[Any]:
         return [value]
 
-    def tell(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         return value
 
-    def send(self, tensors: "Sequence[Tensor]", to: int, trouble: str = "") -> None:
+    def send(self, tensors: "Sequence[Tensor]", to: int, failure: str = "") -> None:
         raise AssertionError(f"there is no process {to}")
 
     def receive(self, tensors: "Sequence[Tensor]", source: int) -> str:
         raise AssertionError(f"there is no process {source}")
 
-    def add_up(self, tensor: "Tensor") -> None:
+    def all_reduce(self, tensor: "Tensor") -> None:
         pass
 
-    def level(self, tensor: "Tensor") -> None:
+    def broadcast_tensor(self, tensor: "Tensor") -> None:
         pass
 
 
-ALONE = Alone()
+SINGLE_PROCESS = SingleProcess()

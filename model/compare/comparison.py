@@ -1,6 +1,7 @@
-"""The same text put to another: another checkpoint, or a server; and how far what it answers is from what ours does.
+"""Ask another model about the same text, and measure how far its answers are from ours.
 
-torch is imported only when a checkpoint is run.
+The other is a checkpoint, which is run here, or a server that gives log probabilities (``server.py``). It is held to be
+right, since it is what the weights are compared with. torch is imported only when a checkpoint is run.
 """
 
 import math
@@ -11,39 +12,32 @@ from typing import Protocol
 
 import numpy as np
 
-from magnetar.convert.read.source import open_source
+from magnetar.convert.read.checkpoint_source import open_source
 from magnetar.errors import BootError, OutsideError
 from magnetar.events import Emit, ignore
 from magnetar.findings import Finding, Outcome
-from magnetar.model.checks.golden import (
-    ALLOWANCES,
-    EXACT,
-    FOUR_BIT,
-    ROUNDED,
-    Allowance,
-    Comparison,
-    find_strays,
-    looser,
-    measure_shared,
-)
+from magnetar.model.checks.allowances import ALLOWANCES, EXACT, FOUR_BIT, ROUNDED, FormatAllowance, looser
+from magnetar.model.checks.golden import FingerprintComparison, compare_overlap, find_deviations
 from magnetar.model.checks.levels import LevelResult
-from magnetar.model.run.fingerprint import Array, Fingerprint
-from magnetar.model.run.weights import RUNNABLE, open_for_a_pass, say_unrunnable, stored_kind, view_to_run
+from magnetar.model.run.fingerprint import Fingerprint
+from magnetar.model.run.run_facts import RunFacts
+from magnetar.model.run.weights import RUNNABLE, explain_unrunnable, open_for_a_pass, stored_kind, view_to_run
 
-WINDOW = 512
-"""Tokens of the text that are put to another: those of ``examination.WINDOW``."""
+MAX_ASKED_TOKENS = 512
+"""Tokens of the text that another model is asked about: one window, ``measure_run.WINDOW``."""
 
 AGAINST = "against"
-"""What its row among the levels is called."""
+"""The name of the comparison among the levels."""
 
 PROVEN = "these weights are as the fingerprint of their release says, so boot the other to see what is wrong with it"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Answers:
-    """What ``name`` said to a window of ids, as a fingerprint; that of a server has no layers, and an empty ``kind``.
+    """What the model called ``name`` answers to a window of token ids, as a fingerprint.
 
-    It may be of the first ids only. ``bits`` are what the ids themselves cost under it; None where it did not say.
+    The fingerprint of a server has no layers and an empty ``kind``, and it may be of the first ids only. ``bits`` are
+    what the ids themselves cost under that model; None where it did not say.
     """
 
     name: str
@@ -51,35 +45,44 @@ class Answers:
     bits: float | None
 
 
-class Other(Protocol):
-    """Whoever can be asked."""
+@dataclass(frozen=True, slots=True)
+class NoAnswer:
+    """Why there are no answers to compare with, and what to do about it."""
+
+    reason: str
+    hint: str = ""
+
+
+class OtherModel(Protocol):
+    """A model that can be asked."""
 
     name: str
 
     def answer(self, ids: Sequence[int], emit: Emit = ignore) -> Answers:
-        """What it says to ``ids``, or to the first of them, after ``<s>``.
+        """What it answers to ``ids``, or to the first of them, after ``<s>``.
 
-        Raises ``OutsideError`` or ``BootError`` where it says nothing.
+        Raises ``OutsideError`` or ``BootError`` where it gives no answer.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Ours held against another's answers to the same ``tokens``.
-
-    ``kind`` is the dtype of its weights, empty if unknown. The two scores are in bits per byte over those tokens, None
-    if not known. ``first_difference`` is the first position at which the likeliest pieces differ, None if none does.
-    In ``comparison`` the other is the one that is held to be right.
-    """
+    """Our answers held against those of another model, on the same ``tokens``."""
 
     other: str
+    """What the other is called."""
     kind: str
+    """The dtype of its weights; empty if it is not known."""
     tokens: int
     bits_per_byte: float | None
+    """Our score on these tokens; None if it is not known."""
     other_bits_per_byte: float | None
+    """The other's score on these tokens; None if it is not known."""
     first_difference: int | None
-    comparison: Comparison
+    """The first position at which the likeliest tokens differ; None if there is none."""
+    comparison: FingerprintComparison
+    """The distance, with the other as the one that is right."""
 
     @property
     def excess(self) -> float | None:
@@ -97,90 +100,82 @@ class OtherCheckpoint:
         open_source(path).close()
 
     def answer(self, ids: Sequence[int], emit: Emit = ignore) -> Answers:
-        """Run it, as our own is run. Raises ``BootError`` if it cannot be, or comes to no numbers."""
-        from magnetar.model.run.measure_run import Task, examine
+        """Run it, as our own is run. Raises ``BootError`` if it cannot be run, or its logits are not finite."""
+        from magnetar.model.run.measure_run import RunPlan, measure_run
 
         with open_for_a_pass(self._path) as source:
             weights, known = view_to_run(source), source.architecture.vocab_size
             odd = next((spec for spec in weights.specs.values() if spec.dtype not in RUNNABLE), None)
             if odd is not None:
-                raise BootError(f"{self.name}: {odd.name} {say_unrunnable(odd.dtype)}")
+                raise BootError(f"{self.name}: {odd.name} {explain_unrunnable(odd.dtype)}")
             if max(ids) >= known:
                 raise BootError(f"{self.name}: knows {known} pieces, and the text has the piece {max(ids)}")
-            kind = stored_kind(source)
-            found = examine(weights, source.architecture, kind, Task(ids, decoded=1), emit=emit)
-        if found.fingerprint is None:
-            raise BootError(f"{self.name}: {found.not_finite}", hint="boot it, to see what is wrong with it")
-        return Answers(self.name, found.fingerprint, found.bits)
+            run = measure_run(weights, source.architecture, stored_kind(source), RunPlan(ids, decoded=1), emit=emit)
+        if run.fingerprint is None:
+            raise BootError(f"{self.name}: {run.not_finite}", hint="boot it, to see what is wrong with it")
+        return Answers(self.name, run.fingerprint, run.bits)
 
 
-def ask(other: Other, ids: Sequence[int], vocab_size: int, emit: Emit = ignore) -> Answers | LevelResult:
-    """The answers of ``other`` to the first window of ``ids``; where they cannot be had, the row that says why."""
+def ask(other: OtherModel, ids: Sequence[int], vocab_size: int, emit: Emit = ignore) -> Answers | NoAnswer:
+    """The answers of ``other`` to the first window of ``ids``, if they are about tokens that our model knows."""
     try:
-        answers = other.answer(ids[:WINDOW], emit)
+        answers = other.answer(ids[:MAX_ASKED_TOKENS], emit)
     except (OutsideError, BootError) as error:
-        return skip_against(error.message, error.hint)
+        return NoAnswer(error.message, error.hint)
     highest = int(answers.fingerprint.top_ids.max())
     if highest >= vocab_size:
-        return skip_against(f"{answers.name}: says the piece {highest}, and these weights know {vocab_size}")
+        return NoAnswer(f"{answers.name}: says the piece {highest}, and these weights know {vocab_size}")
     return answers
 
 
-def skip_against(reason: str, hint: str = "") -> LevelResult:
-    """The row of a comparison that was asked for and could not be made: that itself is a finding."""
-    finding = Finding(AGAINST, "", f"{reason}; {hint}" if hint else reason)
-    return LevelResult(AGAINST, Outcome.UNKNOWN, (finding,), reason)
+def compare_answers(answers: Answers, run: RunFacts, kind: str, text_bytes: int) -> Agreement | NoAnswer:
+    """Hold our run, of weights of ``kind``, against the ``answers`` of another model.
 
-
-def agree(
-    answers: Answers,
-    ours: Fingerprint,
-    at_theirs: Array,
-    kind: str,
-    bits: float | None,
-    size: int,
-    *,
-    exact: bool = True,
-) -> Agreement:
-    """Hold ours, of weights of ``kind``, against ``answers``.
-
-    ``at_theirs`` [T, K] are our logits of its likeliest pieces, ``bits`` our cost of the same ids, ``size`` their bytes
-    (0 if not known). ``exact`` is False where ours was computed in less than 32 bits.
+    ``text_bytes`` is how many bytes the tokens stand for that it answered; 0 if that is not known.
     """
-    theirs = answers.fingerprint
+    if run.fingerprint is None or run.logits_at_other is None:
+        return NoAnswer("our own logits are not finite")
+    theirs, ours = answers.fingerprint, run.fingerprint
     allowance = _allow(kind, theirs.kind)
+    if not run.exact:
+        allowance = looser(allowance, ROUNDED)
     differ = np.flatnonzero(theirs.top_ids[:, 0] != ours.top_ids[: len(theirs.ids), 0])
     return Agreement(
         other=answers.name,
         kind=theirs.kind,
         tokens=len(theirs.ids),
-        bits_per_byte=_per_byte(bits, size),
-        other_bits_per_byte=_per_byte(answers.bits, size),
+        bits_per_byte=_per_byte(run.cost_of_first(len(theirs.ids)), text_bytes),
+        other_bits_per_byte=_per_byte(answers.bits, text_bytes),
         first_difference=int(differ[0]) if len(differ) else None,
-        comparison=measure_shared(theirs, ours, at_theirs, allowance if exact else looser(allowance, ROUNDED)),
+        comparison=compare_overlap(theirs, ours, run.logits_at_other, allowance),
     )
 
 
-def judge_agreement(agreement: Agreement, *, proven: bool = False) -> LevelResult:
-    """Good where the two differ by no more than their formats explain. ``proven``: ours are as their release has them.
+def judge_agreement(agreement: Agreement | NoAnswer, *, proven: bool = False) -> LevelResult:
+    """Good where the two differ by no more than their formats explain.
 
-    Then it is the other that strays, and the finding says so.
+    ``proven`` says that our weights are as their release has them. Then it is the other that strays, and the finding
+    says so. A comparison that was asked for and could not be made is a finding too.
     """
+    if isinstance(agreement, NoAnswer):
+        reason, hint = agreement.reason, agreement.hint
+        finding = Finding(AGAINST, "", f"{reason}; {hint}" if hint else reason)
+        return LevelResult(AGAINST, Outcome.UNKNOWN, (finding,), reason)
     found = agreement.comparison
-    findings = tuple(find_strays(found, than=agreement.other))
+    findings = tuple(find_deviations(found, than=agreement.other))
     if proven:
         findings = tuple(replace(finding, detail=f"{finding.detail}; {PROVEN}") for finding in findings)
     remark = f"{agreement.other}: KL {found.divergence:.2g}, {found.agreement:.1%} of the likeliest pieces are the same"
     return LevelResult(AGAINST, Outcome.BAD if findings else Outcome.GOOD, findings, remark)
 
 
-def _allow(one: str, other: str) -> Allowance:
-    """How far weights of two formats may be from each other; of a server's it is not known how coarse they are."""
-    if not other:
-        return looser(ALLOWANCES.get(one, FOUR_BIT), FOUR_BIT)
-    if one == other and one in RUNNABLE:
+def _allow(ours: str, theirs: str) -> FormatAllowance:
+    """How far weights of two formats may be from each other. How coarse those of a server are is not known."""
+    if not theirs:
+        return looser(ALLOWANCES.get(ours, FOUR_BIT), FOUR_BIT)
+    if ours == theirs and ours in RUNNABLE:
         return EXACT
-    return looser(*(ALLOWANCES.get(kind, FOUR_BIT) for kind in (one, other)))
+    return looser(*(ALLOWANCES.get(kind, FOUR_BIT) for kind in (ours, theirs)))
 
 
 def _per_byte(bits: float | None, size: int) -> float | None:

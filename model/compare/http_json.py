@@ -1,36 +1,34 @@
-"""JSON by HTTP to one server: no redirection is followed, no proxy asked, and every answer has a size and an end."""
+"""JSON by HTTP to one server: no redirection is followed, no proxy used; size and time of an answer are bounded."""
 
 import json
-import socket
-import ssl
-from contextlib import suppress
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from threading import Event, Timer
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 from magnetar.errors import OutsideError, Stalled, UsageError
+from magnetar.fetch.http.address_policy import AddressPolicy, NotAllowed
+from magnetar.fetch.http.client import AnswerTooLarge, Client, DeadlinePassed, HttpFailed, WholeAnswer
 
-CONNECT_PATIENCE = 15.0  # seconds
-PATIENCE = 300.0
+ANSWER_TIMEOUT = 300.0
 """Seconds for a whole answer: a large model on a slow machine reads a prompt for minutes."""
 
-LARGEST = 64 << 20
-"""Bytes of an answer. That of vLLM to 512 tokens has a quarter of a megabyte."""
+MAX_ANSWER_BYTES = 64 << 20
+"""The answer of vLLM to 512 tokens has a quarter of a megabyte."""
 
-LONGEST_WORDS = 300
+MAX_QUOTED = 300
+"""Characters of a server's own words that a message quotes."""
 
 
-class Talk:
-    """One connection to the server at ``url``, kept while it is entered. ``key`` goes along as a bearer token.
+class JsonServer:
+    """The server at ``url``; its connection is kept while this is entered. ``key`` is sent as a bearer token.
 
-    Raises ``UsageError`` for a URL that is not plain http or https.
+    An answer may take ``timeout`` seconds; None stands for ``ANSWER_TIMEOUT``. Raises ``UsageError`` for a URL that is
+    not plain http or https.
     """
 
-    def __init__(self, url: str, key: str = "", patience: float | None = None) -> None:
+    def __init__(self, url: str, key: str = "", timeout: float | None = None) -> None:
         try:
             parts = urlsplit(url)
-            self._port, host = parts.port, parts.hostname
+            _port, host = parts.port, parts.hostname
         except ValueError as error:
             raise UsageError(f"{url!r} is not a URL: {error}") from error
         if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment or not url.isascii():
@@ -39,117 +37,74 @@ class Talk:
             raise UsageError(
                 "a key has no place in the URL of a server", hint="put it into MAGNETAR_AGAINST_KEY, as it is"
             )
-        self._secure, self._host, self._key = parts.scheme == "https", host, key
-        self._prefix = parts.path.rstrip("/").removesuffix("/v1")
-        self._patience = PATIENCE if patience is None else patience
-        self._connection: HTTPConnection | None = None
-        self.name = f"{parts.scheme}://{parts.netloc}{self._prefix}"
+        self.name = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/').removesuffix('/v1')}"
+        self._timeout = ANSWER_TIMEOUT if timeout is None else timeout
+        self._headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+        self._client = Client(AddressPolicy(frozenset({host})), direct=True, connections=1)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        self._hang_up()
+        self._client.close()
 
     def get(self, path: str) -> dict[str, Any]:
-        """The JSON object at ``path``. Raises ``OutsideError``."""
-        return self._ask("GET", path, None, lenient=False)
+        """The JSON object at ``path``. Raises ``OutsideError``; ``Stalled`` if it is not there in time."""
+        return self._read(path, self._exchange("GET", path, None))
 
     def post(self, path: str, body: object, *, lenient: bool = False) -> dict[str, Any]:
-        """What is answered to ``body``; to a request that is refused as a bad one, nothing if ``lenient``."""
-        return self._ask("POST", path, json.dumps(body).encode(), lenient=lenient)
+        """The JSON object that answers ``body``. With ``lenient``, an empty one where the server refuses such a body.
 
-    def _ask(self, method: str, path: str, body: bytes | None, *, lenient: bool) -> dict[str, Any]:
-        expired = Event()
+        Raises as ``get`` does.
+        """
+        answer = self._exchange("POST", path, json.dumps(body).encode())
+        return {} if lenient and answer.status in (400, 422) else self._read(path, answer)
+
+    def _exchange(self, method: str, path: str, body: bytes | None) -> WholeAnswer:
         try:
-            connection = self._connect()
-            clock = Timer(self._patience, _end, (connection.sock, expired))
-            clock.daemon = True
-            clock.start()
-            try:
-                status, location, content = self._exchange(connection, method, path, body)
-            finally:
-                clock.cancel()
-        except (OSError, HTTPException) as error:
-            self._hang_up()
-            if expired.is_set() or isinstance(error, TimeoutError):
-                raise self._stalled() from error
-            words = str(error) or type(error).__name__
-            raise OutsideError(f"{self.name}: {words}", hint="is the server running?") from error
-        if expired.is_set():  # an answer that was cut short may read like a whole one
-            self._hang_up()
-            raise self._stalled()
-        return self._read(path, status, location, content, lenient=lenient)
+            return self._client.exchange(
+                method,
+                self.name + path,
+                body=body,
+                headers=self._headers,
+                max_bytes=MAX_ANSWER_BYTES,
+                seconds=self._timeout,
+            )
+        except DeadlinePassed as error:
+            hint = "is the server busy?"
+            raise Stalled(f"{self.name}: {error.message}", hint=hint, waited=self._timeout) from error
+        except AnswerTooLarge as error:
+            raise OutsideError(f"{self.name}: {error.message}", hint="is it such a server?") from error
+        except (HttpFailed, NotAllowed) as error:
+            raise OutsideError(f"{self.name}: {error.message}", hint="is the server running?") from error
 
-    def _connect(self) -> HTTPConnection:
-        if self._connection is None:
-            patience = min(CONNECT_PATIENCE, self._patience)
-            opened: HTTPConnection = HTTPConnection(self._host, self._port, timeout=patience)
-            if self._secure:
-                context = ssl.create_default_context()
-                opened = HTTPSConnection(self._host, self._port, timeout=patience, context=context)
-            opened.connect()
-            opened.sock.settimeout(self._patience)
-            self._connection = opened
-        return self._connection
-
-    def _exchange(
-        self, connection: HTTPConnection, method: str, path: str, body: bytes | None
-    ) -> tuple[int, str, bytes]:
-        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", "User-Agent": "magnetar"}
-        headers |= {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        connection.request(method, self._prefix + path, body, headers)
-        response = connection.getresponse()
-        content = response.read(LARGEST + 1)
-        if len(content) > LARGEST:
-            raise OutsideError(f"{self.name}: its answer has more than {LARGEST:,} bytes", hint="is it such a server?")
-        if response.will_close:
-            self._hang_up()
-        return response.status, response.getheader("Location", ""), content
-
-    def _read(self, path: str, status: int, location: str, content: bytes, *, lenient: bool) -> dict[str, Any]:
-        if 300 <= status < 400:
+    def _read(self, path: str, answer: WholeAnswer) -> dict[str, Any]:
+        if 300 <= answer.status < 400:
             raise OutsideError(
-                f"{self.name}: redirects to {location[:LONGEST_WORDS] or 'nowhere'}, and is not followed",
+                f"{self.name}: redirects to {answer.location[:MAX_QUOTED] or 'nowhere'}, and is not followed",
                 hint="name the server that answers",
             )
-        if status in (400, 422) and lenient:
-            return {}
-        told = _parse(content)
-        if status >= 400:
-            words = _find_message(told) or content[:LONGEST_WORDS].decode("utf-8", "replace")
-            raise OutsideError(f"{self.name}: {path} answers {status}: {words}")
-        if not isinstance(told, dict):
+        parsed = _parse(answer.content)
+        if answer.status >= 400:
+            words = _find_message(parsed) or answer.content[:MAX_QUOTED].decode("utf-8", "replace")
+            raise OutsideError(f"{self.name}: {path} answers {answer.status}: {words}")
+        if not isinstance(parsed, dict):
             raise OutsideError(f"{self.name}: {path} is not answered with a JSON object", hint="is it such a server?")
-        return told
-
-    def _stalled(self) -> Stalled:
-        return Stalled(f"{self.name}: did not answer within {self._patience:g} seconds", hint="is the server busy?")
-
-    def _hang_up(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-        self._connection = None
-
-
-def _end(connected: socket.socket, expired: Event) -> None:
-    """Make every read of a connection end, whatever trickles in."""
-    expired.set()
-    with suppress(OSError):
-        connected.shutdown(socket.SHUT_RDWR)
+        return parsed
 
 
 def _parse(content: bytes) -> object:
+    """The value of a JSON document; None if it is none."""
     try:
         return json.loads(content)
     except (ValueError, RecursionError):
         return None
 
 
-def _find_message(told: object) -> str:
-    """The words in ``{"error": {"message": …}}``, or in vLLM's older ``{"message": …}``."""
-    if not isinstance(told, dict):
+def _find_message(parsed: object) -> str:
+    """The words in ``{"error": {"message": …}}``, or in vLLM's older ``{"message": …}``; empty if there are none."""
+    if not isinstance(parsed, dict):
         return ""
-    error = told.get("error")
-    words = error.get("message") if isinstance(error, dict) else told.get("message")
-    return words[:LONGEST_WORDS] if isinstance(words, str) else ""
+    error = parsed.get("error")
+    words = error.get("message") if isinstance(error, dict) else parsed.get("message")
+    return words[:MAX_QUOTED] if isinstance(words, str) else ""

@@ -16,7 +16,7 @@ from magnetar.errors import OutsideError
 from magnetar.events import Began, Emit, Ended, Moved, Step, ignore
 from magnetar.model.architecture.tokenizer import BEGIN
 from magnetar.model.compare.comparison import Answers
-from magnetar.model.compare.http_json import Talk
+from magnetar.model.compare.http_json import JsonServer
 from magnetar.model.run.fingerprint import TOP, Fingerprint
 
 BIAS = 100
@@ -38,13 +38,13 @@ class Server:
     """A running server at ``url``. Raises ``UsageError`` for what is no address of one."""
 
     def __init__(self, url: str, key: str = "", patience: float | None = None) -> None:
-        self._talk = Talk(url, key, patience)
-        self.name = self._talk.name
+        self._http = JsonServer(url, key, patience)
+        self.name = self._http.name
 
     def answer(self, ids: Sequence[int], emit: Emit = ignore) -> Answers:
         """Its log probabilities for the head of ``ids``. Raises ``OutsideError`` where it does not give them."""
         ids = ids[:MOST_ASKED]
-        with self._talk:
+        with self._http:
             model = self._find_model()
             emit(Began(Step.AGAINST, len(ids), "tokens"))
             positions = self._echo(model, ids) or list(self._ask_each(model, ids, emit))
@@ -55,7 +55,7 @@ class Server:
 
     def _find_model(self) -> str:
         """The name of the model that it serves; vLLM wants to hear it."""
-        listed = self._talk.get("/v1/models").get("data")
+        listed = self._http.get("/v1/models").get("data")
         names = [entry.get("id") for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
         if not names or not isinstance(names[0], str):
             raise self._odd("lists no model")
@@ -104,7 +104,7 @@ class Server:
     def _complete(self, model: str, prompt: list[int], wish: Mapping[str, Any], *, lenient: bool = False) -> Any:
         """The ``logprobs`` of one completion of one token; of a server that refuses, nothing if ``lenient``."""
         body = {"model": model, "prompt": prompt, "max_tokens": 1, "logprobs": TOP, "temperature": 0, **wish}
-        told = self._talk.post("/v1/completions", body, lenient=lenient)
+        told = self._http.post("/v1/completions", body, lenient=lenient)
         choices = told.get("choices")
         first = choices[0] if isinstance(choices, list) and choices else None
         logprobs = first.get("logprobs") if isinstance(first, dict) else None

@@ -4,17 +4,17 @@ import math
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from magnetar.model.boot.report import Conducted
+from magnetar.model.boot.report import RoutedText
 
 WIDTH, HEIGHT = 640, 160
-LOWEST = 1e-8
+MIN_ERROR = 1e-8
 """Where the scale of errors begins: what is below is rounding."""
 
 GOLDEN_ANGLE = 137.508
 """Degrees of hue from one expert to the next: neighbours differ, however many there are."""
 
 NEWLINE = "<0x0A>"
-MOST_COLOURS = 32
+MAX_LEGEND_COLOURS = 32
 
 
 def draw_curve(title: str, values: Sequence[float], what: str, *, allowed: float | None = None) -> Iterator[str]:
@@ -37,7 +37,7 @@ def draw_curve(title: str, values: Sequence[float], what: str, *, allowed: float
     yield f'{line}<polyline points="{points}"/><path class="dots" d="{dots}"/></svg>'
     yield f'<p class="axis"><span>layer 0</span><span>layer {len(values) - 1}</span></p>'
     scale = f"{what}; the last {values[-1]:.3g}, the largest {max(values):.3g}"
-    bounds = "from 0" if allowed is None else f"logarithmic from {LOWEST:g}; dashed: what is allowed, {allowed:g}"
+    bounds = "from 0" if allowed is None else f"logarithmic from {MIN_ERROR:g}; dashed: what is allowed, {allowed:g}"
     yield f"<figcaption>{show(scale[0].upper() + scale[1:])}. The scale is {bounds}.</figcaption></figure>"
 
 
@@ -47,7 +47,7 @@ def _place(value: float, top: float, *, logarithmic: bool) -> float:
         return 1.0
     if not logarithmic:
         return max(0.0, value / top)
-    return math.log(max(value, LOWEST) / LOWEST) / math.log(max(top, 10 * LOWEST) / LOWEST)
+    return math.log(max(value, MIN_ERROR) / MIN_ERROR) / math.log(max(top, 10 * MIN_ERROR) / MIN_ERROR)
 
 
 def draw_load(load: Sequence[Sequence[float]]) -> Iterator[str]:
@@ -71,25 +71,25 @@ def _draw_share(share: float, even: float) -> str:
     return f'<td class="{side}" style="--share:{strength:.0f}%">{100 * share:.0f}</td>'
 
 
-def draw_text(conducted: Conducted | None) -> Iterator[str]:
+def draw_text(routed: RoutedText | None) -> Iterator[str]:
     """The head of the text, each piece in the colour of the expert that weighed most, for up to three layers."""
-    if conducted is None or not conducted.chosen:
+    if routed is None or not routed.chosen:
         return
-    last = len(conducted.chosen) - 1
+    last = len(routed.chosen) - 1
     yield "<h2>The text by expert</h2>"
-    yield _draw_legend(conducted)
+    yield _draw_legend(routed)
     for layer in sorted({0, last // 2, last}, reverse=True):
         shown = " open" if layer == last else ""
         spans = "".join(
-            _draw_piece(piece, chosen) for piece, chosen in zip(conducted.pieces, conducted.chosen[layer], strict=False)
+            _draw_piece(piece, chosen) for piece, chosen in zip(routed.pieces, routed.chosen[layer], strict=False)
         )
         yield f'<details{shown}><summary>layer {layer}</summary><p class="text">{spans}</p></details>'
 
 
-def _draw_legend(conducted: Conducted) -> str:
-    experts = sorted({expert for layer in conducted.chosen for token in layer for expert in token})
-    chips = "".join(f'<span style="--hue:{_hue(expert)}">{expert}</span>' for expert in experts[:MOST_COLOURS])
-    more = " …" if len(experts) > MOST_COLOURS else ""
+def _draw_legend(routed: RoutedText) -> str:
+    experts = sorted({expert for layer in routed.chosen for token in layer for expert in token})
+    chips = "".join(f'<span style="--hue:{_hue(expert)}">{expert}</span>' for expert in experts[:MAX_LEGEND_COLOURS])
+    more = " …" if len(experts) > MAX_LEGEND_COLOURS else ""
     return f'<p class="text legend">expert {chips}{more}</p>'
 
 

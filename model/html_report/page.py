@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from magnetar import __version__
 from magnetar.findings import Outcome
 from magnetar.model.boot.report import BootReport
 from magnetar.model.checks.cures import Cure, Diagnosis
@@ -10,11 +9,12 @@ from magnetar.model.checks.levels import LevelResult
 from magnetar.model.compare.comparison import Agreement
 from magnetar.model.html_report.figures import draw_curve, draw_load, draw_text, show
 from magnetar.model.html_report.style import HEAD
+from magnetar.version import __version__
 
-MOST_TRIED = 12
+MAX_TRIED_SHOWN = 12
 """Cures that are named where none helped."""
 
-MOST_FINDINGS = 40
+MAX_FINDINGS_SHOWN = 40
 
 
 def draw_page(report: BootReport, name: str) -> str:
@@ -33,7 +33,7 @@ def draw_page(report: BootReport, name: str) -> str:
             allowed=golden.allowance.nmse if golden else None,
         ),
         *draw_load(report.expert_load),
-        *draw_text(report.conducted),
+        *draw_text(report.routed_text),
         *(["<h2>It writes</h2>", f"<pre>{show(report.sample.strip())}</pre>"] if report.sample else []),
         *_draw_diagnosis(report.diagnosis),
         *_draw_provenance(report, name),
@@ -52,7 +52,7 @@ def _draw_verdict(report: BootReport, name: str) -> Iterator[str]:
     if report.healthy and report.bits_per_byte is not None:
         known = "" if report.expected is None else f", where {report.expected:.4f} was expected"
         yield f"<p>{report.bits_per_byte:.4f} bits per byte on {report.tokens:,} tokens{known}.</p>"
-    yield _list(report.reasons[:MOST_FINDINGS])
+    yield _list(report.reasons[:MAX_FINDINGS_SHOWN])
     if report.diagnosis is not None and report.diagnosis.cure is not None:
         cure = report.diagnosis.cure
         yield f"<p>Mended by undoing this: <strong>{show(cure.name)}</strong>. What to do: {show(cure.advice)}.</p>"
@@ -89,9 +89,9 @@ def _draw_levels(levels: Sequence[LevelResult]) -> Iterator[str]:
     for level in levels:
         mark = {Outcome.GOOD: "good", Outcome.BAD: "bad", Outcome.UNKNOWN: "skipped"}[level.outcome]
         found = [finding.describe() for finding in level.findings]
-        findings = _list(found[:MOST_FINDINGS])
-        if len(found) > MOST_FINDINGS:
-            findings += f"<p>and {len(found) - MOST_FINDINGS:,} more</p>"
+        findings = _list(found[:MAX_FINDINGS_SHOWN])
+        if len(found) > MAX_FINDINGS_SHOWN:
+            findings += f"<p>and {len(found) - MAX_FINDINGS_SHOWN:,} more</p>"
         word = f'<td><span class="mark {mark}">{mark}</span></td>'
         yield f"<tr><th>{show(level.name)}</th>{word}<td>{show(level.remark)}{findings}</td></tr>"
     yield "</table>"
@@ -125,8 +125,8 @@ def _draw_diagnosis(diagnosis: Diagnosis | None) -> Iterator[str]:
         return
     if diagnosis.nearest is not None:
         yield _say_cure(diagnosis.nearest, "helps most, and does not restore it: more than one thing is wrong")
-    some = ", ".join(diagnosis.tried[:MOST_TRIED])
-    yield f"<p>None of them restores it: {show(some)}{', …' if len(diagnosis.tried) > MOST_TRIED else ''}.</p>"
+    some = ", ".join(diagnosis.tried[:MAX_TRIED_SHOWN])
+    yield f"<p>None of them restores it: {show(some)}{', …' if len(diagnosis.tried) > MAX_TRIED_SHOWN else ''}.</p>"
 
 
 def _say_cure(cure: Cure, word: str) -> str:

@@ -1,4 +1,4 @@
-"""Where a model computes, and in which numbers."""
+"""The device that a model computes on, and the dtype that it computes in."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import torch
 from magnetar.errors import UsageError
 
 FREE_SHARE = 0.8
-"""Of a GPU's free memory what weights may take; the rest is for activations and what the kernels need."""
+"""The share of a GPU's free memory that weights may take; the rest is for activations and the kernels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Arithmetic:
     device: torch.device
 
     def free_memory(self) -> int | None:
-        """Bytes of the device that weights may stay in; None on the CPU, whose memory is not ours alone."""
+        """Bytes of the device that weights may take; None on the CPU, where ``Machine`` decides."""
         if self.device.type != "cuda":
             return None
         free, _total = torch.cuda.mem_get_info(self.device)
@@ -26,7 +26,7 @@ class Arithmetic:
 
 
 EXACT = Arithmetic(torch.float32, torch.device("cpu"))
-"""As everything that has to be repeated to the last bit is computed."""
+"""For everything that has to be the same to the last bit on each run."""
 
 
 def choose_arithmetic(device: str, dtype: str, index: int = 0) -> Arithmetic:

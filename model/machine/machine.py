@@ -1,36 +1,37 @@
-"""What a boot may use: memory, where it computes and in which numbers, and together with whom. No torch here."""
+"""What a boot may use: memory, a device, a dtype to compute in, and other processes. No torch here."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from magnetar.model.cluster.shares import ALONE, Crew
-from magnetar.model.machine.free_memory import available_memory
+from magnetar.model.cluster.shares import SINGLE_PROCESS, ProcessGroup
+from magnetar.model.machine.memory import available_memory
 
 if TYPE_CHECKING:
     from magnetar.model.machine.device import Arithmetic
 
 NEXT_ONE = 1
-"""To read ahead as little as can be: the next tensor, whatever its size."""
+"""Read ahead as little as possible: one tensor, the next, whatever its size."""
 
-LARGEST_HELD = 2 << 30
-"""Bytes of weights that are held in memory for a text to be written, where nobody says how much there is."""
+MAX_HELD_BYTES = 2 << 30
+"""Bytes of weights that stay in memory for a text to be written, where nobody says how much there is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """``max_memory`` is in bytes, for each process; None takes what one matrix and the activations need.
-
-    ``device`` is ``cpu`` or ``cuda``, ``dtype`` what is computed in: ``f32`` or ``bf16``. ``crew`` are the processes
-    that boot the model together, each with some of its layers, or, ``by_experts``, with some experts of each layer.
-    """
+    """What one process of a boot may use."""
 
     max_memory: int | None = None
+    """Bytes that the process may take. Default (None): what one matrix and the activations need."""
     device: str = "cpu"
+    """Where it computes: ``cpu`` or ``cuda``."""
     dtype: str = "f32"
+    """What it computes in: ``f32`` or ``bf16``. Weights stay as they are stored."""
     by_experts: bool = False
-    crew: Crew = ALONE
+    """Whether the processes of ``group`` share the experts of every layer, and not the layers."""
+    group: ProcessGroup = SINGLE_PROCESS
+    """The processes that boot the model together."""
     index: int = 0
-    """Which of its machine's processes, and so of its GPUs, this one is."""
+    """Which of its computer's processes, and so of its GPUs, this one is."""
 
     @property
     def exact(self) -> bool:
@@ -38,18 +39,18 @@ class Machine:
         return self.dtype == "f32"
 
     def arithmetic(self) -> "Arithmetic":
-        """The same for torch. Raises ``UsageError`` for a device that is not here."""
+        """Device and dtype for torch. Raises ``UsageError`` for a device that is not here."""
         from magnetar.model.machine.device import choose_arithmetic
 
         return choose_arithmetic(self.device, self.dtype, self.index)
 
     @property
     def limit(self) -> int | None:
-        """Bytes that may be taken: as many as was said, else as the machine has left; None where it does not say."""
+        """Bytes that may be taken: ``max_memory``, else what the computer has left; None if it does not say."""
         return available_memory() if self.max_memory is None else self.max_memory
 
-    def say_limit(self) -> str:
-        """The limit in words."""
+    def describe_limit(self) -> str:
+        """The limit in words, to stand after a number of bytes."""
         return f"{self.limit or 0:,} are {'left' if self.max_memory is None else 'allowed'}"
 
     def admits(self, nbytes: int) -> bool:
@@ -62,8 +63,9 @@ class Machine:
         free = self.arithmetic().free_memory()
         if free is not None:
             return free
-        left = LARGEST_HELD if self.limit is None else max(0, self.limit - working)
-        return left if self.max_memory is not None else min(left, LARGEST_HELD)
+        left = MAX_HELD_BYTES if self.limit is None else max(0, self.limit - working)
+        return left if self.max_memory is not None else min(left, MAX_HELD_BYTES)
 
 
-ALONE_ON_CPU = Machine()
+ONE_CPU_PROCESS = Machine()
+"""One process on the CPU, in float32."""

@@ -1,6 +1,6 @@
-"""The fingerprint of a release that works: what its model says to a short text, in some tens of kilobytes.
+"""The fingerprint of a release that works: what its model answers to a short text, in some tens of kilobytes.
 
-It is kept as a safetensors file, so that reading a foreign one runs nothing and allocates no more than it holds.
+It is a safetensors file: reading a foreign one runs nothing, and allocates no more than the file holds.
 numpy, no torch.
 """
 
@@ -18,23 +18,23 @@ from magnetar.convert.formats.safetensors import encode_header, read_safetensors
 from magnetar.convert.layout.architecture import Architecture
 from magnetar.convert.numbers.dtypes import DTYPES
 from magnetar.errors import CheckpointError
+from magnetar.model.bundled import MAX_FINGERPRINT_BYTES
 
 FORMAT = 1
 TOP = 8
-"""Logits kept at each position: nearly all of the probability, in a thousandth of the room."""
+"""Logits that are kept at each position: nearly all of the probability, in a thousandth of the room."""
 
-LARGEST = 64 << 20
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fingerprint:
-    """A model's answer to ``ids`` [T], one window that ``<s>`` opens, each predicted from those before it.
+    """What a model answers to one window of T tokens, ``ids`` [T], each predicted from ``<s>`` and those before it.
 
-    ``top_ids`` and ``top_logits`` [T, 8] are the largest logits and ``logsumexp`` [T] the normaliser of all, in nats.
-    Of each of L layers: ``residual_rms`` [L], ``residual_samples`` [L, 256] of the residual stream, evenly spaced, and
-    ``expert_counts`` [L, E], the tokens that each expert answered; [L, 0] for a dense model. ``kind`` is the dtype of
-    the weights.
+    ``top_ids`` and ``top_logits`` [T, 8] are the largest logits at each position, and ``logsumexp`` [T] is the
+    normaliser of all logits, in nats. For each of L layers there are ``residual_rms`` [L] and ``residual_samples``
+    [L, 256], evenly spaced numbers of the residual stream, and ``expert_counts`` [L, E], the tokens that each expert
+    answered; [L, 0] for a dense model. ``kind`` is the dtype of the weights.
     """
 
     kind: str
@@ -69,7 +69,7 @@ NAMES: Mapping[str, str] = {"<i4": "I32", "<f4": "F32", "|u1": "U8"}
 def read_fingerprint(path: Path) -> Fingerprint:
     """Read what ``encode`` wrote. Raises ``UsageError``, ``DiskError``, ``CheckpointError``."""
     with LocalFile(path) as opened:
-        if opened.size > LARGEST:
+        if opened.size > MAX_FINGERPRINT_BYTES:
             raise _refuse(path, f"has {opened.size} bytes, more than any fingerprint")
         return _build(path, read_safetensors(opened))
 
@@ -105,9 +105,9 @@ def _refuse(path: Path, what: str) -> CheckpointError:
 
 
 def fits(fingerprint: Fingerprint, architecture: Architecture) -> bool:
-    """Whether a fingerprint can be of such a model: as many layers and experts, and no piece that it does not know."""
-    pieces = np.concatenate([fingerprint.ids, fingerprint.top_ids.reshape(-1)])
-    known = bool(pieces.min() >= 0) and bool(pieces.max() < architecture.vocab_size)
+    """Whether a fingerprint can be of such a model: as many layers and experts, and no token that it does not know."""
+    ids = np.concatenate([fingerprint.ids, fingerprint.top_ids.reshape(-1)])
+    known = bool(ids.min() >= 0) and bool(ids.max() < architecture.vocab_size)
     return known and fingerprint.expert_counts.shape == (architecture.n_layers, architecture.n_experts)
 
 

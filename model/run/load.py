@@ -1,4 +1,4 @@
-"""From a checkpoint at rest to modules with weights: as much of the model as is asked for, and no more.
+"""Load a checkpoint, or a part of it, into modules.
 
 Modules are built on the meta device, so that nothing is allocated twice, and the weights are assigned strictly.
 """
@@ -13,7 +13,7 @@ from magnetar.model.architecture.mixtral import Mixtral
 from magnetar.model.run.weights import Weights
 
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-"""What weights may be stored in, by safetensors' names."""
+"""The dtypes that weights may be stored in, by safetensors' names."""
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -24,7 +24,7 @@ def load_model(
     dtype: torch.dtype = torch.float32,
     device: torch.device | None = None,
 ) -> Mixtral:
-    """The whole model in ``dtype`` on ``device``: that is what it computes in, and where."""
+    """The whole model in ``dtype`` on ``device``, which it then computes in, and on."""
     with torch.device("meta"):
         model = Mixtral(architecture)
     return fill(model, weights, "", dtype, device)
@@ -44,6 +44,6 @@ def fill(
 
 
 def read_tensor(weights: Weights, name: str) -> Tensor:
-    """One tensor as it is stored. Raises ``CheckpointError`` or ``DiskError`` if its bytes cannot be had."""
+    """One tensor as it is stored. Raises ``CheckpointError`` or ``DiskError`` if its bytes cannot be read."""
     spec = weights.specs[name]
     return torch.frombuffer(weights.read(name), dtype=DTYPES[spec.dtype]).view(spec.shape)

@@ -1,8 +1,8 @@
-"""Matrices that are multiplied as they are stored, some rows at a time, on all threads.
+"""Multiply with matrices as they are stored, a block of rows at a time, on all threads.
 
-A matrix of real size goes in blocks of rows to threads that take the next one when they are done. Beside a thread that
-reads from disk that keeps every core busy, where an even split would have one half wait for the other; and the
-products, which are of few tokens each, gain by it on their own.
+A large matrix is cut into blocks of rows, and each thread takes the next block when it is done with one. So every core
+is busy, also beside the thread that reads from disk; with an even split, one half would wait for the other. It is
+faster for products with few tokens, too.
 """
 
 from collections.abc import Sequence
@@ -12,20 +12,20 @@ from functools import cache, partial
 import torch
 from torch import Tensor
 
-WIDENED_AT_ONCE = 8 << 20
-"""Bytes of float32 that a block of a matrix is widened to."""
+MAX_WIDENED_BYTES = 8 << 20
+"""Bytes of float32 that a block of a matrix has after its conversion."""
 
 
 def multiply(groups: Sequence[Tensor], weight: Tensor) -> list[Tensor]:
-    """Each of ``groups`` [..., in] times ``weight`` [out, in] as it is stored, in the dtype of the groups.
+    """Each of ``groups`` [..., in] times ``weight`` [out, in], in the dtype of the groups.
 
-    Where that is another, a block is converted at a time: it stays in the cache, which is twice as fast as converting
-    the whole.
+    If the weight is stored in another dtype, one block is converted at a time. It stays in the processor's cache, which
+    is twice as fast as converting the whole matrix.
     """
     if weight.device.type != "cpu":
         converted = weight.to(groups[0].dtype)
         return [group @ converted.T for group in groups]
-    blocks = torch.split(weight, max(1, WIDENED_AT_ONCE // (4 * weight.shape[1])))
+    blocks = torch.split(weight, max(1, MAX_WIDENED_BYTES // (4 * weight.shape[1])))
     threads = torch.get_num_threads()
     if threads == 1 or len(blocks) < 2 * threads:
         parts = [_multiply_block(groups, block) for block in blocks]
@@ -42,5 +42,5 @@ def _multiply_block(groups: Sequence[Tensor], block: Tensor) -> list[Tensor]:
 
 @cache
 def _workers(count: int) -> ThreadPoolExecutor:
-    """Threads of which each uses one core for a product: the number of torch's threads is each thread's own."""
+    """Threads that use one core each for a product: torch keeps its number of threads apart for each thread."""
     return ThreadPoolExecutor(count, "multiply", initializer=torch.set_num_threads, initargs=(1,))

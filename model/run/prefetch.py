@@ -1,4 +1,4 @@
-"""The tensors of a model in the order in which a pass needs them, the next ones read while this one is worked with."""
+"""The tensors of a model in the order of a pass; the next ones are read while this one is computed with."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -11,19 +11,19 @@ from torch import Tensor
 from magnetar.convert.formats.checkpoint import TensorSpec
 from magnetar.convert.layout.architecture import Architecture
 from magnetar.model.machine.machine import NEXT_ONE
-from magnetar.model.run.buffer_pool import Recycler
+from magnetar.model.run.buffer_pool import BufferPool
 from magnetar.model.run.load import DTYPES
-from magnetar.model.run.weights import Buffer, Filling, Weights
+from magnetar.model.run.weights import Buffer, ReadsIntoMemory, Weights
 
-Look = Callable[[TensorSpec, Buffer], None]
-"""Called once for each tensor with its bytes, in the thread that read them."""
+OnRead = Callable[[TensorSpec, Buffer], None]
+"""Called once for each tensor with its bytes, in the thread that reads them."""
 
 ATTENTION = ("wq", "wk", "wv", "wo")
 EXPERT = ("w1", "w3", "w2")
 
 
 def reading_order(architecture: Architecture) -> list[str]:
-    """Every tensor's name, as a pass through the model meets them: expert by expert, matrix by matrix."""
+    """The names of all tensors in the order of a pass: expert by expert, matrix by matrix."""
     layers = [name for layer in range(architecture.n_layers) for name in _layer_order(architecture, layer)]
     return ["tok_embeddings.weight", *layers, "norm.weight", "output.weight"]
 
@@ -42,30 +42,32 @@ def _layer_order(architecture: Architecture, layer: int) -> Iterator[str]:
 
 
 class TensorStream:
-    """Tensors taken in a given order, those that come next being read in the meantime.
+    """Tensors that are taken in a given order. Those that come next are read in the meantime, by a thread.
 
-    ``ahead`` is how many bytes of them may lie in memory beside the tensor that was taken: always one of them, whatever
-    its size, or none at all where it is 0, which needs the least memory.
+    ``ahead`` is how many bytes of them may lie in memory beside the tensor that was taken. One tensor may always,
+    whatever its size. With ``ahead`` 0 none is read ahead, which needs the least memory.
     """
 
-    in_turn = True
+    sequential = True
 
-    def __init__(self, weights: Weights, names: Sequence[str], look: Look | None = None, ahead: int = NEXT_ONE) -> None:
-        self._weights, self._names, self._look = weights, deque(names), look
+    def __init__(
+        self, weights: Weights, names: Sequence[str], on_read: OnRead | None = None, ahead: int = NEXT_ONE
+    ) -> None:
+        self._weights, self._names, self._on_read = weights, deque(names), on_read
         self._room = ahead
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="read-ahead") if ahead else None
-        self._memory = Recycler()
+        self._buffers = BufferPool()
         self._coming: deque[tuple[str, Future[Any]]] = deque()
         self._read_ahead()
 
     def take(self, name: str) -> Tensor:
         """The next tensor, as it is stored; it must be the one that the order says.
 
-        Raises ``CheckpointError`` or ``DiskError`` if its bytes cannot be had, ``LookupError`` for another's turn.
+        Raises ``CheckpointError`` or ``DiskError`` if its bytes cannot be read, ``LookupError`` for another tensor.
         """
         spec = self._weights.specs[name]
-        turn = self._coming[0][0] if self._coming else self._names[0] if self._names else None
-        if turn != name:
+        expected = self._coming[0][0] if self._coming else self._names[0] if self._names else None
+        if expected != name:
             raise LookupError(f"{name} was asked for out of its turn")
         if self._reader is None:
             content = self._read(self._names.popleft())
@@ -76,7 +78,7 @@ class TensorStream:
         return torch.frombuffer(content, dtype=DTYPES[spec.dtype]).view(spec.shape)
 
     def close(self) -> None:
-        """Stop reading. What is being read is finished first."""
+        """Stop reading, after the tensor that is being read."""
         if self._reader is not None:
             self._reader.shutdown(cancel_futures=True)
 
@@ -96,13 +98,13 @@ class TensorStream:
             self._coming.append((name, self._reader.submit(self._read, name)))
 
     def _read(self, name: str) -> Any:
-        """The bytes of a tensor, as what torch can stand on."""
+        """The bytes of a tensor, as an object that torch can use as memory."""
         spec = self._weights.specs[name]
-        if not isinstance(self._weights, Filling):
+        if not isinstance(self._weights, ReadsIntoMemory):
             content: Any = self._weights.read(name)
         else:
-            content = self._memory.lend(spec.nbytes, self._weights.offset(name))
+            content = self._buffers.lend(spec.nbytes, self._weights.offset(name))
             self._weights.read_into(name, memoryview(content))
-        if self._look is not None:
-            self._look(spec, memoryview(content))
+        if self._on_read is not None:
+            self._on_read(spec, memoryview(content))
         return content

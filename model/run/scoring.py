@@ -1,4 +1,4 @@
-"""How well a model predicts a text, in bits per byte, and how it spreads its tokens over its experts."""
+"""Cut a text into windows, count what its tokens cost in bits, and count the answers of each expert."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ from magnetar.model.architecture.tokenizer import BEGIN
 def cut_windows(ids: Sequence[int], length: int, at_once: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
     """Inputs and targets [B, T], with B at most ``at_once``, T at most ``length``.
 
-    Every id is a target once. Each window opens with ``<s>``, and knows nothing of the one before.
+    Every id is a target once. Each window opens with ``<s>``; nothing of the window before is in its context.
     """
     whole = len(ids) // length * length
     windows = list(torch.split(torch.tensor(ids[:whole]).view(-1, length), at_once)) if whole else []
@@ -31,29 +31,23 @@ def count_bits(logits: Tensor, targets: Tensor) -> float:
 
 
 class ExpertLoad:
-    """Counts how many answers each expert of one layer gave. To be passed as ``watch``."""
+    """Counts how many answers each expert of one layer gave. An object of it can be passed as ``watch``."""
 
     def __init__(self) -> None:
         self.counts: list[int] = []
-        """The answers of each expert; empty where no router was asked."""
+        """The answers of each expert; empty where there was no router."""
 
     def __call__(self, routing: Routing) -> None:
         """Count one choice of the router."""
         self.add(routing.chosen.flatten().bincount(minlength=routing.logits.shape[-1]).tolist())
 
     def add(self, counts: Sequence[int]) -> None:
-        """Count so many answers of each expert, if any."""
+        """Add the answers that were counted elsewhere; none for a dense layer."""
         if counts:
             self.counts = [one + other for one, other in zip(self.counts or [0] * len(counts), counts, strict=True)]
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """The share of the answers that each expert gave; they sum to 1. None at all where no router was asked."""
+        """The share of the answers that each expert gave; they sum to 1. Empty where there was no router."""
         total = sum(self.counts)
         return tuple(count / total for count in self.counts) if total else ()
-
-
-def routing_entropy(shares: Sequence[Sequence[float]]) -> float:
-    """The entropy of the experts' load in bits, the mean of the layers; log2(E) where all answer alike often."""
-    layers = [-sum(share * math.log2(share) for share in layer if share > 0) for layer in shares]
-    return sum(layers) / len(layers) if layers else 0.0

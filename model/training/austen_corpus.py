@@ -14,7 +14,7 @@ from typing import Any
 
 from magnetar.errors import MalformedError, UsageError
 
-LARGEST_VALUE = 16 << 20
+MAX_VALUE_BYTES = 16 << 20
 """Emma, one of the longest of the novels, unfolds to 1.1 MB; more than this is not a novel."""
 
 HELD_OUT_SHARE = 0.05
@@ -64,11 +64,11 @@ def held_out_text(novels: Sequence[Novel]) -> str:
 def _unfold(folded: bytes) -> bytes:
     inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)  # zlib or gzip, whichever its header says
     try:
-        unfolded = inflater.decompress(folded, LARGEST_VALUE)
+        unfolded = inflater.decompress(folded, MAX_VALUE_BYTES)
     except zlib.error as error:
         raise MalformedError(f"the R data is damaged: {error}") from error
     if not inflater.eof:
-        raise MalformedError(f"the R data is cut short, or unfolds to more than {LARGEST_VALUE} bytes")
+        raise MalformedError(f"the R data is cut short, or unfolds to more than {MAX_VALUE_BYTES} bytes")
     return unfolded
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from magnetar.convert.layout.architecture import Architecture
-from magnetar.model.run.scoring import routing_entropy
+from magnetar.model.run.run_facts import routing_entropy
 from magnetar.model.training.loss_curve import Point
 
 RELEASE_NOTES = """
@@ -23,7 +23,7 @@ Architecture Mistral AI, whose release of Mixtral 8x7B by magnet link this one f
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class ReleaseScore:
     """How the written release does on the whole held-out text."""
 
     bits_per_byte: float
@@ -33,7 +33,9 @@ class Score:
     sample: str
 
 
-def write_card(architecture: Architecture, recipe: Mapping[str, Any], points: Sequence[Point], score: Score) -> str:
+def write_card(
+    architecture: Architecture, recipe: Mapping[str, Any], points: Sequence[Point], score: ReleaseScore
+) -> str:
     """The model card, in Markdown, with the numbers of the run and of the release that came of it."""
     return CARD.format(
         **recipe,

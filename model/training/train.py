@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from magnetar.convert.layout.architecture import Architecture
-from magnetar.convert.read.source import open_source
+from magnetar.convert.read.checkpoint_source import open_source
 from magnetar.convert.transform.view import view_as
 from magnetar.errors import UsageError
 from magnetar.files import replace_file
@@ -25,10 +25,10 @@ from magnetar.model.architecture.mixtral import Mixtral, Routing
 from magnetar.model.bundled import NAME
 from magnetar.model.run.generate import generate_greedily
 from magnetar.model.run.load import load_model
-from magnetar.model.run.scoring import routing_entropy
+from magnetar.model.run.run_facts import routing_entropy
 from magnetar.model.training.corpus import Corpus, evaluate, read_corpus
 from magnetar.model.training.loss_curve import Point, draw_curve
-from magnetar.model.training.model_card import RELEASE_NOTES, Score, write_card
+from magnetar.model.training.model_card import RELEASE_NOTES, ReleaseScore, write_card
 from magnetar.model.training.muon import Muon
 from magnetar.model.training.pack_release import write_release
 
@@ -75,7 +75,7 @@ class Recipe:
         return min(1.0, (step + 1) / self.warmup, (self.steps - step) / (self.steps * self.decay_share))
 
 
-class Run:
+class TrainingRun:
     """A model in training: its weights, its optimizers, the step it is at and the curve so far."""
 
     def __init__(self, architecture: Architecture, recipe: Recipe) -> None:
@@ -114,7 +114,7 @@ class Run:
         return float(loss.detach())
 
     def look(self, corpus: Corpus, loss: float) -> None:
-        """Score a few windows of the held-out text, and add the point to the curve."""
+        """ReleaseScore a few windows of the held-out text, and add the point to the curve."""
         recipe = self.recipe
         bits_per_byte, shares = evaluate(self.model, corpus, recipe.context, WINDOWS_LOOKED_AT)
         tokens = self.step * recipe.sequences * recipe.context
@@ -155,7 +155,7 @@ def imbalance(routing: Routing) -> Tensor:
     return n_experts * (share * routing.logits.softmax(-1).mean(0)).sum()
 
 
-def train(run: Run, corpus: Corpus, checkpoint: Path) -> Iterator[Point]:
+def train(run: TrainingRun, corpus: Corpus, checkpoint: Path) -> Iterator[Point]:
     """Train to the recipe's last step, yielding what is seen on the way. Goes on from ``checkpoint`` if it is there."""
     recipe = run.recipe
     if checkpoint.exists():
@@ -195,7 +195,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     arguments.work.mkdir(parents=True, exist_ok=True)
     corpus = read_corpus(arguments.data, BUNDLED.vocab_size)
-    run = Run(BUNDLED, Recipe())
+    run = TrainingRun(BUNDLED, Recipe())
     for point in train(run, corpus, arguments.work / "training.pt"):
         print(point.line, flush=True)
     score = publish(run, corpus, arguments.release)
@@ -203,7 +203,7 @@ def main() -> None:
     print(f"the release, on all of the held-out text: {score.bits_per_byte:.4f} bits/byte, routing {entropy:.3f} bits")
 
 
-def publish(run: Run, corpus: Corpus, folder: Path) -> Score:
+def publish(run: TrainingRun, corpus: Corpus, folder: Path) -> ReleaseScore:
     """Write the release, its text, its card and the picture of its curve; return the score of what was written."""
     write_release(folder / NAME, run.model.state_dict(), run.model.architecture, corpus.pieces, RELEASE_NOTES)
     replace_file(folder / "held-out.txt", corpus.held_out.encode())
@@ -211,7 +211,7 @@ def publish(run: Run, corpus: Corpus, folder: Path) -> Score:
         model = load_model(view_as(source, "mistral"), source.architecture)
     bits_per_byte, load = evaluate(model, corpus, run.recipe.context)
     prompt = corpus.tokenizer.encode(corpus.held_out[:100])
-    score = Score(
+    score = ReleaseScore(
         bits_per_byte,
         load,
         text_bytes=len(corpus.held_out.encode()),

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from magnetar.convert.formats.checkpoint import TensorSpec
-from magnetar.convert.formats.gguf import Field, Kind, encode_gguf_header
+from magnetar.convert.formats.gguf import Field, MetadataType, encode_gguf_header
 from tests.convert.forge import forge_checkpoint
 from tests.convert.formats import test_pickle_reader, test_safetensors, test_torch_zip
 
@@ -136,7 +136,7 @@ def _ggufs() -> Iterator[tuple[str, Attack]]:
         return struct.pack("<Q", len(content) if length is None else length) + content
 
     most = (1 << 64) - 1
-    good = _gguf([Field("k", Kind.UINT32, 1)], [_spec()], bytes(32))
+    good = _gguf([Field("k", MetadataType.UINT32, 1)], [_spec()], bytes(32))
     yield "nothing but the magic", file(b"GGUF", "ends inside")
     yield "an absurd count of tensors", file(head(most, 0), "more than any model", 1 << 20)
     yield "an absurd count of fields", file(head(0, most), "more than any model", 1 << 20)
@@ -152,7 +152,7 @@ def _ggufs() -> Iterator[tuple[str, Attack]]:
     arrays = b"".join(text(b"k%d" % n) + struct.pack("<IIQ", 9, 0, 1 << 21) + bytes(1 << 21) for n in range(4))
     yield "many large arrays", file(head(0, 4) + arrays, "elements")
     yield "an array of countless empty texts", file(key + struct.pack("<IIQ", 9, 8, 1 << 27), "elements", 1 << 40)
-    twice = [Field("k", Kind.UINT32, 1), Field("k", Kind.UINT32, 2)]
+    twice = [Field("k", MetadataType.UINT32, 1), Field("k", MetadataType.UINT32, 2)]
     yield "a key twice", file(_gguf(twice, []), "twice")
     yield "a tensor twice", file(_gguf([], [_spec(), _spec()], bytes(64)), "twice")
     yield "a name that climbs", file(_gguf([], [_spec("../../x")], bytes(32)), "not a plain tensor name")
@@ -170,9 +170,9 @@ def _ggufs() -> Iterator[tuple[str, Attack]]:
     yield "a tensor that is not there", file(good[:-20], "20 bytes are missing")
     yield "bytes after the last tensor", file(good + bytes(100), "goes on")
     for alignment in (0, 3, 1 << 40):
-        fields = [Field("general.alignment", Kind.UINT64, alignment)]
+        fields = [Field("general.alignment", MetadataType.UINT64, alignment)]
         yield f"an alignment of {alignment}", file(_gguf(fields, [_spec()], bytes(32)), "an alignment")
-    words = [Field("general.alignment", Kind.STRING, "x" * 10_000)]
+    words = [Field("general.alignment", MetadataType.STRING, "x" * 10_000)]
     yield "an alignment in words", file(_gguf(words, [_spec()], bytes(32)), "an alignment")
 
 

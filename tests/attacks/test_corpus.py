@@ -31,8 +31,8 @@ ROOT = Path(__file__).parents[2]
 READER = """
 import json, resource, sys
 from pathlib import Path
-from magnetar.convert.formats.detect import open_file
-from magnetar.convert.write.convert import plan_conversion
+from magnetar.convert.formats.detect import open_path
+from magnetar.convert.write.convert import forecast
 from magnetar.errors import MagnetarError
 from tests.effort import measured_effort
 
@@ -56,7 +56,7 @@ def watch(event, arguments):
 sys.addaudithook(watch)
 
 def read(path):
-    with open_file(path) as checkpoint:
+    with open_path(path) as checkpoint:
         for name, spec in checkpoint.specs.items():
             checkpoint.read(name)
 

@@ -15,15 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from magnetar.byte_source import LocalFile
+from magnetar.byte_source import LocalFile, LocalFolder
 from magnetar.convert.formats.checkpoint import TensorSpec
-from magnetar.convert.formats.detect import open_file, read_document
-from magnetar.convert.formats.gguf import Field, Kind, encode_gguf_header
+from magnetar.convert.formats.detect import open_path, read_document
+from magnetar.convert.formats.gguf import Field, MetadataType, encode_gguf_header
 from magnetar.convert.formats.grok import find_buffers
 from magnetar.convert.layout.architecture import Architecture
+from magnetar.convert.read.checkpoint_source import open_source
 from magnetar.convert.read.part_names import find_split
-from magnetar.convert.read.source import open_source
 from magnetar.convert.write.convert import convert
+from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.convert.write.journal import Conversion, WrittenFile, read_conversion, record_conversion
 from magnetar.convert.write.tokenizer_json import read_vocabulary
 from magnetar.errors import ConversionError
@@ -39,7 +40,11 @@ def save_torch(zipped: bool) -> bytes:
 
 
 def save_gguf() -> bytes:
-    fields = [Field("general.name", Kind.STRING, "x"), Field("n", Kind.UINT32, 7), Field("l", Kind.INT32, [1, 2])]
+    fields = [
+        Field("general.name", MetadataType.STRING, "x"),
+        Field("n", MetadataType.UINT32, 7),
+        Field("l", MetadataType.INT32, [1, 2]),
+    ]
     specs = [TensorSpec("a", "F32", (2, 3), 0, 0, 24), TensorSpec("b", "F16", (4,), 0, 0, 8)]
     return encode_gguf_header(fields, specs) + bytes(64)
 
@@ -54,7 +59,7 @@ def read_file(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x"
         path.write_bytes(content)
-        with open_file(path) as checkpoint:
+        with open_path(path) as checkpoint:
             for name in checkpoint.specs:
                 checkpoint.read(name)
 
@@ -72,7 +77,7 @@ def save_model() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         release = write_release(Path(folder) / "release", replace(MOE, vocab_size=420))
         (release / "tokenizer.model").write_bytes(train_tokenizer(TEXT, 420))
-        convert(release, Path(folder) / "out", target="gguf")
+        convert(ConvertRequest(release, Path(folder) / "out", target="gguf"))
         return (Path(folder) / "out" / "model.gguf").read_bytes()
 
 
@@ -92,11 +97,11 @@ def read_beside(name: str) -> Callable[[bytes], object]:
             (Path(folder) / "model-00001-of-00001.safetensors").write_bytes(save(TENSORS))
             (Path(folder) / name).write_bytes(content)
             if name.endswith("index.json"):
-                with open_file(Path(folder) / name) as checkpoint:
+                with open_path(Path(folder) / name) as checkpoint:
                     assert checkpoint.specs.keys() == TENSORS.keys()
             else:
                 read_configuration = Architecture.from_params if name == "params.json" else Architecture.from_config
-                assert read_configuration(read_document(Path(folder) / name)).dim > 0
+                assert read_configuration(read_document(LocalFolder(Path(folder)), name)).dim > 0
 
     return read
 
@@ -142,7 +147,7 @@ def test_the_unchanged_file_is_read(form: str) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_a_changed_file_is_read_or_refused(form: str, data: st.DataObject) -> None:
     content, read = FORMS[form]
@@ -164,7 +169,7 @@ def test_a_changed_file_is_read_or_refused(form: str, data: st.DataObject) -> No
         assert error.message
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.from_regex(r"\A[a-z]{1,3}\.(pth|gguf)[-.](split|part)?[0-9a-z]{1,4}(of[0-9])?\Z"), max_size=6))
 def test_any_names_of_parts_are_ordered_or_refused(names: list[str]) -> None:
     try:

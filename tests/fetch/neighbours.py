@@ -1,5 +1,6 @@
 """Others on the network, on 127.0.0.1: a tracker, proxies, a node of the DHT, a peer with odd habits."""
 
+import random
 import socket
 import threading
 from collections.abc import Iterator
@@ -109,9 +110,12 @@ def _pour(source: socket.socket, target: socket.socket) -> None:
 
 
 def free_port() -> int:
-    with closing(socket.socket()) as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
+    """A port that nobody listens on, from below those that systems give to whoever asks for any (RFC 6335)."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with closing(socket.socket()) as taken, suppress(OSError):
+            taken.bind(("127.0.0.1", port))
+            return port
 
 
 ALONE = {

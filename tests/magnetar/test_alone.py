@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from magnetar.convert.write.convert import convert
+from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.model.bundled import bundled_release
 
 ALONE = """
@@ -28,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundled release in two other formats."""
     folder = tmp_path_factory.mktemp("alone")
     for target in ("hf", "gguf"):
-        convert(bundled_release(), folder / target, target=target, verify=False)
+        convert(ConvertRequest(bundled_release(), folder / target, target=target, verify=False))
     return folder
 
 

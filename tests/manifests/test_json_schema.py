@@ -89,7 +89,7 @@ def changed(place: tuple[Any, ...], value: Any) -> dict[str, Any]:
     return document
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(list(places(EVERYTHING))), st.sampled_from(ODD))
 def test_whatever_the_code_takes_it_takes_too(place: tuple[Any, ...], value: Any) -> None:
     document = changed(place, value)

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from magnetar.convert.layout.architecture import Architecture
-from magnetar.convert.read.source import open_source
+from magnetar.convert.read.checkpoint_source import open_source
 from magnetar.convert.transform.view import view_as
 from magnetar.model.architecture.mixtral import Mixtral
 from magnetar.model.run.load import load_model

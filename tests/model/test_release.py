@@ -9,7 +9,7 @@ import torch
 
 from magnetar.model.architecture.mixtral import Mixtral
 from magnetar.model.bundled import RELEASES, bundled_release, smoke_text
-from magnetar.model.run.scoring import routing_entropy
+from magnetar.model.run.run_facts import routing_entropy
 from magnetar.model.training.corpus import Corpus, evaluate
 from magnetar.model.training.pack_release import draw_box, pack_weights, write_release
 

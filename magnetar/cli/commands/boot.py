@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -118,16 +118,21 @@ def boot(
 
 def _judge(path: Path, check: CheckFlags, machine: MachineFlags, display: DisplayFlags) -> NoReturn:
     """Boot at all levels, alone or as one of several processes."""
+    from magnetar.model.boot.request import BootRequest
     from magnetar.pipeline.boot import boot_release, choose_other, write_page
     from magnetar.render.boot import draw_boot
 
-    wish: Any = {"routing": check.routing, "diagnose": not check.no_diagnosis}
-    wish |= {"levels": tuple(check.level)} if check.level else {}
-
     def work(machine: "Machine", emit: "Emit") -> "BootReport":
-        other = choose_other(check.against) if check.against else None
-        booted = boot_release(path, named=check.manifest, against=other, machine=machine, emit=emit, **wish)
-        if check.report is not None and machine.crew.rank == 0:
+        request = BootRequest(
+            path,
+            levels=tuple(check.level or Level),
+            routing=check.routing,
+            machine=machine,
+            against=choose_other(check.against) if check.against else None,
+            diagnose=not check.no_diagnosis,
+        )
+        booted = boot_release(request, manifest=check.manifest, emit=emit)
+        if check.report is not None and machine.group.rank == 0:
             write_page(booted, path.resolve().name, check.report)
         return booted
 
@@ -138,27 +143,28 @@ def _continue_prompt(
     path: Path, prompt: str, writing: PromptFlags, machine: MachineFlags, display: DisplayFlags
 ) -> NoReturn:
     """Show the text while the model writes it."""
-    from magnetar.pipeline.boot import write_on
+    from magnetar.model.boot.request import PromptRequest
+    from magnetar.pipeline.boot import continue_prompt
     from magnetar.render.boot import draw_written_on
 
     screen = open_screen("boot", display)
-    settings: Any = {"max_tokens": writing.max_tokens, "temperature": writing.temperature, "seed": writing.seed}
+    request = PromptRequest(path, prompt, writing.max_tokens, writing.temperature, writing.seed, machine.machine())
     with screen.streaming() as show:
-        code = screen.run(
-            lambda _: write_on(path, prompt, show, machine=machine.machine(), **settings), draw_written_on
-        )
+        code = screen.run(lambda _: continue_prompt(request, show), draw_written_on)
     raise typer.Exit(code)
 
 
 def _make_fingerprint(path: Path, golden: Path, display: DisplayFlags) -> NoReturn:
-    from magnetar.pipeline.boot import write_golden
+    from magnetar.pipeline.boot import write_fingerprint
     from magnetar.render.boot import draw_golden
 
-    finish("boot", display, lambda emit: write_golden(path, golden, emit), draw_golden)
+    finish("boot", display, lambda emit: write_fingerprint(path, golden, emit), draw_golden)
 
 
 def _compare_routings(path: Path, machine: MachineFlags, display: DisplayFlags) -> NoReturn:
-    from magnetar.pipeline.boot import compare_ways
+    from magnetar.model.boot.request import RoutingRequest
+    from magnetar.pipeline.boot import compare_release_routings
     from magnetar.render.boot import draw_routings
 
-    finish("boot", display, lambda emit: compare_ways(path, machine.machine(), emit), draw_routings)
+    request = RoutingRequest(path, machine=machine.machine())
+    finish("boot", display, lambda emit: compare_release_routings(request, emit), draw_routings)

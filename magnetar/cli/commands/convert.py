@@ -1,7 +1,7 @@
 """``magnetar convert``: weights rewritten for another runtime."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -60,17 +60,21 @@ def convert(
     ] = False,
 ) -> None:
     """Rewrite a checkpoint for another runtime: bit for bit, without executing a pickle, in little memory."""
-    from magnetar.convert.write.convert import plan_conversion
-    from magnetar.pipeline.convert import convert_release
+    from magnetar.convert.write.convert_request import ConvertRequest
+    from magnetar.pipeline.convert import convert_release, forecast_release
     from magnetar.render.convert import draw_converted, draw_forecast
 
-    wanted: Any = {"target": to, "from_layout": from_layout, "shard_size": shard_size, "dtype": dtype}
-    proof: Any = {"allow_overflow": allow_overflow, "verify": not no_compare, "check": not no_check}
-    if dry_run:
-        finish("convert", display, lambda _: plan_conversion(source, destination, **wanted), draw_forecast)
-    finish(
-        "convert",
-        display,
-        lambda emit: convert_release(source, destination, **wanted, **proof, emit=emit),
-        draw_converted,
+    request = ConvertRequest(
+        source,
+        destination,
+        target=to,
+        from_layout=from_layout,
+        shard_size=shard_size,
+        dtype=dtype,
+        allow_overflow=allow_overflow,
+        verify=not no_compare,
+        check=not no_check,
     )
+    if dry_run:
+        finish("convert", display, lambda _: forecast_release(request), draw_forecast)
+    finish("convert", display, lambda emit: convert_release(request, emit=emit), draw_converted)

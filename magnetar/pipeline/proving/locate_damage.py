@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from magnetar.convert.compare.damaged_tensors import Damage, locate_damage
+from magnetar.convert.compare.damaged_tensors import LocatedDamage, locate_damage
 from magnetar.events import Emit, ignore
 from magnetar.fetch.torrent.metadata import Metadata
 from magnetar.fetch.torrent.pieces_on_disk import Pieces, find_bad_pieces
@@ -73,7 +73,7 @@ def _describe(folder: Path, pieces: Pieces, bad: Sequence[int], paths: Collectio
     yield from name_tensors(folder, damage)
 
 
-def _name(one: FileDamage, found: Damage) -> FileDamage:
+def _name(one: FileDamage, found: LocatedDamage) -> FileDamage:
     tensors = tuple(
         TensorDamage(tensor.name, tensor.damaged, tensor.nbytes) for tensor in found.tensors if tensor.file == one.path
     )

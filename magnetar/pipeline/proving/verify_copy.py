@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from magnetar.convert.compare.proof import Proof, prove
-from magnetar.convert.read.source import open_source
+from magnetar.convert.read.checkpoint_source import open_source
 from magnetar.errors import UsageError
 from magnetar.events import Emit, ignore
 from magnetar.findings import Outcome, Question

@@ -9,7 +9,7 @@ from threading import Lock
 from typing import Any, Self
 
 from magnetar.convert.compare.tensor_digests import tensor_digests
-from magnetar.convert.read.source import AS_IS, Source, open_as_it_is, open_source
+from magnetar.convert.read.checkpoint_source import AS_IS, CheckpointSource, open_as_it_is, open_source
 from magnetar.errors import BootError, ConversionError, LayoutError, UsageError
 from magnetar.events import Emit, Resumed, Skipped, Step, ignore
 from magnetar.files import disk_failure
@@ -101,8 +101,8 @@ class _Recollection:
     Written down every few seconds, and when the block ends, however it does.
     """
 
-    def __init__(self, source: Source, notes: UnfinishedHashes) -> None:
-        self._note = notes.open(f"tensors as they lie in {source.layout}", source.files)
+    def __init__(self, source: CheckpointSource, notes: UnfinishedHashes) -> None:
+        self._note = notes.open(f"tensors as they lie in {source.layout}", source.paths)
         self.known: dict[str, str] = dict(self._note.value or {})
         self._found = dict(self.known)
         self._lock = Lock()
@@ -142,7 +142,7 @@ def _side_file(path: str, content: bytes) -> SideFile:
     return SideFile(path=path, digest=Digest("sha256", hashlib.sha256(content).hexdigest()))
 
 
-def _open_weights(folder: Path) -> Source:
+def _open_weights(folder: Path) -> CheckpointSource:
     """The checkpoint in its layout, or as it is where its family is not known here."""
     try:
         return open_source(folder)
@@ -150,7 +150,7 @@ def _open_weights(folder: Path) -> Source:
         return open_as_it_is(folder)
 
 
-def _facts_of(source: Source) -> tuple[str | None, ArchitectureFacts]:
+def _facts_of(source: CheckpointSource) -> tuple[str | None, ArchitectureFacts]:
     """The layout, None where no layout is known, and the sizes."""
     if source.layout == AS_IS or source.stated is None:
         return None, ArchitectureFacts(total_parameters=source.checkpoint.parameters)
@@ -181,9 +181,10 @@ def _read_golden(path: Path) -> bytes:
 def _boot(folder: Path, text: str, emit: Emit) -> tuple[float | None, bytes]:
     """Bits per byte, to four digits, which every machine agrees on, and the fingerprint."""
     from magnetar.model.boot.boot import boot, make_golden
+    from magnetar.model.boot.request import BootRequest
 
-    report = boot(folder, text=text, emit=emit)
+    report = boot(BootRequest(folder, text=text), emit)
     if not report.healthy:
         raise BootError(f"{folder}: is not healthy: {'; '.join(report.reasons)}", hint=f"magnetar boot {folder}")
     score = None if report.bits_per_byte is None else round(report.bits_per_byte, 4)
-    return score, make_golden(folder, text=text, emit=emit)
+    return score, make_golden(folder, text, emit)

@@ -11,16 +11,17 @@ from hypothesis import strategies as st
 
 from magnetar.convert.compare.damaged_tensors import (
     ByteRange,
-    Damage,
     DamagedHeader,
     DamagedTensor,
+    LocatedDamage,
     Unreadable,
     locate_damage,
     merge_ranges,
 )
 from magnetar.convert.layout.architecture import Architecture
-from magnetar.convert.read.source import open_source
+from magnetar.convert.read.checkpoint_source import open_source
 from magnetar.convert.write.convert import convert
+from magnetar.convert.write.convert_request import ConvertRequest
 from tests.convert.forge import MOE, Tensors
 
 W2 = "layers.1.feed_forward.experts.2.w2.weight"
@@ -45,7 +46,7 @@ def test_merged_ranges_hold_the_same_bytes_once_and_in_order(ranges: list[ByteRa
 def test_damaged_bytes_are_counted_by_tensor(release: Path) -> None:
     offset, nbytes = place(release, W2)
     damage = locate_damage(release, {FILE: [(offset + 10, 20), (offset + 20, 20), (offset, 1)]})
-    assert damage == Damage((DamagedTensor(FILE, W2, 31, nbytes),), (), ())
+    assert damage == LocatedDamage((DamagedTensor(FILE, W2, 31, nbytes),), (), ())
 
 
 @pytest.mark.parametrize("before", [0, 1])
@@ -59,7 +60,7 @@ def test_a_byte_before_or_after_a_tensor_is_not_its_own(before: int, after: int,
 
 
 def test_every_byte_of_a_file_is_a_tensors_or_the_headers(release: Path, tmp_path: Path) -> None:
-    convert(release, tmp_path / "out", target="hf", shard_size=5000)
+    convert(ConvertRequest(release, tmp_path / "out", target="hf", shard_size=5000))
     for path in sorted((tmp_path / "out").glob("*.safetensors")):
         damage = locate_damage(tmp_path / "out", {path.name: [(0, path.stat().st_size)]})
         assert all(tensor.damaged == tensor.nbytes for tensor in damage.tensors)
@@ -85,7 +86,7 @@ def test_a_file_that_was_split_names_what_each_part_has_of_a_tensor(release: Pat
 
 @pytest.mark.parametrize("target", ["hf", "gguf"])
 def test_tensors_that_a_file_was_cut_short_by_are_named(target: str, release: Path, tmp_path: Path) -> None:
-    convert(release, tmp_path / "out", target=target)
+    convert(ConvertRequest(release, tmp_path / "out", target=target))
     (path,) = (tmp_path / "out").glob("model.*")
     size = path.stat().st_size
     with open_source(tmp_path / "out") as source:
@@ -101,7 +102,7 @@ def test_tensors_that_a_file_was_cut_short_by_are_named(target: str, release: Pa
 
 
 def test_a_file_that_was_cut_inside_of_its_header_is_said_to_be(release: Path, tmp_path: Path) -> None:
-    convert(release, tmp_path / "out", target="hf")
+    convert(ConvertRequest(release, tmp_path / "out", target="hf"))
     path = tmp_path / "out/model.safetensors"
     size = path.stat().st_size
     with path.open("r+b") as stream:
@@ -128,7 +129,7 @@ def test_a_file_of_grok_is_named_by_its_place(tmp_path: Path) -> None:
 
 
 def test_a_damaged_header_is_said_to_be_one(release: Path, tmp_path: Path) -> None:
-    convert(release, tmp_path / "out", target="mistral")
+    convert(ConvertRequest(release, tmp_path / "out", target="mistral"))
     file = "consolidated.safetensors"
     content = bytearray((tmp_path / "out" / file).read_bytes())
     content[9] ^= 0xFF
@@ -143,7 +144,7 @@ def test_a_damaged_header_is_said_to_be_one(release: Path, tmp_path: Path) -> No
 def test_files_without_weights_and_files_that_are_not_there_are_told_apart_from_good_ones(release: Path) -> None:
     (release / "tokenizer.model").write_bytes(b"\n\x0b\n\x05<unk>" * 9)
     damage = locate_damage(release, {"tokenizer.model": [(0, 5)], "gone.pth": [(0, 5)], FILE: []})
-    assert damage == Damage(
+    assert damage == LocatedDamage(
         (),
         (),
         (

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from magnetar.byte_source import read_bytes
 from magnetar.convert.formats.checkpoint import Checkpoint
-from magnetar.convert.formats.detect import open_file
+from magnetar.convert.formats.detect import open_path
+from magnetar.convert.read.checkpoint_source import open_source
 from magnetar.convert.read.part_names import find_split, split_stem
-from magnetar.convert.read.source import open_source
 from magnetar.convert.transform.view import view_as
 from magnetar.convert.write.convert import convert
+from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.errors import CheckpointError, ConversionError, UnsafePickle
 from tests.convert.forge import MOE, Tensors, random_tensors, raw, write_release
 
@@ -41,7 +43,7 @@ def test_a_file_of_torch_before_1_6_is_read(tmp_path: Path) -> None:
     both = torch.randn(6, 4)
     tensors |= {"upper": both[:2], "lower": both[2:], "scalar": torch.tensor(3.0), "empty": torch.zeros(0, 4)}
     save_legacy(tensors, tmp_path / "old.pt")
-    with open_file(tmp_path / "old.pt") as checkpoint:
+    with open_path(tmp_path / "old.pt") as checkpoint:
         assert checkpoint.container == "torch, before 1.6"
         assert not checkpoint.sealed
         assert bytes_of(checkpoint) == expected(tensors)
@@ -52,13 +54,13 @@ def test_a_file_of_torch_before_1_6_that_is_cut_or_goes_on_is_refused(tmp_path: 
     for length in range(0, len(content), 7):
         (tmp_path / "cut.pt").write_bytes(content[:length])
         with pytest.raises(ConversionError):
-            open_file(tmp_path / "cut.pt")
+            open_path(tmp_path / "cut.pt")
     (tmp_path / "cut.pt").write_bytes(content[:-30])
     with pytest.raises(CheckpointError, match="at least 30 bytes are missing"):
-        open_file(tmp_path / "cut.pt")
+        open_path(tmp_path / "cut.pt")
     (tmp_path / "cut.pt").write_bytes(content + b"more")
     with pytest.raises(CheckpointError, match="goes on for 4 bytes"):
-        open_file(tmp_path / "cut.pt")
+        open_path(tmp_path / "cut.pt")
 
 
 class Evil:
@@ -77,10 +79,10 @@ def test_a_call_in_any_of_the_old_pickles_is_refused_and_not_made(tmp_path: Path
     for end in ends:
         (tmp_path / "x.pt").write_bytes(content[:end] + evil + content[end:])
         with pytest.raises(UnsafePickle, match=r"names '(io|builtins|__builtin__)\.open'"):
-            open_file(tmp_path / "x.pt")
+            open_path(tmp_path / "x.pt")
     save_legacy({"a": Evil(canary)}, tmp_path / "x.pt")
     with pytest.raises(UnsafePickle):
-        open_file(tmp_path / "x.pt")
+        open_path(tmp_path / "x.pt")
     assert not canary.exists()
 
 
@@ -115,11 +117,11 @@ def test_parts_are_read_in_the_order_of_their_numbers_and_not_joined(
     cut(release / STEM, names)
     files = sorted(path.name for path in release.iterdir())
     with open_source(release) as source:
-        assert [path.name for path in source.files] == names
+        assert list(source.files) == names
         assert bytes_of(source.checkpoint) == expected(random_tensors(MOE))
     with open_source(release / names[1]) as source:
         assert len(source.files) == len(names)
-    assert convert(release, tmp_path / "out").verified
+    assert convert(ConvertRequest(release, tmp_path / "out")).verified
     assert sorted(path.name for path in release.iterdir()) == files
 
 
@@ -202,7 +204,7 @@ def test_ranks_of_a_tensor_parallel_model_are_merged(embedding: int, count: int,
         with open_source(write_release(tmp_path / "whole", MOE)) as whole:
             other = view_as(whole, "hf")
             assert {name: view.read(name) for name in view.specs} == {name: other.read(name) for name in other.specs}
-    assert convert(release, tmp_path / "out", target="mistral").verified
+    assert convert(ConvertRequest(release, tmp_path / "out", target="mistral")).verified
 
 
 def test_rows_are_merged_right_from_every_offset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,7 +218,8 @@ def test_rows_are_merged_right_from_every_offset(tmp_path: Path, monkeypatch: py
         whole = raw(tensors[spec.name])
         for offset in range(0, 200, 3):
             for length in (1, 2, 33, 64, 65, 500):
-                assert source.checkpoint.sources[spec.source].read(offset, length) == whole[offset : offset + length]
+                found = read_bytes(source.checkpoint.sources[spec.source], offset, length)
+                assert found == whole[offset : offset + length]
 
 
 def test_a_replicated_tensor_that_differs_between_ranks_is_named(tmp_path: Path) -> None:
@@ -234,13 +237,13 @@ def test_a_flipped_byte_in_one_rank_is_found(tmp_path: Path) -> None:
     for number, rank in enumerate(split_over_ranks(random_tensors(MOE), 2, 1)):
         torch.save(rank, release / f"consolidated.{number:02}.pth")
     path = release / "consolidated.01.pth"
-    with open_file(path) as checkpoint:
+    with open_path(path) as checkpoint:
         offset = checkpoint.specs["layers.0.attention.wo.weight"].offset
     content = bytearray(path.read_bytes())
     content[offset + 5] ^= 2
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"consolidated\.01\.pth: the bytes of layers\.0\.attention\.wo\.weight"):
-        convert(release, tmp_path / "out")
+        convert(ConvertRequest(release, tmp_path / "out"))
 
 
 def test_ranks_of_names_that_nobody_splits_are_refused(tmp_path: Path) -> None:
@@ -263,11 +266,11 @@ def test_an_archive_of_numpy_is_read(tmp_path: Path) -> None:
         "scalar": np.array(2.5),
     }
     np.savez(tmp_path / "x.npz", **arrays)
-    with open_file(tmp_path / "x.npz") as checkpoint:
+    with open_path(tmp_path / "x.npz") as checkpoint:
         assert (checkpoint.container, checkpoint.sealed) == ("npz", True)
         assert bytes_of(checkpoint) == {name: array.tobytes() for name, array in arrays.items()}
         assert {name: spec.shape for name, spec in checkpoint.specs.items()} == {n: a.shape for n, a in arrays.items()}
-    assert convert(tmp_path / "x.npz", tmp_path / "out", target="safetensors").verified
+    assert convert(ConvertRequest(tmp_path / "x.npz", tmp_path / "out", target="safetensors")).verified
 
 
 @pytest.mark.parametrize(
@@ -282,16 +285,16 @@ def test_an_archive_of_numpy_is_read(tmp_path: Path) -> None:
 def test_arrays_that_are_not_plain_numbers_row_by_row_are_refused(array: np.ndarray, what: str, tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", a=array)
     with pytest.raises(CheckpointError, match=what):
-        open_file(tmp_path / "x.npz")
+        open_path(tmp_path / "x.npz")
 
 
 def test_a_compressed_archive_and_a_damaged_one_are_refused(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / "x.npz", a=np.zeros(100))
     with pytest.raises(CheckpointError, match="compressed"):
-        open_file(tmp_path / "x.npz")
+        open_path(tmp_path / "x.npz")
     np.savez(tmp_path / "y.npz", a=np.arange(100.0))
     content = bytearray((tmp_path / "y.npz").read_bytes())
     content[400] ^= 1
     (tmp_path / "y.npz").write_bytes(content)
-    with open_file(tmp_path / "y.npz") as checkpoint, pytest.raises(CheckpointError, match="damaged"):
+    with open_path(tmp_path / "y.npz") as checkpoint, pytest.raises(CheckpointError, match="damaged"):
         checkpoint.read("a")

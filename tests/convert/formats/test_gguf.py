@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from magnetar.convert.formats.checkpoint import TensorSpec
-from magnetar.convert.formats.detect import open_file
-from magnetar.convert.formats.gguf import TYPE_NUMBERS, Field, Kind, encode_gguf_header
+from magnetar.convert.formats.detect import open_path
+from magnetar.convert.formats.gguf import TYPE_NUMBERS, Field, MetadataType, encode_gguf_header
 from magnetar.convert.numbers.block_formats import BLOCK_FORMATS, QUANTISERS
-from magnetar.convert.read.source import open_source
+from magnetar.convert.read.checkpoint_source import open_source
 from magnetar.convert.transform.view import view_as
 from magnetar.convert.write.convert import Converted, convert
+from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.errors import CheckpointError, ConversionError, UsageError
 from tests import needs
 from tests.convert.forge import DENSE, MOE, random_tensors, raw, write_release
@@ -29,8 +30,8 @@ WIDE = MOE.__class__(64, 2, 16, 256, 4, 2, 1e-5, 40, 1e6, 3, 2)
 """Rows that are whole blocks of 32; those of w2, of 256, too."""
 
 
-def to_gguf(source: Path, destination: Path, **options: object) -> Converted:
-    return convert(source, destination, target="gguf", licence="Apache-2.0", **options)  # type: ignore[arg-type]
+def to_gguf(source: Path, destination: Path, **options: Any) -> Converted:
+    return convert(ConvertRequest(source, destination, target="gguf", licence="Apache-2.0", **options))
 
 
 def library_tensors(path: Path) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def library_fields(path: Path) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def bundled_hf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hf") / "austen-moe"
-    convert(BUNDLED, folder, licence="Apache-2.0")
+    convert(ConvertRequest(BUNDLED, folder, licence="Apache-2.0"))
     return folder
 
 
@@ -190,7 +191,7 @@ def test_quantised_tensors_are_what_the_library_makes_of_them(dtype: str, tmp_pa
 @pytest.mark.parametrize("layout", ["mistral-fused", "hf"])
 def test_quantising_follows_the_rows_of_the_target_whatever_the_source(layout: str, tmp_path: Path) -> None:
     release = write_release(tmp_path / "release", WIDE, random_tensors(WIDE, layout))
-    convert(release, tmp_path / "mistral", target="mistral")
+    convert(ConvertRequest(release, tmp_path / "mistral", target="mistral"))
     assert to_gguf(release, tmp_path / "a", dtype="q8_0").verified
     assert to_gguf(tmp_path / "mistral", tmp_path / "b", dtype="q8_0").verified
     one, other = (library_tensors(tmp_path / folder / "model.gguf") for folder in "ab")
@@ -213,20 +214,20 @@ def test_a_gguf_file_converts_back_to_the_bytes_that_it_was_made_of(architecture
         assert source.architecture == architecture.__class__.from_config(
             {**architecture.to_config("bfloat16"), "sliding_window": None}
         )
-    back = convert(tmp_path / "gguf", tmp_path / "back", target="mistral", dtype="bf16")
+    back = convert(ConvertRequest(tmp_path / "gguf", tmp_path / "back", target="mistral", dtype="bf16"))
     assert back.verified
-    convert(release, tmp_path / "direct", target="mistral")
-    one, other = (open_file(tmp_path / name / "consolidated.safetensors") for name in ("back", "direct"))
+    convert(ConvertRequest(release, tmp_path / "direct", target="mistral"))
+    one, other = (open_path(tmp_path / name / "consolidated.safetensors") for name in ("back", "direct"))
     assert {name: one.read(name) for name in one.specs} == {name: other.read(name) for name in other.specs}
 
 
 def test_a_quantised_file_becomes_floats_in_safetensors(tmp_path: Path) -> None:
     release = write_release(tmp_path / "release", WIDE)
     to_gguf(release, tmp_path / "gguf", dtype="q8_0")
-    assert convert(tmp_path / "gguf", tmp_path / "hf").verified
+    assert convert(ConvertRequest(tmp_path / "gguf", tmp_path / "hf")).verified
     with open_source(tmp_path / "hf") as source:
         assert {spec.dtype for spec in source.checkpoint.specs.values()} == {"F32"}
-    assert convert(tmp_path / "gguf", tmp_path / "half", dtype="f16").verified
+    assert convert(ConvertRequest(tmp_path / "gguf", tmp_path / "half", dtype="f16")).verified
 
 
 def test_several_models_in_one_folder_and_a_missing_part_are_told(tmp_path: Path) -> None:
@@ -248,9 +249,10 @@ def test_without_the_library_floats_are_written_and_blocks_are_not(tmp_path: Pat
     code = (
         "import sys; sys.modules['gguf'] = sys.modules['torch'] = None\n"
         "from pathlib import Path; from magnetar.convert.write.convert import convert\n"
+        "from magnetar.convert.write.convert_request import ConvertRequest\n"
         "source, out = Path(sys.argv[1]), Path(sys.argv[2])\n"
-        "print(convert(source, out / 'f16', target='gguf', dtype='f16').verified)\n"
-        "try: convert(source, out / 'q8', target='gguf', dtype='q8_0')\n"
+        "print(convert(ConvertRequest(source, out / 'f16', target='gguf', dtype='f16')).verified)\n"
+        "try: convert(ConvertRequest(source, out / 'q8', target='gguf', dtype='q8_0'))\n"
         "except Exception as error: print(type(error).__name__, error.hint)\n"
     )
     words = [sys.executable, "-c", code, str(release), str(tmp_path)]
@@ -266,23 +268,23 @@ def test_sizes_of_blocks_are_those_of_the_library() -> None:
 
 
 FIELDS = st.one_of(
-    st.tuples(st.just(Kind.STRING), st.text(max_size=20)),
-    st.tuples(st.just(Kind.BOOL), st.booleans()),
-    st.tuples(st.just(Kind.UINT32), st.integers(0, 2**32 - 1)),
-    st.tuples(st.just(Kind.INT64), st.integers(-(2**63), 2**63 - 1)),
-    st.tuples(st.just(Kind.FLOAT32), st.floats(width=32, allow_nan=False)),
-    st.tuples(st.just(Kind.STRING), st.lists(st.text(max_size=5), min_size=1, max_size=4)),
-    st.tuples(st.just(Kind.INT32), st.lists(st.integers(-(2**31), 2**31 - 1), min_size=1, max_size=4)),
+    st.tuples(st.just(MetadataType.STRING), st.text(max_size=20)),
+    st.tuples(st.just(MetadataType.BOOL), st.booleans()),
+    st.tuples(st.just(MetadataType.UINT32), st.integers(0, 2**32 - 1)),
+    st.tuples(st.just(MetadataType.INT64), st.integers(-(2**63), 2**63 - 1)),
+    st.tuples(st.just(MetadataType.FLOAT32), st.floats(width=32, allow_nan=False)),
+    st.tuples(st.just(MetadataType.STRING), st.lists(st.text(max_size=5), min_size=1, max_size=4)),
+    st.tuples(st.just(MetadataType.INT32), st.lists(st.integers(-(2**31), 2**31 - 1), min_size=1, max_size=4)),
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(
     fields=st.lists(FIELDS, max_size=5),
     shapes=st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=4), max_size=4),
 )
 def test_headers_are_read_back_by_us_and_by_the_library(
-    tmp_path: Path, fields: list[tuple[Kind, Any]], shapes: list[list[int]]
+    tmp_path: Path, fields: list[tuple[MetadataType, Any]], shapes: list[list[int]]
 ) -> None:
     named = [Field(f"key.{number}", kind, value) for number, (kind, value) in enumerate(fields)]
     tensors = {f"t{number}": np.random.default_rng(1).random(shape, np.float32) for number, shape in enumerate(shapes)}
@@ -290,7 +292,7 @@ def test_headers_are_read_back_by_us_and_by_the_library(
     path = tmp_path / "x.gguf"
     payload = b"".join(array.tobytes() + bytes(-array.nbytes % 32) for array in tensors.values())
     path.write_bytes(encode_gguf_header(named, specs) + payload)
-    with open_file(path) as checkpoint:
+    with open_path(path) as checkpoint:
         assert checkpoint.metadata == {field.key: field.value for field in named}
         assert {name: bytes(checkpoint.read(name)) for name in tensors} == {n: a.tobytes() for n, a in tensors.items()}
     if tensors:
@@ -308,7 +310,7 @@ def test_a_file_of_the_library_is_read(tmp_path: Path) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    with open_file(tmp_path / "theirs.gguf") as checkpoint:
+    with open_path(tmp_path / "theirs.gguf") as checkpoint:
         assert {name: bytes(checkpoint.read(name)) for name in arrays} == {n: a.tobytes() for n, a in arrays.items()}
         assert checkpoint.specs["b"].shape == (2, 3)
 
@@ -316,6 +318,6 @@ def test_a_file_of_the_library_is_read(tmp_path: Path) -> None:
 def test_the_bytes_of_a_stack_of_experts_are_those_of_its_experts(release: Path, tmp_path: Path) -> None:
     to_gguf(release, tmp_path / "out")
     tensors = random_tensors(MOE)
-    with open_file(tmp_path / "out" / "model.gguf") as checkpoint:
+    with open_path(tmp_path / "out" / "model.gguf") as checkpoint:
         stack = checkpoint.read("blk.1.ffn_up_exps.weight")
     assert stack == b"".join(raw(tensors[f"layers.1.feed_forward.experts.{e}.w3.weight"]) for e in range(3))

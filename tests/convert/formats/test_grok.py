@@ -12,11 +12,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from magnetar.convert.read.source import open_checkpoint, open_source
+from magnetar.byte_source import read_bytes
+from magnetar.convert.read.checkpoint_source import open_checkpoint, open_source
 from magnetar.convert.write.convert import convert
+from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.errors import CheckpointError, LayoutError, UnsafePickle
 
-LAYERS, DIM, HIDDEN, EXPERTS, KEYS, VOCABULARY = 11, 32, 64, 4, 16, 40
+DIM, HIDDEN, EXPERTS, KEYS, VOCABULARY = 32, 64, 4, 16, 40
 MATRICES = {
     0: ("moe.linear", (EXPERTS, DIM, HIDDEN), 1),
     1: ("moe.linear_1", (EXPERTS, HIDDEN, DIM), 8),
@@ -90,7 +92,7 @@ def test_every_tensor_is_found_named_and_dequantised(protocol: int, tmp_path: Pa
 @pytest.mark.parametrize("protocol", [4], indirect=True)
 def test_it_converts_under_its_own_names_and_to_no_other_layout(protocol: int, tmp_path: Path) -> None:
     expected = write_checkpoint(tmp_path / "ckpt-0", protocol)
-    assert convert(tmp_path / "ckpt-0", tmp_path / "out", target="safetensors", dtype="bf16").verified
+    assert convert(ConvertRequest(tmp_path / "ckpt-0", tmp_path / "out", target="safetensors", dtype="bf16")).verified
     tensors = load_file(tmp_path / "out" / "model.safetensors")
     name = "layers.10.moe.linear_1.weight"
     assert torch.equal(tensors[name], torch.from_numpy(expected[name]).bfloat16())
@@ -106,7 +108,8 @@ def test_rows_are_dequantised_right_from_every_offset(protocol: int, tmp_path: P
         spec = checkpoint.specs["layers.3.moe.linear_1.weight"]
         whole = expected[spec.name].tobytes()
         for offset in range(0, len(whole), 997):
-            assert checkpoint.sources[spec.source].read(offset, min(301, len(whole) - offset)) == whole[offset:][:301]
+            found = read_bytes(checkpoint.sources[spec.source], offset, min(301, len(whole) - offset))
+            assert found == whole[offset:][:301]
 
 
 @pytest.mark.parametrize("protocol", [4], indirect=True)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from magnetar.convert.formats.pickle_reader import read_pickle
 from magnetar.convert.formats.state_dict import is_contiguous, read_state_dict
-from magnetar.convert.read.source import open_checkpoint
+from magnetar.convert.read.checkpoint_source import open_checkpoint
 from magnetar.errors import CheckpointError, ConversionError, UnsafePickle
 from tests.convert.forge import forge_checkpoint
 
@@ -154,7 +154,7 @@ def test_tuples_in_tuples_in_tuples_cost_nothing() -> None:
         read_state_dict(b"\x80\2})" + doubling + b"K\1s.", WHERE)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=300), st.integers(0, len(tensor_pickle())))
 def test_any_bytes_are_read_or_refused(noise: bytes, keep: int) -> None:
     try:

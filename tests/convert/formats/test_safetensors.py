@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save, save_file
 
 from magnetar.byte_source import LocalFile
 from magnetar.convert.formats.checkpoint import Checkpoint, TensorSpec
-from magnetar.convert.formats.detect import open_index
+from magnetar.convert.formats.detect import open_path
 from magnetar.convert.formats.safetensors import encode_header, file_order, read_safetensors
 from magnetar.errors import CheckpointError, ConversionError, LayoutError
 from tests.convert.forge import raw
@@ -54,7 +54,7 @@ DTYPES = (
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100)
 @given(
     st.dictionaries(
         st.text("abc.\u00e9\u65e5_-0", min_size=1, max_size=9).filter(lambda name: ".." not in name),
@@ -120,7 +120,7 @@ def test_a_truncated_shard_is_reported_with_its_missing_bytes(open_bytes: Open) 
         open_bytes(content[:-7])
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300)
 @given(st.data())
 def test_any_change_of_a_header_is_refused_or_read(open_bytes: Open, data: st.DataObject) -> None:
     content = bytearray(save({"x": torch.zeros(3), "y": torch.ones(2, dtype=torch.float16)}))
@@ -152,7 +152,7 @@ def rewrite(path: Path, **changes: str | None) -> None:
 
 
 def test_shards_are_read_through_their_index(sharded: Path) -> None:
-    with open_index(sharded) as checkpoint:
+    with open_path(sharded) as checkpoint:
         assert set(checkpoint.specs) == {"a", "b", "c"}
         assert checkpoint.read("b") == raw(torch.ones(3))
 
@@ -160,7 +160,7 @@ def test_shards_are_read_through_their_index(sharded: Path) -> None:
 def test_a_missing_shard_is_named(sharded: Path) -> None:
     (sharded.parent / "model-00002-of-00002.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"model-00002-of-00002\.safetensors is missing"):
-        open_index(sharded)
+        open_path(sharded)
 
 
 @pytest.mark.parametrize(
@@ -176,14 +176,14 @@ def test_a_missing_shard_is_named(sharded: Path) -> None:
 def test_an_index_that_lies_is_refused(sharded: Path, changes: dict[str, str | None], fault: str) -> None:
     rewrite(sharded, **changes)
     with pytest.raises(CheckpointError, match=fault):
-        open_index(sharded)
+        open_path(sharded)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", "[" * 100_000])
 def test_an_index_that_is_no_document_is_refused(sharded: Path, content: str) -> None:
     sharded.write_text(content)
     with pytest.raises(LayoutError, match=r"model\.safetensors\.index\.json"):
-        open_index(sharded)
+        open_path(sharded)
 
 
 def test_only_names_dtypes_and_shapes_make_a_header() -> None:

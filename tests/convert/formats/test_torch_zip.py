@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from magnetar.byte_source import LocalFile
@@ -192,7 +192,7 @@ def test_a_deflate_bomb_is_refused_without_inflating_it(open_bytes: Open) -> Non
         open_bytes(stream.getvalue())
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300)
 @given(st.data())
 def test_a_file_with_any_bytes_changed_is_refused_or_reads_as_before(open_bytes: Open, data: st.DataObject) -> None:
     content = bytearray(forge_checkpoint(PICKLE, STORAGES))
@@ -206,7 +206,7 @@ def test_a_file_with_any_bytes_changed_is_refused_or_reads_as_before(open_bytes:
     assert read == {"x": X, "y": Y}
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300)
 @given(st.integers(0, 1200))
 def test_a_file_cut_anywhere_is_refused(open_bytes: Open, length: int) -> None:
     content = forge_checkpoint(PICKLE, STORAGES)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from magnetar.convert.layout.architecture import Architecture
 from magnetar.convert.layout.tables import LAYOUTS, check_tensors, detect_layout, find_layout
-from magnetar.convert.read.source import open_source
+from magnetar.convert.read.checkpoint_source import open_source
 from magnetar.convert.transform.view import view_as
 from magnetar.errors import LayoutError
 from tests.convert.forge import DENSE, MOE, Tensors, random_tensors, raw
@@ -146,7 +146,7 @@ def test_fused_layouts_stack_the_experts(release: Path) -> None:
         assert stacked.read("model.layers.1.mlp.experts.down_proj") == raw(torch.stack([e["w2"] for e in experts]))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(architectures(), st.sampled_from(sorted(LAYOUTS)), st.sampled_from([torch.bfloat16, torch.float32, torch.int8]))
 def test_there_and_back_again_is_the_same(
     tmp_path_factory: pytest.TempPathFactory, architecture: Architecture, layout: str, dtype: torch.dtype

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from magnetar.byte_source import LocalFile
+from magnetar.byte_source import LocalFile, read_bytes
 from magnetar.convert.read import uncached_file
-from magnetar.convert.read.uncached_file import LEAST_DIRECT, PAGE, SparingFile, UncachedFile, find_address
+from magnetar.convert.read.uncached_file import MIN_DIRECT_BYTES, PAGE, SparingFile, UncachedFile, find_address
 from magnetar.errors import DiskError
 
 SIZE = 75 * PAGE + 9
@@ -36,7 +36,7 @@ def path(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small_measures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uncached_file, "WINDOW", 4 * PAGE)
     monkeypatch.setattr(uncached_file, "STRETCH", 16 * PAGE)
-    monkeypatch.setattr(uncached_file, "LEAST_DIRECT", PAGE)
+    monkeypatch.setattr(uncached_file, "MIN_DIRECT_BYTES", PAGE)
     monkeypatch.delattr(UncachedFile._own, "memory", raising=False)
 
 
@@ -90,7 +90,7 @@ def needs_counted_reads(path: Path) -> None:
         pytest.skip("needs the kernel's count of bytes read, /proc/thread-self/io: run the tests outside of a sandbox")
     before = bytes_from_disk()
     with UncachedFile(path) as opened:
-        opened.read(0, SIZE)
+        read_bytes(opened, 0, SIZE)
     if bytes_from_disk() - before < SIZE - PAGE:
         pytest.skip("needs a file system whose reads are counted: put the temporary folder on a disk (TMPDIR)")
 
@@ -102,7 +102,7 @@ def room(length: int, lies: int) -> memoryview:
 
 @pytest.mark.parametrize("kind", [UncachedFile, SparingFile])
 @pytest.mark.parametrize("known", [True, False])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(offset=st.integers(0, SIZE), length=st.integers(0, SIZE), aligned=st.booleans())
 def test_every_range_reads_as_from_any_other_file(
     kind: type[LocalFile], known: bool, offset: int, length: int, aligned: bool, path: Path, content: bytes
@@ -143,7 +143,7 @@ def test_a_file_that_is_not_in_the_cache_is_read_from_the_disk_and_stays_out(
     needs_to_forget(path)
     before = bytes_from_disk()
     with SparingFile(path) as opened:
-        opened.read(0, size)
+        read_bytes(opened, 0, size)
     assert bytes_from_disk() - before > 0.9 * size
     assert count_cached_pages(path) <= 2 * brought
 
@@ -152,12 +152,12 @@ def test_a_file_that_is_in_the_cache_is_read_from_there(path: Path) -> None:
     needs_counted_reads(path)
     path.read_bytes()
     with SparingFile(path) as opened:
-        opened.read(0, SIZE)  # so that the code is in memory too
+        read_bytes(opened, 0, SIZE)  # so that the code is in memory too
     if count_cached_pages(path) < SIZE // PAGE:
         pytest.skip("needs free memory for the page cache: end other programs")
     before = bytes_from_disk()
     with SparingFile(path) as opened:
-        opened.read(0, SIZE)
+        read_bytes(opened, 0, SIZE)
     assert bytes_from_disk() - before <= PAGE  # by which it is found out whether there are direct reads
 
 
@@ -166,10 +166,10 @@ def test_of_a_file_that_is_half_in_the_cache_the_other_half_is_read_past_it(path
     needs_to_forget(path)
     with LocalFile(path) as opened:
         os.posix_fadvise(opened._descriptor, 0, 0, os.POSIX_FADV_RANDOM)  # no reading ahead
-        opened.read(0, 32 * PAGE)
+        read_bytes(opened, 0, 32 * PAGE)
     before = bytes_from_disk()
     with SparingFile(path) as opened:
-        assert opened.read(0, SIZE) == content
+        assert read_bytes(opened, 0, SIZE) == content
     assert bytes_from_disk() - before < SIZE - 20 * PAGE  # of 32, but for those that were asked about
 
 
@@ -181,7 +181,7 @@ def test_a_platform_without_such_reads_uses_the_cache(
     forget(path)
     for kind in (UncachedFile, SparingFile):
         with kind(path) as opened:
-            assert opened.read(5, SIZE - 5) == content[5:]
+            assert read_bytes(opened, 5, SIZE - 5) == content[5:]
 
 
 def test_a_file_system_without_such_reads_is_read_all_the_same(path: Path, content: bytes) -> None:
@@ -192,7 +192,7 @@ def test_a_file_system_without_such_reads_is_read_all_the_same(path: Path, conte
         there.write_bytes(content)
         for kind in (UncachedFile, SparingFile):
             with kind(there) as opened:
-                assert opened.read(5, SIZE - 5) == content[5:]
+                assert read_bytes(opened, 5, SIZE - 5) == content[5:]
     finally:
         there.unlink(missing_ok=True)
 
@@ -221,7 +221,7 @@ def test_a_file_that_came_to_the_path_in_the_meantime_is_not_read(
     forget(path)
     monkeypatch.setattr(uncached_file, "UncachedFile", lambda _path: UncachedFile(other))
     with SparingFile(path) as opened:
-        assert opened.read(0, SIZE) == content
+        assert read_bytes(opened, 0, SIZE) == content
 
 
 def test_an_error_of_the_disk_names_the_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +229,7 @@ def test_an_error_of_the_disk_names_the_file(path: Path, monkeypatch: pytest.Mon
     with UncachedFile(path) as opened:
         os.close(opened._descriptor)
         with pytest.raises(DiskError, match="file: cannot be read at byte 0"):
-            opened.read_into(7, room(LEAST_DIRECT, 7))
+            opened.read_into(7, room(MIN_DIRECT_BYTES, 7))
         opened._descriptor = -1
 
 
@@ -237,7 +237,7 @@ def test_both_ways_into_a_file_are_closed(path: Path) -> None:
     before = sorted(Path("/proc/self/fd").iterdir())
     for _ in range(3):
         with SparingFile(path) as opened:
-            opened.read(0, SIZE)
+            read_bytes(opened, 0, SIZE)
     SparingFile(path)
     assert sorted(Path("/proc/self/fd").iterdir()) == before
 
@@ -247,4 +247,4 @@ def test_files_share_a_window_and_do_not_mistake_it_for_their_own(tmp_path: Path
         (tmp_path / name).write_bytes(name.encode() * 5000)
     with UncachedFile(tmp_path / "a") as one, UncachedFile(tmp_path / "b") as other:
         for start in (0, 10, 4990):
-            assert (one.read(start, 10), other.read(start, 10)) == (b"a" * 10, b"b" * 10)
+            assert (read_bytes(one, start, 10), read_bytes(other, start, 10)) == (b"a" * 10, b"b" * 10)

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from magnetar.convert.read.source import open_source
+from magnetar.convert.read.checkpoint_source import open_source
 from magnetar.convert.transform.view import view_as
 from magnetar.convert.write.convert import convert
+from magnetar.convert.write.convert_request import ConvertRequest
 from tests import needs
 from tests.convert.forge import DENSE, write_release
 
@@ -68,8 +69,8 @@ def logits_of_ours(release: Path, ids: np.ndarray) -> np.ndarray:
 
 def test_the_publishers_code_computes_the_logits_of_the_bundled_model(tmp_path: Path) -> None:
     """From GGUF, so that every tensor has been named and arranged anew twice."""
-    convert(BUNDLED, tmp_path / "gguf", target="gguf")
-    assert convert(tmp_path / "gguf", tmp_path / "out", target="mistral").verified
+    convert(ConvertRequest(BUNDLED, tmp_path / "gguf", target="gguf"))
+    assert convert(ConvertRequest(tmp_path / "gguf", tmp_path / "out", target="mistral")).verified
     ids = np.random.default_rng(3).integers(0, 1024, 24)
     expected = logits_of_ours(BUNDLED, ids)
     assert expected.std() > 0.5
@@ -83,7 +84,7 @@ def test_a_dense_model_keeps_the_theta_that_its_publisher_left_out(tmp_path: Pat
     params = json.loads((release / "params.json").read_text())
     del params["rope_theta"]
     (release / "params.json").write_text(json.dumps(params | {"sliding_window": 4096}))
-    convert(release, tmp_path / "out", target="mistral")
+    convert(ConvertRequest(release, tmp_path / "out", target="mistral"))
     assert json.loads((tmp_path / "out" / "params.json").read_text())["rope_theta"] == 1e4
     ids = np.arange(24) % 9
     logits = logits_of_mistral_inference(tmp_path / "out", ids, tmp_path)

@@ -10,9 +10,10 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from magnetar.convert.read.source import open_source
+from magnetar.convert.read.checkpoint_source import open_source
 from magnetar.convert.transform.view import view_as
 from magnetar.convert.write.convert import convert
+from magnetar.convert.write.convert_request import ConvertRequest
 from tests import needs
 from tests.convert.forge import DENSE, MOE, random_tensors, write_release
 
@@ -42,7 +43,7 @@ def test_mlx_lm_computes_the_logits_of_the_bundled_model(tmp_path: Path) -> None
     needs.package("mlx_lm", "mlx-lm")
     from magnetar.model.run.load import load_model
 
-    assert convert(BUNDLED, tmp_path / "mlx", target="mlx", dtype="f32", shard_size=4_000_000).verified
+    assert convert(ConvertRequest(BUNDLED, tmp_path / "mlx", target="mlx", dtype="f32", shard_size=4_000_000)).verified
     ids = np.random.default_rng(3).integers(0, 1024, (2, 20))
     with open_source(BUNDLED) as source:
         model = load_model(view_as(source, "mistral"), source.architecture)
@@ -55,8 +56,8 @@ def test_mlx_lm_computes_the_logits_of_the_bundled_model(tmp_path: Path) -> None
 @pytest.mark.parametrize("architecture", [MOE, DENSE], ids=["moe", "dense"])
 def test_what_is_written_for_mlx_is_read_back_as_the_release(architecture: object, tmp_path: Path) -> None:
     release = write_release(tmp_path / "release", architecture)  # type: ignore[arg-type]
-    assert convert(release, tmp_path / "mlx", target="mlx").verified
-    assert convert(tmp_path / "mlx", tmp_path / "back", target="mistral").verified
+    assert convert(ConvertRequest(release, tmp_path / "mlx", target="mlx")).verified
+    assert convert(ConvertRequest(tmp_path / "mlx", tmp_path / "back", target="mistral")).verified
     with safe_open(tmp_path / "mlx" / "model.safetensors", "pt") as opened:
         assert opened.metadata()["format"] == "mlx"
     with open_source(tmp_path / "mlx") as source:
@@ -67,7 +68,7 @@ def test_what_is_written_for_mlx_is_read_back_as_the_release(architecture: objec
 
 
 def test_experts_are_stacked_for_mlx(release: Path, tmp_path: Path) -> None:
-    convert(release, tmp_path / "mlx", target="mlx")
+    convert(ConvertRequest(release, tmp_path / "mlx", target="mlx"))
     tensors = random_tensors(MOE)
     with safe_open(tmp_path / "mlx" / "model.safetensors", "pt") as opened:
         stack = opened.get_tensor("model.layers.1.block_sparse_moe.switch_mlp.down_proj.weight")

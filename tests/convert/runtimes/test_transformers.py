@@ -8,6 +8,7 @@ import torch
 
 from magnetar.convert.layout.architecture import Architecture
 from magnetar.convert.write.convert import convert
+from magnetar.convert.write.convert_request import ConvertRequest
 from tests.convert.forge import Tensors, write_release
 
 SIZES = {
@@ -94,7 +95,7 @@ def test_a_converted_checkpoint_gives_the_logits_of_the_model_it_came_from(
     architecture = Architecture(32, 2, 8, 48, 4, 2, 1e-5, 61, 1e6, experts, min(experts, 2))
     release = write_release(tmp_path / "release", architecture, publish(model))
     (release / "tokenizer.model").write_bytes(tokenizer_model)
-    converted = convert(release, tmp_path / "out", shard_size=shard_size, context_length=64)
+    converted = convert(ConvertRequest(release, tmp_path / "out", shard_size=shard_size, context_length=64))
     assert (len([f for f in converted.files if f.path.endswith(".safetensors")]) > 1) == (shard_size is not None)
     loaded, report = AutoModelForCausalLM.from_pretrained(
         tmp_path / "out", dtype=torch.float32, output_loading_info=True

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from magnetar.convert.transform.transpose import transpose
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.integers(1, 90), st.integers(1, 300), st.sampled_from([1, 2, 4, 8]))
 def test_a_transposed_matrix_is_numpys(rows: int, columns: int, itemsize: int) -> None:
     matrix = np.random.default_rng(rows).integers(0, 256, (rows, columns, itemsize), np.uint8)

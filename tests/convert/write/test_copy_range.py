@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from magnetar.byte_source import FileSpan
 from magnetar.convert.write import copy_range
 from magnetar.convert.write.convert import convert
+from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.convert.write.copy_range import copy_span, reserve
 from magnetar.convert.write.journal import read_conversion
 from tests.convert.forge import MOE, random_tensors, raw
@@ -27,7 +28,7 @@ def test_a_span_is_copied_by_whatever_way_there_is(
 ) -> None:
     for way in missing:
         monkeypatch.setattr(os, way, refuse)
-    monkeypatch.setattr(copy_range, "LARGEST_CALL", 1000)
+    monkeypatch.setattr(copy_range, "MAX_CALL_BYTES", 1000)
     content = os.urandom(10_000)
     (tmp_path / "a").write_bytes(content)
     with (tmp_path / "a").open("rb") as source, (tmp_path / "b").open("wb") as target:
@@ -54,8 +55,8 @@ def test_room_that_cannot_be_reserved_is_not_asked_for_and_a_full_disk_is_told(
 
 
 def test_without_checks_the_bytes_are_the_same_but_nothing_is_called_checked(release: Path, tmp_path: Path) -> None:
-    checked = convert(release, tmp_path / "a", shard_size=5000)
-    fast = convert(release, tmp_path / "b", shard_size=5000, check=False, verify=False)
+    checked = convert(ConvertRequest(release, tmp_path / "a", shard_size=5000))
+    fast = convert(ConvertRequest(release, tmp_path / "b", shard_size=5000, check=False, verify=False))
     assert (checked.verified, fast.verified) == (True, False)
     assert {file.sha256 for file in fast.files if file.path.endswith(".safetensors")} <= {
         "",
@@ -67,13 +68,13 @@ def test_without_checks_the_bytes_are_the_same_but_nothing_is_called_checked(rel
     noted = read_conversion(tmp_path / "b")
     assert noted is not None
     assert not noted.compared
-    again = convert(release, tmp_path / "b", shard_size=5000)
+    again = convert(ConvertRequest(release, tmp_path / "b", shard_size=5000))
     assert (again.verified, again.already) == (True, False)
     assert all(file.sha256 for file in again.files)
 
 
 def test_a_comparison_checks_what_the_copy_did_not(release: Path, tmp_path: Path) -> None:
-    assert convert(release, tmp_path / "out", target="mistral", check=False).verified
+    assert convert(ConvertRequest(release, tmp_path / "out", target="mistral", check=False)).verified
     tensors = load_file(tmp_path / "out" / "consolidated.safetensors")
     assert {name: raw(tensor) for name, tensor in tensors.items()} == {
         name: raw(tensor) for name, tensor in random_tensors(MOE).items()

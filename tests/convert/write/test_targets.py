@@ -2,16 +2,18 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from magnetar.convert.layout.architecture import Architecture
-from magnetar.convert.read.source import open_source
-from magnetar.convert.write.convert import Converted, convert, plan_conversion
+from magnetar.convert.read.checkpoint_source import open_source
+from magnetar.convert.write.convert import Converted, convert, forecast
+from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.errors import ConversionError, LayoutError, UsageError
-from magnetar.events import Event, Remarked
+from magnetar.events import Emit, Event, Remarked, ignore
 from tests.convert.forge import DENSE, MOE, Tensors, random_tensors, raw, write_release
 
 
@@ -19,8 +21,8 @@ def bytes_of(tensors: Tensors) -> dict[str, bytes]:
     return {name: raw(tensor) for name, tensor in tensors.items()}
 
 
-def convert_to(target: str, source: Path, destination: Path, **options: object) -> Converted:
-    return convert(source, destination, target=target, licence="Apache-2.0", **options)  # type: ignore[arg-type]
+def convert_to(target: str, source: Path, destination: Path, *, emit: Emit = ignore, **options: Any) -> Converted:
+    return convert(ConvertRequest(source, destination, target=target, licence="Apache-2.0", **options), emit)
 
 
 @pytest.fixture
@@ -127,6 +129,6 @@ def test_unknown_targets_and_dtypes_are_refused_with_those_that_there_are(releas
         convert_to("onnx", release, out)
     assert "mistral" in caught.value.hint
     with pytest.raises(UsageError, match="'int3'"):
-        plan_conversion(release, out, dtype="int3")
+        forecast(ConvertRequest(release, out, dtype="int3"))
     with pytest.raises((UsageError, LayoutError)):
-        plan_conversion(release, out, target="mistral", dtype="q8_0")
+        forecast(ConvertRequest(release, out, target="mistral", dtype="q8_0"))

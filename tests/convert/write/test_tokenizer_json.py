@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from magnetar.convert.write.tokenizer_json import Kind, read_vocabulary, tokenizer_json, why_not_exact
+from magnetar.convert.write.tokenizer_json import PieceType, read_vocabulary, tokenizer_json, why_not_exact
 from magnetar.errors import ConversionError
 from tests.convert.forge import TEXT
 
@@ -64,7 +64,7 @@ def test_odd_strings_get_the_ids_of_sentencepiece(pair: Pair, text: str) -> None
     pair.check(text)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=400)
 @given(st.text(alphabet=st.one_of(st.sampled_from("ab n\n.,1\u2581\u00e9"), st.characters(codec="utf-8"))))
 @example("a\u0301 <s")
 def test_any_text_gets_the_ids_of_sentencepiece(pair: Pair, text: str) -> None:
@@ -80,8 +80,8 @@ def test_the_vocabulary_is_that_of_sentencepiece(pair: Pair, tokenizer_model: by
     ]
     for index, piece in enumerate(vocabulary.pieces):
         assert piece.score == reference.get_score(index)
-        assert (piece.kind is Kind.BYTE) == reference.is_byte(index)
-        assert (piece.kind is Kind.CONTROL) == reference.is_control(index)
+        assert (piece.kind is PieceType.BYTE) == reference.is_byte(index)
+        assert (piece.kind is PieceType.CONTROL) == reference.is_control(index)
     assert (vocabulary.unknown, vocabulary.bos, vocabulary.eos) == (0, 1, 2)
     assert why_not_exact(vocabulary) == ""
 
@@ -91,10 +91,7 @@ def test_transformers_gives_the_ids_of_sentencepiece(pair: Pair, tokenizer_model
 
     from magnetar.convert.write.side_files import tokenizer_files
 
-    model = tmp_path / "source" / "tokenizer.model"
-    model.parent.mkdir()
-    model.write_bytes(tokenizer_model)
-    for name, content in tokenizer_files(model, 32768)[0].items():
+    for name, content in tokenizer_files(tokenizer_model, 32768)[0].items():
         (tmp_path / name).write_bytes(content)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
     for text in (*ODD_STRINGS, "a<s>b</s> <unk>"):
@@ -110,7 +107,7 @@ def test_a_damaged_model_is_refused(tokenizer_model: bytes, cut: int) -> None:
         read_vocabulary(tokenizer_model[:-cut] + b"\xff" * (cut - 1))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=200))
 def test_arbitrary_bytes_are_read_or_refused(content: bytes) -> None:
     with contextlib.suppress(ConversionError):

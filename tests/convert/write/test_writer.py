@@ -43,7 +43,7 @@ def refuse_direct_writes(monkeypatch: pytest.MonkeyPatch) -> None:
 SIZES = st.lists(st.sampled_from((0, 1, 7, 64, PAGE - 1, PAGE, PAGE + 1, 2 * PAGE, 5 * PAGE + 3)), max_size=6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sizes=SIZES, settled=st.integers(0, 6), lent=st.booleans())
 def test_what_is_appended_is_what_the_file_holds(
     sizes: list[int], settled: int, lent: bool, tmp_path_factory: pytest.TempPathFactory

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from magnetar.byte_source import LocalFile
 from magnetar.errors import UsageError
 from magnetar.events import Adopted, Event, Moved
-from magnetar.fetch.download.adoptable_files import Shelf
+from magnetar.fetch.download.adoptable_files import AdoptableFiles
 from magnetar.fetch.download.fetch import fetch
 from magnetar.fetch.seed.seed import Seeding
-from magnetar.fetch.torrent.create import TorrentWish, create_torrent
+from magnetar.fetch.torrent.create import TorrentOptions, create_torrent
 from magnetar.fetch.torrent.file_digests import FileDigests
 from magnetar.fetch.torrent.metainfo import file_digests
 from magnetar.manifests.hashing.merkle import merkle_root
@@ -126,7 +126,7 @@ def test_an_older_versions_unchanged_files_are_known_by_their_roots(tmp_path: Pa
     new = write_release(tmp_path / "new" / "rel-v2", SIZES)
     (new / "tail.bin").write_bytes(b"changed" * 9000)
     unchanged = {digests.path: digests for digests in file_digests(publish(new, V2, PIECE))}
-    first = next(Shelf([old], apart_from=new).candidates(unchanged["same.bin"]))
+    first = next(AdoptableFiles([old], apart_from=new).candidates(unchanged["same.bin"]))
     assert first.paths == (old / "same.bin",)
     with serve(new) as seeding:
         fetched = fetch(seeding.magnet, tmp_path / "here", options=replace(NEARBY, adopt=(old,)))
@@ -147,8 +147,8 @@ def test_the_folder_itself_and_what_is_no_plain_file_are_not_candidates(tmp_path
     os.mkfifo(mine / "pipe")
     (mine / "dangling").symlink_to(tmp_path / "nowhere")
     (mine / "snapshot.bin").symlink_to(mine / "tail.bin")  # as in a cache of Hugging Face
-    found = file_digests(create_torrent(mine_without_links(mine), TorrentWish(piece_length=PIECE)))
-    shelf = Shelf([tmp_path], apart_from=mine)
+    found = file_digests(create_torrent(mine_without_links(mine), TorrentOptions(piece_length=PIECE)))
+    shelf = AdoptableFiles([tmp_path], apart_from=mine)
     assert all(mine not in path.parents for file in found for c in shelf.candidates(file) for path in c.paths)
 
 
@@ -179,7 +179,7 @@ def test_each_digest_is_of_the_bytes_that_it_names(tmp_path: Path, version: int)
             flip_byte(folder / file.path, piece.offset + piece.length - 1)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(0, 60), st.integers(1, 90), st.integers(1, 20), st.randoms(use_true_random=False))
 def test_the_ranges_to_take_are_the_bytes_of_pieces_that_are_not_good(
     start: int, size: int, length: int, chance: random.Random

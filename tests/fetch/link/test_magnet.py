@@ -4,8 +4,8 @@ from hypothesis import strategies as st
 
 from magnetar.errors import MagnetError
 from magnetar.fetch.link.magnet import (
-    LONGEST_LINK,
-    MOST_TRACKERS,
+    MAX_LINK_LENGTH,
+    MAX_TRACKERS,
     Magnet,
     join_trackers,
     looks_like_magnet,
@@ -149,7 +149,7 @@ def test_a_version_2_infohash_is_read_from_a_link_and_bare() -> None:
         (f"magnet:?xt=urn:btmh:1114{V2}", "not a version 2 infohash"),
         (f"{LINK}&xt=urn:btih:{'0' * 40}", "two torrents"),
         (f"{LINK}&xt=urn:btih:broken", "not an infohash"),
-        (f"{LINK}&dn={'x' * LONGEST_LINK}", "characters long"),
+        (f"{LINK}&dn={'x' * MAX_LINK_LENGTH}", "characters long"),
     ],
 )
 def test_a_link_that_names_no_one_torrent_is_refused_with_the_reason(text: str, reason: str) -> None:
@@ -185,10 +185,10 @@ def test_web_seeds_outside_the_web_are_dropped_with_a_note() -> None:
 
 
 def test_trackers_are_kept_once_and_not_without_end() -> None:
-    many = "".join(f"&tr=udp%3A%2F%2Ft{number // 2}.example%3A80" for number in range(4 * MOST_TRACKERS))
+    many = "".join(f"&tr=udp%3A%2F%2Ft{number // 2}.example%3A80" for number in range(4 * MAX_TRACKERS))
     magnet = parse_magnet(LINK + many)
-    assert len(magnet.trackers) == MOST_TRACKERS
-    assert str(2 * MOST_TRACKERS) in magnet.healed[0]
+    assert len(magnet.trackers) == MAX_TRACKERS
+    assert str(2 * MAX_TRACKERS) in magnet.healed[0]
     assert join_trackers(magnet, magnet.trackers) == magnet
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from magnetar.errors import Stalled, UsageError
@@ -129,7 +129,7 @@ def test_where_nobody_has_a_piece_what_can_be_mended_is_and_the_rest_stays(
     assert contents(mine)["big.bin"][290_000:] == damaged[290_000:]
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["a.bin", "big.bin", "sub/small.json", "tail.bin"]), st.integers(0, 1 << 30)),

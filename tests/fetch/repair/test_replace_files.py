@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from magnetar.errors import DiskError, NoSpace, Stalled
-from magnetar.events import Event, Remarked
+from magnetar.events import Event, MirrorDropped
 from magnetar.fetch.repair.replace_files import replace_files
 from magnetar.fetch.request.mirrors import FileMirror, ReleaseMirror
 from magnetar.fetch.request.options import FetchOptions
@@ -93,8 +93,9 @@ def test_a_mirror_that_lies_is_named_and_the_next_is_asked(
     events: list[Event] = []
     with mirror_server(whole, corrupt=frozenset({"big.bin"})) as liar:
         replace_files(folder, listed(whole, "big.bin"), asking(liar, mirror), events.append)
-        said = "\n".join(event.text for event in events if isinstance(event, Remarked))
-        assert f"mirror {liar.url}/big.bin is asked no more: what it serves as big.bin is not what" in said
+        (dropped,) = [event for event in events if isinstance(event, MirrorDropped)]
+        assert (dropped.host, dropped.url) == ("127.0.0.1", f"{liar.url}/big.bin")
+        assert dropped.reason.startswith("what it serves as big.bin is not what")
     assert contents(folder) == whole
 
 
@@ -110,6 +111,7 @@ def test_what_nobody_serves_is_named_and_stays_as_it_was_while_the_others_are_re
     ):
         replace_files(folder, listed(whole, "big.bin", "other.bin"), asking(server))
     assert "--adopt" in caught.value.hint
+    assert caught.value.paths == ("big.bin",)
     assert contents(folder) == {**whole, "big.bin": damaged}
 
 
@@ -206,6 +208,8 @@ def test_a_disk_without_room_for_a_whole_file_is_told_before_anybody_is_asked(
     folder: Path, mirror: MirrorServer
 ) -> None:
     file = ReleaseFile(path="big.bin", size=1 << 60, digests=(Digest("sha256", "0" * 64),))
-    with pytest.raises(NoSpace, match="until it is proven"):
+    with pytest.raises(NoSpace, match="until it is proven") as caught:
         replace_files(folder, [file], asking(mirror))
+    assert caught.value.needed == 1 << 60
+    assert caught.value.free is not None
     assert mirror.asked == []

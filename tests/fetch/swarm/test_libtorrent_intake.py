@@ -15,7 +15,7 @@ from magnetar.fetch.swarm.libtorrent_session import open_swarm
 from magnetar.fetch.swarm.protocol import Joining, Swarm, Transfer
 from magnetar.fetch.torrent.metadata import magnet_of
 from magnetar.fetch.torrent.metainfo import bare_torrent, load, read_torrent
-from magnetar.fetch.torrent.piece_layout import Layout, read_layout
+from magnetar.fetch.torrent.piece_layout import PieceLayout, read_layout
 from tests.fetch.world import contents, serve, write_release
 from tests.patience import PATIENCE
 
@@ -29,7 +29,7 @@ class World:
 
     swarm: Swarm
     transfer: Transfer
-    layout: Layout
+    layout: PieceLayout
     files: dict[str, bytes]
     torrent: bytes
 

@@ -9,11 +9,10 @@ import pytest
 
 from magnetar.errors import MetadataTimeout, OutsideError, Stalled, UsageError
 from magnetar.events import Event, Moved, Remarked, TrackerAnswered
-from magnetar.fetch.download import receive
 from magnetar.fetch.download.fetch import Fetched, fetch
 from magnetar.fetch.request.options import FetchOptions, Network, SeedOptions
 from magnetar.fetch.seed.seed import Seeding, seed
-from magnetar.fetch.swarm import discovery, libtorrent_session, libtorrent_settings
+from magnetar.fetch.swarm import discovery, libtorrent_session, libtorrent_settings, stall_watch
 from magnetar.fetch.swarm.libtorrent_settings import settings_of
 from magnetar.fetch.torrent.metadata import magnet_of
 from magnetar.fetch.torrent.metainfo import read_torrent
@@ -117,7 +116,7 @@ def test_a_peer_is_found_through_the_dht_alone(tmp_path: Path, release: Path) ->
 def test_a_peer_that_only_udp_reaches_is_reached_once_nothing_else_comes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (discovery, receive):
+    for module in (discovery, stall_watch):
         monkeypatch.setattr(module, "REACH_FURTHER_AFTER", 0.5)
     release = write_release(tmp_path / "published" / "r", SIZES)
     torrent = publish(release, V1)
@@ -126,7 +125,7 @@ def test_a_peer_that_only_udp_reaches_is_reached_once_nothing_else_comes(
         monkeypatch.setitem(libtorrent_settings._COMMON, "min_reconnect_time", 1)
         fetched = fetch(magnet, tmp_path / "late", options=NEARBY)
         assert contents(fetched.folder) == contents(release)
-        for module in (discovery, receive):
+        for module in (discovery, stall_watch):
             monkeypatch.setattr(module, "REACH_FURTHER_AFTER", 1000)
         forced = fetch(magnet, tmp_path / "forced", options=replace(NEARBY, utp=True))
         assert contents(forced.folder) == contents(release)
@@ -207,7 +206,7 @@ def test_an_interface_is_used_alone_or_not_at_all(
         magnet = replace(seeding.magnet, peers=(("127.0.0.1", port),))
         fetched = fetch(magnet, tmp_path / "new", options=replace(HERE, interface="127.0.0.1", listen=""))
         assert contents(fetched.folder) == contents(release)
-    monkeypatch.setattr(libtorrent_session, "LISTEN_PATIENCE", 0.5)
+    monkeypatch.setattr(libtorrent_session, "LISTEN_TIMEOUT", 0.5)
     with pytest.raises(OutsideError, match="no-such-interface0"):
         fetch(seeding.magnet, tmp_path / "x", options=replace(HERE, listen="", interface="no-such-interface0"))
 

@@ -2,7 +2,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from magnetar.fetch.torrent.pieces_on_disk import Pieces, find_bad_pieces
@@ -61,7 +61,7 @@ def test_two_files_that_were_swapped_are_bad_where_they_differ(tmp_path: Path, v
     assert look(folder, pieces) == set(pieces.touching(["first.bin", "weights.bin"]))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(st.dictionaries(st.sampled_from(["first.bin", "weights.bin", "last.bin"]), st.integers(0, 1 << 30), min_size=1))
 @VERSIONS
 def test_wherever_a_bit_flips_just_its_piece_is_bad(tmp_path: Path, version: int, places: dict[str, int]) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from magnetar import __version__
 from magnetar.cli.app import build_app, main
 from magnetar.model.bundled import bundled_release
+from magnetar.version import __version__
 from tests.magnetar.conftest import Run
 from tests.patience import PATIENCE
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from magnetar.convert.write.convert import convert
+from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.model.bundled import bundled_release, neutral_text
 from tests.magnetar.conftest import Run
 from tests.model.compare.servers import redirect, serve
@@ -16,7 +17,7 @@ BUNDLED = bundled_release()
 
 
 def test_two_copies_of_one_release_are_shown_side_by_side(magnetar: Run, tmp_path: Path) -> None:
-    convert(BUNDLED, tmp_path / "hf", target="hf")
+    convert(ConvertRequest(BUNDLED, tmp_path / "hf", target="hf"))
     done = magnetar("boot", BUNDLED, "--against", tmp_path / "hf", "--level", "structure")
     assert done.code == 0, done.err
     assert f"against {tmp_path / 'hf'}" in done.out
@@ -48,7 +49,7 @@ def test_what_can_be_no_other_is_refused_before_anything_is_run(other: str, code
 
 def forget_origin(folder: Path) -> Path:
     """A converted copy whose notes were lost: nothing says which release it is of."""
-    convert(BUNDLED, folder, target="hf")
+    convert(ConvertRequest(BUNDLED, folder, target="hf"))
     (folder / ".magnetar" / "conversion.json").unlink()
     return folder
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from magnetar import __version__
 from magnetar.model.bundled import bundled_release
 from magnetar.render.json_shapes.documents import COMMANDS
+from magnetar.version import __version__
 from tests.fetch.world import flip_byte, publish, serve, write_release
 from tests.magnetar.conftest import Outcome, Run
 from tests.manifests.signing.keys import write_key

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from magnetar.convert.write.convert import convert
+from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.model.bundled import bundled_release
 from tests.magnetar.conftest import Run
 
@@ -33,7 +34,7 @@ by_llama_cpp = pytest.mark.skipif(not HAS_LLAMA_CPP, reason="needs convert-hf-to
 def copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundled release as transformers saves it, in ``transformers``, and as llama.cpp has it, in ``llama.cpp``."""
     folder = tmp_path_factory.mktemp("copies")
-    convert(bundled_release(), folder / "hf", target="hf", verify=False)
+    convert(ConvertRequest(bundled_release(), folder / "hf", target="hf", verify=False))
     for name, script in (("transformers", TRANSFORMERS), ("llama.cpp", LLAMA_CPP)):
         if name == "llama.cpp" and not HAS_LLAMA_CPP:
             continue

@@ -197,7 +197,7 @@ def test_transformers_gives_the_same_logits_on_what_was_converted(got: Path) -> 
     import torch
     from transformers import AutoTokenizer, MixtralForCausalLM
 
-    from magnetar.convert.read.source import open_source
+    from magnetar.convert.read.checkpoint_source import open_source
     from magnetar.convert.transform.view import view_as
     from magnetar.model.run.load import load_model
 

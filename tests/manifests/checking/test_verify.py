@@ -39,7 +39,7 @@ def test_one_flipped_byte_is_a_wrong_digest(release: Path, choice: ChosenManifes
     assert report.outcome is Outcome.BAD
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(path=st.sampled_from(sorted(CONTENT)), position=st.integers(0, 2999), bit=st.integers(0, 7))
 def test_no_flipped_bit_anywhere_is_ever_called_good(
     tmp_path_factory: pytest.TempPathFactory, path: str, position: int, bit: int

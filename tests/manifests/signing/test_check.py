@@ -146,7 +146,7 @@ def test_what_is_no_signature_is_refused_and_nothing_else_happens(tmp_path: Path
             check_signature(MANIFEST, signature, by(key), "tiny.toml")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(place=st.integers(0), new=st.binary(min_size=1, max_size=4))
 def test_no_damage_to_a_signature_makes_it_hold_for_other_bytes(
     tmp_path_factory: pytest.TempPathFactory, place: int, new: bytes

@@ -9,6 +9,7 @@ from torch import Tensor
 from magnetar.convert.layout.architecture import Architecture
 from magnetar.convert.layout.tables import find_layout
 from magnetar.convert.write.convert import convert
+from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.model.architecture.mixtral import Attention, KeyValues, Mixtral, MixtureOfExperts, Rotation
 from tests.model.forge import DENSE, SLIDING, TINY, make_model
 
@@ -147,7 +148,7 @@ def test_transformers_reads_the_converted_bundled_release_to_the_same_logits(bun
 
     from magnetar.model.bundled import bundled_release
 
-    convert(bundled_release(), tmp_path / "hf", target="hf")
+    convert(ConvertRequest(bundled_release(), tmp_path / "hf", target="hf"))
     theirs = MixtralForCausalLM.from_pretrained(tmp_path / "hf", dtype=torch.float32)
     ids = torch.arange(1, 300)[None] % bundled.architecture.vocab_size
     with torch.inference_mode():

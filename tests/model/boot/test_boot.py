@@ -12,12 +12,14 @@ import pytest
 import torch
 
 from magnetar.convert.write.convert import convert
+from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.errors import UsageError
 from magnetar.events import Began, Ended, Event, Moved
 from magnetar.findings import Outcome
 from magnetar.model.architecture.mixtral import Mixtral
 from magnetar.model.boot.boot import boot
 from magnetar.model.boot.report import BootReport
+from magnetar.model.boot.request import BootRequest
 from magnetar.model.bundled import bundled_golden, bundled_release, smoke_text
 from magnetar.model.checks.levels import Level
 from magnetar.model.machine.machine import Machine
@@ -31,7 +33,7 @@ TEXT = smoke_text().text[:8000]
 
 @pytest.fixture(scope="module")
 def healthy() -> BootReport:
-    return boot(bundled_release(), text=TEXT)
+    return boot(BootRequest(bundled_release(), text=TEXT))
 
 
 def test_the_bundled_release_boots(healthy: BootReport) -> None:
@@ -50,8 +52,8 @@ def test_the_bundled_release_boots(healthy: BootReport) -> None:
 
 
 def test_a_converted_copy_comes_to_the_same_numbers(healthy: BootReport, tmp_path: Path) -> None:
-    convert(bundled_release(), tmp_path / "hf", target="hf")
-    report = boot(tmp_path / "hf", text=TEXT, expected=healthy.bits_per_byte, tolerance=1e-9)
+    convert(ConvertRequest(bundled_release(), tmp_path / "hf", target="hf"))
+    report = boot(BootRequest(tmp_path / "hf", text=TEXT, expected=healthy.bits_per_byte, tolerance=1e-9))
     assert report.healthy, report.reasons
     assert report.layout == "hf"
     assert report.weights == healthy.weights, "the same tensors, whatever the layout"
@@ -60,7 +62,7 @@ def test_a_converted_copy_comes_to_the_same_numbers(healthy: BootReport, tmp_pat
 
 
 def test_without_a_text_as_much_of_the_held_out_text_is_scored_as_takes_seconds() -> None:
-    report = boot(bundled_release(), greedy_tokens=1)
+    report = boot(BootRequest(bundled_release(), sample_tokens=1))
     assert report.healthy, report.reasons
     assert report.tokens == 23552
     assert any("23552 of" in assumption for assumption in report.assumptions)
@@ -68,7 +70,7 @@ def test_without_a_text_as_much_of_the_held_out_text_is_scored_as_takes_seconds(
 
 def test_progress_is_told_layer_by_layer() -> None:
     events: list[Event] = []
-    boot(bundled_release(), text=TEXT[:200], greedy_tokens=1, emit=events.append)
+    boot(BootRequest(bundled_release(), text=TEXT[:200], sample_tokens=1), emit=events.append)
     assert events == [Began("boot", 4, "layers"), *[Moved("boot", 1)] * 4, Ended("boot")]
 
 
@@ -136,7 +138,9 @@ def spoil_the_output(weights: dict[str, torch.Tensor]) -> None:
 def test_damage_is_found_and_named(
     damage: Damage, reason: str, bundled: Mixtral, healthy: BootReport, release: WriteRelease
 ) -> None:
-    report = boot(release(damaged(bundled, damage)), text=TEXT, expected=healthy.bits_per_byte, diagnose=False)
+    report = boot(
+        BootRequest(release(damaged(bundled, damage)), text=TEXT, expected=healthy.bits_per_byte, diagnose=False)
+    )
     assert not report.healthy
     assert report.outcome is Outcome.BAD
     assert any(re.search(reason, line) for line in report.reasons), report.reasons
@@ -147,31 +151,31 @@ def test_a_wrong_theta_misses_the_expected_score(bundled: Mixtral, healthy: Boot
     folder = release(bundled)
     params = json.loads((folder / "params.json").read_text())
     (folder / "params.json").write_text(json.dumps({**params, "rope_theta": 1e4}))
-    report = boot(folder, text=TEXT, expected=healthy.bits_per_byte, diagnose=False)
+    report = boot(BootRequest(folder, text=TEXT, expected=healthy.bits_per_byte, diagnose=False))
     assert [reason for reason in report.reasons if "was expected" in reason]
 
 
 def test_a_score_that_is_too_good_is_not_the_expected_one_either(healthy: BootReport) -> None:
     assert healthy.bits_per_byte is not None
-    report = boot(bundled_release(), text=TEXT, expected=healthy.bits_per_byte * 1.02, diagnose=False)
+    report = boot(BootRequest(bundled_release(), text=TEXT, expected=healthy.bits_per_byte * 1.02, diagnose=False))
     assert not report.healthy
 
 
 def test_random_weights_are_no_better_than_guessing(release: WriteRelease) -> None:
-    report = boot(release(make_model(replace(TINY, vocab_size=1024))), text=TEXT[:2000])
+    report = boot(BootRequest(release(make_model(replace(TINY, vocab_size=1024))), text=TEXT[:2000]))
     assert any("guessing" in reason for reason in report.reasons)
 
 
 def test_a_dense_model_has_no_load(release: WriteRelease) -> None:
-    report = boot(release(make_model(replace(DENSE, vocab_size=1024))), text=TEXT[:2000])
+    report = boot(BootRequest(release(make_model(replace(DENSE, vocab_size=1024))), text=TEXT[:2000]))
     assert report.expert_load == ()
     assert report.routing_entropy is None
     assert report.total_parameters == report.active_parameters
 
 
 def test_a_model_too_large_for_memory_gives_no_sample(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("magnetar.model.machine.machine.LARGEST_HELD", 1000)
-    report = boot(bundled_release(), text=TEXT[:2000])
+    monkeypatch.setattr("magnetar.model.machine.machine.MAX_HELD_BYTES", 1000)
+    report = boot(BootRequest(bundled_release(), text=TEXT[:2000]))
     assert report.healthy
     assert report.sample is None
     assert any("no sample" in assumption for assumption in report.assumptions)
@@ -182,7 +186,7 @@ def test_decoding_that_strays_from_the_full_pass_is_found(monkeypatch: pytest.Mo
 
     extend = KeyValues.extend
     monkeypatch.setattr(KeyValues, "extend", lambda self, start, k, v: extend(self, start, k * 1.01, v))
-    report = boot(bundled_release(), text=TEXT[:2000])
+    report = boot(BootRequest(bundled_release(), text=TEXT[:2000]))
     assert any("decoding token by token strays" in reason for reason in report.reasons)
 
 
@@ -190,7 +194,7 @@ def test_a_missing_tensor_is_named(bundled: Mixtral, pieces: bytes, tmp_path: Pa
     weights = bundled.state_dict()
     del weights["layers.2.feed_forward.experts.7.w3.weight"]
     write_release(tmp_path, weights, bundled.architecture, pieces, "notes")
-    report = boot(tmp_path)
+    report = boot(BootRequest(tmp_path))
     assert report.outcome is Outcome.BAD
     assert "layers.2.feed_forward.experts.7.w3.weight is missing" in report.reasons[0]
     assert [(level.name, level.outcome) for level in report.levels] == [
@@ -206,7 +210,7 @@ def test_a_missing_tokenizer_is_said_with_what_to_do_and_the_rest_is_looked_at(
 ) -> None:
     folder = release(bundled)
     (folder / "tokenizer.model").unlink()
-    report = boot(folder)
+    report = boot(BootRequest(folder))
     assert report.outcome is Outcome.BAD
     assert re.search(r"no tokenizer\.model.*put the release's", report.reasons[0])
     assert [(level.name, level.outcome) for level in report.levels] == [
@@ -218,21 +222,21 @@ def test_a_missing_tokenizer_is_said_with_what_to_do_and_the_rest_is_looked_at(
 
 
 def test_a_tokenizer_with_more_pieces_than_the_weights_is_refused(release: WriteRelease) -> None:
-    report = boot(release(make_model(TINY)))
+    report = boot(BootRequest(release(make_model(TINY))))
     assert not report.healthy
     assert "has 1024 pieces, and the weights know 64" in report.reasons[0]
 
 
 def test_levels_are_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("magnetar.model.boot.boot.find_spec", lambda _name: None)  # these need no torch
-    report = boot(bundled_release(), levels=[Level.CONTENT, Level.STRUCTURE])
+    monkeypatch.setattr("magnetar.model.machine.require_torch.find_spec", lambda _name: None)  # these need no torch
+    report = boot(BootRequest(bundled_release(), levels=[Level.CONTENT, Level.STRUCTURE]))
     assert [level.name for level in report.levels] == ["structure", "content"]
     assert report.healthy
     assert report.bits_per_byte is None
 
 
 def test_a_run_that_takes_more_memory_than_is_allowed_is_not_begun() -> None:
-    report = boot(bundled_release(), text=TEXT[:2000], machine=Machine(max_memory=100_000_000))
+    report = boot(BootRequest(bundled_release(), text=TEXT[:2000], machine=Machine(max_memory=100_000_000)))
     assert not report.healthy
     assert re.search(r"running takes about [\d,]+ bytes, and 100,000,000 are allowed", report.reasons[0])
 
@@ -240,7 +244,9 @@ def test_a_run_that_takes_more_memory_than_is_allowed_is_not_begun() -> None:
 def test_computing_in_bfloat16_strays_no_further_than_is_allowed_for_it(healthy: BootReport) -> None:
     golden = bundled_golden()
     report = boot(
-        bundled_release(), text=TEXT, golden=golden, expected=healthy.bits_per_byte, machine=Machine(dtype="bf16")
+        BootRequest(
+            bundled_release(), text=TEXT, golden=golden, expected=healthy.bits_per_byte, machine=Machine(dtype="bf16")
+        )
     )
     assert report.healthy, report.reasons
     assert report.golden is not None
@@ -252,16 +258,16 @@ def test_computing_in_bfloat16_strays_no_further_than_is_allowed_for_it(healthy:
 def test_a_device_that_is_not_here_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UsageError, match="no CUDA device"):
-        boot(bundled_release(), machine=Machine(device="cuda"))
+        boot(BootRequest(bundled_release(), machine=Machine(device="cuda")))
 
 
 def test_a_machine_with_too_little_memory_is_told_before_it_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "meminfo").write_text("MemTotal: 64000000 kB\nMemAvailable: 100000 kB\n")
-    monkeypatch.setattr("magnetar.model.machine.free_memory.MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr("magnetar.model.machine.free_memory.GROUP_LIMIT", tmp_path / "none")
-    report = boot(bundled_release(), text=TEXT[:2000])
+    monkeypatch.setattr("magnetar.model.machine.memory.MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr("magnetar.model.machine.memory.GROUP_LIMIT", tmp_path / "none")
+    report = boot(BootRequest(bundled_release(), text=TEXT[:2000]))
     assert report.outcome is Outcome.BAD
     assert re.search(r"running takes about [\d,]+ bytes, and 102,400,000 are left", report.reasons[0])
     assert [level.outcome for level in report.levels] == ["good", "good", "unknown", "unknown"]
@@ -270,18 +276,18 @@ def test_a_machine_with_too_little_memory_is_told_before_it_is_taken(
 def test_the_limit_of_a_container_counts_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "meminfo").write_text("MemAvailable: 64000000 kB\n")
     (tmp_path / "limit").write_text("5000000\n")
-    monkeypatch.setattr("magnetar.model.machine.free_memory.MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr("magnetar.model.machine.free_memory.GROUP_LIMIT", tmp_path / "limit")
+    monkeypatch.setattr("magnetar.model.machine.memory.MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr("magnetar.model.machine.memory.GROUP_LIMIT", tmp_path / "limit")
     assert Machine().limit == 5_000_000
     assert Machine(max_memory=7).limit == 7
     (tmp_path / "limit").write_text("max\n")
     assert Machine().limit == 64_000_000 * 1024
-    monkeypatch.setattr("magnetar.model.machine.free_memory.MEMINFO", tmp_path / "none")
+    monkeypatch.setattr("magnetar.model.machine.memory.MEMINFO", tmp_path / "none")
     assert Machine().limit is None
 
 
 def test_the_report_says_who_answered_each_token(healthy: BootReport) -> None:
-    shown = healthy.conducted
+    shown = healthy.routed_text
     assert shown is not None
     assert len(shown.pieces) == 256
     assert "".join(shown.pieces[1:20]).strip() in TEXT
@@ -298,13 +304,13 @@ def test_late_positions_are_predicted_better_than_early_ones(healthy: BootReport
 
 def test_an_empty_text_is_refused() -> None:
     with pytest.raises(UsageError, match="empty"):
-        boot(bundled_release(), text="")
+        boot(BootRequest(bundled_release(), text=""))
 
 
 def test_without_torch_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("magnetar.model.boot.boot.find_spec", lambda _name: None)
+    monkeypatch.setattr("magnetar.model.machine.require_torch.find_spec", lambda _name: None)
     with pytest.raises(UsageError) as caught:
-        boot(bundled_release())
+        boot(BootRequest(bundled_release()))
     assert "magnetar[boot]" in caught.value.hint
 
 
@@ -323,9 +329,10 @@ PEAK = """
     from pathlib import Path
     from magnetar.model.machine import machine
     from magnetar.model.boot.boot import boot
+    from magnetar.model.boot.request import BootRequest
 
-    machine.LARGEST_HELD = 0
-    boot(Path(sys.argv[1]), text=sys.argv[2])
+    machine.MAX_HELD_BYTES = 0
+    boot(BootRequest(Path(sys.argv[1]), text=sys.argv[2]))
     print(next(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line))
 """
 
@@ -335,9 +342,11 @@ LIMITED = """
     from pathlib import Path
     from magnetar.model.machine.machine import Machine
     from magnetar.model.boot.boot import boot
+    from magnetar.model.boot.request import BootRequest
 
     machine = Machine(max_memory=int(sys.argv[3]))
-    report = boot(Path(sys.argv[1]), text=sys.argv[2], greedy_tokens=2, machine=machine, diagnose=False)
+    path, text = Path(sys.argv[1]), sys.argv[2]
+    report = boot(BootRequest(path, text=text, sample_tokens=2, machine=machine, diagnose=False))
     print(report.peak_memory, report.sample is not None)
 """
 

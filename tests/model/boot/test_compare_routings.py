@@ -10,6 +10,7 @@ from magnetar.model.architecture.tokenizer import Tokenizer
 from magnetar.model.boot.boot import boot
 from magnetar.model.boot.compare_routings import RoutingScore, compare_routings
 from magnetar.model.boot.prompt import generate, spell_out
+from magnetar.model.boot.request import BootRequest, PromptRequest, RoutingRequest
 from magnetar.model.bundled import bundled_release, smoke_text
 from magnetar.model.machine.machine import Machine
 from tests.model.conftest import WriteRelease
@@ -21,29 +22,50 @@ LOGITS = torch.tensor([[1.0, 3.0, 2.0, 0.0], [0.0, -1.0, 5.0, 4.0]])
 
 @pytest.fixture(scope="module")
 def scores() -> dict[str, RoutingScore]:
-    return {score.strategy: score for score in compare_routings(bundled_release(), text=TEXT)}
+    return {score.strategy: score for score in compare_routings(RoutingRequest(bundled_release(), text=TEXT))}
 
 
 def test_the_trained_routing_is_among_those_compared_and_beats_chance(scores: dict[str, RoutingScore]) -> None:
     assert list(scores) == [strategy.value for strategy in SHOWN]
     assert [score.strategy for score in scores.values() if score.trained] == ["top2"]
     bits = {name: score.bits_per_byte or 0 for name, score in scores.items()}
-    assert bits["top2"] < bits["top1"] < bits["random"]
-    assert bits["top2"] < bits["all-weighed"] < bits["random"]
-    assert bits["top2"] == pytest.approx(boot(bundled_release(), text=TEXT, greedy_tokens=1).bits_per_byte)
+    assert (
+        bits(
+            "top2",
+        )
+        < bits["top1"]
+        < bits["random"]
+    )
+    assert (
+        bits(
+            "top2",
+        )
+        < bits["all-weighed"]
+        < bits["random"]
+    )
+    assert bits(
+        "top2",
+    ) == pytest.approx(boot(BootRequest(bundled_release(), text=TEXT, sample_tokens=1)).bits_per_byte)
 
 
 def test_each_routing_is_computed_in_the_numbers_and_the_memory_that_are_allowed(
     scores: dict[str, RoutingScore],
 ) -> None:
-    (rounded,) = compare_routings(bundled_release(), ["top2"], text=TEXT, machine=Machine(dtype="bf16"))
+    (rounded,) = compare_routings(
+        RoutingRequest(bundled_release(), ("top2",), text=TEXT, machine=Machine(dtype="bf16"))
+    )
     assert rounded.bits_per_byte != scores["top2"].bits_per_byte
-    assert rounded.bits_per_byte == pytest.approx(scores["top2"].bits_per_byte, rel=2e-3)
+    assert rounded.bits_per_byte == pytest.approx(
+        scores["top2"].bits_per_byte,
+        rel=2e-3,
+    )
     with pytest.raises(BootError, match=r"running takes about [0-9,]+ bytes, and 100,000,000 are allowed"):
-        compare_routings(bundled_release(), ["top2"], text=TEXT, machine=Machine(max_memory=100_000_000))
+        compare_routings(
+            RoutingRequest(bundled_release(), ("top2",), text=TEXT, machine=Machine(max_memory=100_000_000))
+        )
     if not torch.cuda.is_available():
         with pytest.raises(UsageError, match="no CUDA device"):
-            compare_routings(bundled_release(), ["top2"], text=TEXT, machine=Machine(device="cuda"))
+            compare_routings(RoutingRequest(bundled_release(), ("top2",), text=TEXT, machine=Machine(device="cuda")))
 
 
 def test_the_work_of_the_experts_is_told(scores: dict[str, RoutingScore]) -> None:
@@ -78,7 +100,7 @@ def test_the_loudest_answers_are_kept_and_weighed_by_the_router() -> None:
 
 
 def test_another_routing_is_not_held_against_the_known_score() -> None:
-    report = boot(bundled_release(), text=TEXT, expected=1.0, routing="random")
+    report = boot(BootRequest(bundled_release(), text=TEXT, expected=1.0, routing="random"))
     assert report.routing == "random"
     assert report.levels[2].findings == ()
     assert report.sample is None
@@ -86,22 +108,25 @@ def test_another_routing_is_not_held_against_the_known_score() -> None:
 
 def test_an_unknown_routing_and_a_dense_model_are_refused(release: WriteRelease) -> None:
     with pytest.raises(UsageError, match="best"):
-        compare_routings(bundled_release(), ["best"])
+        compare_routings(RoutingRequest(bundled_release(), ("best",)))
     with pytest.raises(BootError, match="nobody to choose"):
-        compare_routings(release(make_model(replace(DENSE, vocab_size=1024))))
+        compare_routings(RoutingRequest(release(make_model(replace(DENSE, vocab_size=1024)))))
 
 
 def test_text_comes_piece_by_piece_and_the_seed_decides_it() -> None:
     one, two, other = (
-        list(generate(bundled_release(), "She was", 12, temperature=1.0, seed=seed)) for seed in (1, 1, 2)
+        list(generate(PromptRequest(bundled_release(), "She was", 12, temperature=1.0, seed=seed)))
+        for seed in (1, 1, 2)
     )
     assert one == two != other
     assert len(one) == 12
 
 
 def test_without_temperature_the_likeliest_text_is_written() -> None:
-    first = "".join(generate(bundled_release(), "Mr. Knightley", 8, temperature=0))
-    assert first == "".join(islice(generate(bundled_release(), "Mr. Knightley", 99, temperature=0, seed=9), 8))
+    first = "".join(generate(PromptRequest(bundled_release(), "Mr. Knightley", 8, temperature=0)))
+    assert first == "".join(
+        islice(generate(PromptRequest(bundled_release(), "Mr. Knightley", 99, temperature=0, seed=9)), 8)
+    )
 
 
 def test_characters_of_several_bytes_are_shown_when_they_are_whole() -> None:
@@ -115,16 +140,16 @@ def test_characters_of_several_bytes_are_shown_when_they_are_whole() -> None:
 
 def test_what_cannot_be_written_is_refused_before_it_begins() -> None:
     with pytest.raises(UsageError, match="-1 tokens"):
-        generate(bundled_release(), "a", -1)
+        generate(PromptRequest(bundled_release(), "a", -1))
     with pytest.raises(BootError, match=r"writing takes about [0-9,]+ bytes, and 100,000,000 are allowed"):
-        generate(bundled_release(), "a", machine=Machine(max_memory=100_000_000))
+        generate(PromptRequest(bundled_release(), "a", machine=Machine(max_memory=100_000_000)))
 
 
 @pytest.mark.parametrize("held", [0, 2_000_000], ids=["nothing is kept", "a part is kept"])
 def test_a_model_too_large_to_be_held_writes_the_same_from_disk(held: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted = list(generate(bundled_release(), "Mr. Knightley", 8, temperature=0))
-    monkeypatch.setattr("magnetar.model.machine.machine.LARGEST_HELD", held)
-    assert list(generate(bundled_release(), "Mr. Knightley", 8, temperature=0)) == wanted
+    wanted = list(generate(PromptRequest(bundled_release(), "Mr. Knightley", 8, temperature=0)))
+    monkeypatch.setattr("magnetar.model.machine.machine.MAX_HELD_BYTES", held)
+    assert list(generate(PromptRequest(bundled_release(), "Mr. Knightley", 8, temperature=0))) == wanted
 
 
 def test_what_is_written_from_disk_reads_the_chosen_experts_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,6 +163,6 @@ def test_what_is_written_from_disk_reads_the_chosen_experts_only(monkeypatch: py
         return read(view, name)
 
     monkeypatch.setattr(View, "read", count)
-    monkeypatch.setattr("magnetar.model.machine.machine.LARGEST_HELD", 0)
-    list(generate(bundled_release(), "", 1, temperature=0))
+    monkeypatch.setattr("magnetar.model.machine.machine.MAX_HELD_BYTES", 0)
+    list(generate(PromptRequest(bundled_release(), "", 1, temperature=0)))
     assert len([name for name in met if ".experts." in name]) == 4 * 2 * 3  # layers, experts of one token, matrices

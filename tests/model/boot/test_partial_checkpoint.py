@@ -10,10 +10,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from magnetar.convert.write.convert import convert
+from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.errors import CheckpointError, UnsafePickle
 from magnetar.findings import Outcome
 from magnetar.model.boot.boot import boot
 from magnetar.model.boot.report import BootReport
+from magnetar.model.boot.request import BootRequest
 from magnetar.model.bundled import bundled_release, smoke_text
 from magnetar.model.checks.levels import Level
 from magnetar.model.compare.comparison import OtherCheckpoint
@@ -41,7 +43,7 @@ def stranger(tmp_path: Path) -> Path:
 
 
 def test_a_model_of_another_family_is_named_and_its_numbers_are_looked_at(stranger: Path) -> None:
-    report = boot(stranger)
+    report = boot(BootRequest(stranger))
     assert report.outcome is Outcome.BAD
     assert verdicts(report) == {"structure": "bad", "content": "bad", "forward": "unknown", "golden": "unknown"}
     assert "model_type is 'qwen2'" in report.reasons[0]
@@ -56,7 +58,7 @@ def test_a_model_of_another_family_is_named_and_its_numbers_are_looked_at(strang
 
 def test_why_it_is_not_run_is_said_whichever_level_is_asked(stranger: Path) -> None:
     for level in Level:
-        report = boot(stranger, levels=[level])
+        report = boot(BootRequest(stranger, levels=[level]))
         assert len(report.levels) == 1
         assert not report.healthy
         assert "qwen2" in report.reasons[0]
@@ -64,17 +66,17 @@ def test_why_it_is_not_run_is_said_whichever_level_is_asked(stranger: Path) -> N
 
 def test_weights_without_a_configuration_are_looked_at(tmp_path: Path) -> None:
     shutil.copy(bundled_release() / "consolidated.00.pth", tmp_path)
-    report = boot(tmp_path)
+    report = boot(BootRequest(tmp_path))
     assert verdicts(report) == {"structure": "bad", "content": "good", "forward": "unknown", "golden": "unknown"}
     assert "put the release's params.json beside them" in report.reasons[0]
 
 
 def test_a_download_that_did_not_end_is_looked_at_as_far_as_it_came(tmp_path: Path) -> None:
-    convert(bundled_release(), tmp_path / "hf", target="hf", shard_size=2_000_000)
+    convert(ConvertRequest(bundled_release(), tmp_path / "hf", target="hf", shard_size=2_000_000))
     second, third = (tmp_path / "hf" / f"model-0000{i}-of-00004.safetensors" for i in (2, 3))
     second.unlink()
     third.write_bytes(third.read_bytes()[:-1000])
-    report = boot(tmp_path / "hf")
+    report = boot(BootRequest(tmp_path / "hf"))
     assert report.outcome is Outcome.BAD
     assert verdicts(report) == {"structure": "bad", "content": "good", "forward": "unknown", "golden": "unknown"}
     assert "shard model-00002-of-00004.safetensors is missing; fetch the release again" in report.reasons[0]
@@ -83,13 +85,13 @@ def test_a_download_that_did_not_end_is_looked_at_as_far_as_it_came(tmp_path: Pa
 
 
 def test_what_is_damaged_in_the_part_that_came_is_found(tmp_path: Path) -> None:
-    convert(bundled_release(), tmp_path / "gguf", target="gguf", shard_size=2_000_000)
+    convert(ConvertRequest(bundled_release(), tmp_path / "gguf", target="gguf", shard_size=2_000_000))
     first, second, *_ = sorted((tmp_path / "gguf").glob("*.gguf"))
     second.unlink()
     content = bytearray(first.read_bytes())
     content[-4096:] = bytes(4096)
     first.write_bytes(content)
-    report = boot(tmp_path / "gguf", levels=[Level.CONTENT])
+    report = boot(BootRequest(tmp_path / "gguf", levels=[Level.CONTENT]))
     assert [finding.kind for finding in report.levels[0].findings] == ["layout", "zero-run"]
 
 
@@ -98,7 +100,7 @@ def test_a_file_that_cannot_be_read_at_all_is_refused(tmp_path: Path) -> None:
     shutil.copy(bundled_release() / "params.json", tmp_path)
     path.write_bytes((bundled_release() / "consolidated.00.pth").read_bytes()[:-5000])
     with pytest.raises(CheckpointError):
-        boot(tmp_path)
+        boot(BootRequest(tmp_path))
 
 
 def test_a_pickle_that_would_run_something_is_refused_whatever_lies_beside_it(tmp_path: Path) -> None:
@@ -109,16 +111,16 @@ def test_a_pickle_that_would_run_something_is_refused_whatever_lies_beside_it(tm
     shutil.copy(bundled_release() / "params.json", tmp_path)
     torch.save({"w": Runs()}, tmp_path / "consolidated.00.pth")
     with pytest.raises(UnsafePickle):
-        boot(tmp_path)
+        boot(BootRequest(tmp_path))
 
 
 def test_a_quantised_file_of_a_kind_that_cannot_be_run_is_told_by_its_dtype(tmp_path: Path) -> None:
-    convert(bundled_release(), tmp_path / "hf", target="hf")
+    convert(ConvertRequest(bundled_release(), tmp_path / "hf", target="hf"))
     path = tmp_path / "hf" / "model.safetensors"
     weights = load_file(path)
     narrow = {name: torch.ones_like(w, dtype=torch.int8) if ".w2." in name else w for name, w in weights.items()}
     save_file(narrow, path)
-    report = boot(tmp_path / "hf")
+    report = boot(BootRequest(tmp_path / "hf"))
     assert verdicts(report) == {"structure": "bad", "content": "good", "forward": "unknown", "golden": "unknown"}
     assert "is stored as I8, like 31 others" in report.reasons[0]
 
@@ -126,14 +128,16 @@ def test_a_quantised_file_of_a_kind_that_cannot_be_run_is_told_by_its_dtype(tmp_
 def test_quantised_blocks_that_nobody_here_can_read_leave_the_levels_that_can_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    convert(bundled_release(), tmp_path / "q8", target="gguf", dtype="q8_0")
+    convert(ConvertRequest(bundled_release(), tmp_path / "q8", target="gguf", dtype="q8_0"))
     monkeypatch.setitem(sys.modules, "gguf", None)
-    report = boot(tmp_path / "q8")
+    report = boot(BootRequest(tmp_path / "q8"))
     assert report.outcome is Outcome.BAD
     assert verdicts(report) == {"structure": "bad", "content": "good", "forward": "unknown", "golden": "unknown"}
     assert all("is stored as Q8_0" in reason and "magnetar[gguf]" in reason for reason in report.reasons)
     assert report.levels[1].remark.startswith("13 tensors")
-    other = boot(bundled_release(), text=smoke_text().text[:2000], against=OtherCheckpoint(tmp_path / "q8"))
+    other = boot(
+        BootRequest(bundled_release(), text=smoke_text().text[:2000], against=OtherCheckpoint(tmp_path / "q8"))
+    )
     assert verdicts(other)["forward"] == "good"
     assert "magnetar[gguf]" in other.reasons[0]
 
@@ -141,18 +145,18 @@ def test_quantised_blocks_that_nobody_here_can_read_leave_the_levels_that_can_ru
 def test_numbers_of_a_strange_model_are_looked_at_as_far_as_they_can_be_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    convert(bundled_release(), tmp_path / "q8", target="gguf", dtype="q8_0")
+    convert(ConvertRequest(bundled_release(), tmp_path / "q8", target="gguf", dtype="q8_0"))
     path = tmp_path / "q8" / "model.gguf"
     path.write_bytes(path.read_bytes().replace(b"llama", b"lhama"))
     monkeypatch.setitem(sys.modules, "gguf", None)
-    report = boot(path)
+    report = boot(BootRequest(path))
     assert report.outcome is Outcome.BAD
     assert "of other formats were not looked at" in report.levels[1].remark
 
 
 @pytest.mark.parametrize("dtype", ["q8_0", "q4_0"])
 def test_the_quantised_blocks_of_gguf_are_run_as_the_numbers_that_they_stand_for(dtype: str, tmp_path: Path) -> None:
-    convert(bundled_release(), tmp_path / dtype, target="gguf", dtype=dtype)
-    report = boot(tmp_path / dtype, text=smoke_text().text[:2000], greedy_tokens=0)
+    convert(ConvertRequest(bundled_release(), tmp_path / dtype, target="gguf", dtype=dtype))
+    report = boot(BootRequest(tmp_path / dtype, text=smoke_text().text[:2000], sample_tokens=0))
     assert report.healthy, report.reasons
     assert report.bits_per_byte is not None

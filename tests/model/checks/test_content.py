@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 
 from magnetar.convert.formats.checkpoint import TensorSpec
 from magnetar.convert.write.convert import convert
+from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.findings import Outcome
 from magnetar.model.architecture.mixtral import Mixtral
 from magnetar.model.boot.boot import boot
+from magnetar.model.boot.request import BootRequest
 from magnetar.model.bundled import bundled_release
-from magnetar.model.checks.content import Survey, check_content, measure
+from magnetar.model.checks.content import Survey, judge_content, measure_tensor
 from magnetar.model.checks.levels import Level, LevelResult
 from tests.model.conftest import WriteRelease
 from tests.model.forge import TINY, make_model
@@ -30,7 +32,7 @@ def longest_run(numbers: list[float]) -> int:
 def test_facts_are_those_of_the_numbers_wherever_the_chunks_end(numbers: list[float], chunk: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("magnetar.model.checks.content.CHUNK", chunk)
-        facts = measure(
+        facts = measure_tensor(
             TensorSpec("w", "F32", (len(numbers),), 0, 0, 4 * len(numbers)),
             bytearray(np.array(numbers, "<f4").tobytes()),
         )
@@ -46,7 +48,7 @@ def test_facts_do_not_depend_on_how_floats_are_stored(dtype: str) -> None:
     numbers = torch.tensor([0.5, -1.0, 0.0, 0.0, 2.0, float("nan"), float("inf")])
     stored = numbers.to({"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}[dtype])
     content = bytearray(stored.view(torch.uint8).numpy().tobytes())
-    facts = measure(TensorSpec("w", dtype, (7,), 0, 0, len(content)), content)
+    facts = measure_tensor(TensorSpec("w", dtype, (7,), 0, 0, len(content)), content)
     assert (facts.nan, facts.infinite, facts.zeros, facts.zero_run) == (1, 1, 2, 2)
     assert facts.largest == 2.0
 
@@ -74,7 +76,7 @@ def check_levels(model: Mixtral, damage: Damage, release: WriteRelease) -> Mappi
     weights = {name: weight.clone() for name, weight in model.state_dict().items()}
     damage(weights)
     model.load_state_dict(weights, strict=True, assign=True)
-    report = boot(release(model), levels=[Level.STRUCTURE, Level.CONTENT])
+    report = boot(BootRequest(release(model), levels=[Level.STRUCTURE, Level.CONTENT]))
     return {level.name: level for level in report.levels}
 
 
@@ -115,8 +117,8 @@ def test_a_finding_in_another_layout_also_says_what_the_tensor_is_called_there(
 ) -> None:
     bundled.state_dict()[W1].zero_()
     folder = tmp_path_factory.mktemp("converted") / "hf"
-    convert(release(bundled), folder, target="hf")
-    report = boot(folder, levels=[Level.CONTENT])
+    convert(ConvertRequest(release(bundled), folder, target="hf"))
+    report = boot(BootRequest(folder, levels=[Level.CONTENT]))
     (finding,) = report.levels[0].findings
     assert finding.subject == W1
     assert finding.stored_as == "model.layers.1.block_sparse_moe.experts.3.w1.weight"
@@ -127,13 +129,13 @@ def test_random_weights_of_any_shape_have_nothing_wrong_with_them() -> None:
     model = make_model(replace(TINY, n_layers=5))
     for name, weight in model.state_dict().items():
         content = bytearray(weight.numpy().tobytes())
-        survey.look(TensorSpec(name, "F32", tuple(weight.shape), 0, 0, len(content)), content)
-    result = check_content(survey, model.architecture, {name: name for name in survey.facts})
+        survey.add(TensorSpec(name, "F32", tuple(weight.shape), 0, 0, len(content)), content)
+    result = judge_content(survey.facts, model.architecture, {name: name for name in survey.facts})
     assert result.findings == ()
 
 
 def test_the_bundled_release_is_whole() -> None:
-    report = boot(bundled_release(), levels=[Level.STRUCTURE, Level.CONTENT])
+    report = boot(BootRequest(bundled_release(), levels=[Level.STRUCTURE, Level.CONTENT]))
     assert report.healthy, report.reasons
 
 
@@ -142,7 +144,7 @@ def test_two_tensors_in_the_same_bytes_are_tied(bundled: Mixtral, release: Write
     weights = torch.load(folder / "consolidated.00.pth", weights_only=True)
     weights["layers.1.attention.wk.weight"] = weights["layers.0.attention.wk.weight"]
     torch.save(weights, folder / "consolidated.00.pth")
-    report = boot(folder, levels=[Level.STRUCTURE])
+    report = boot(BootRequest(folder, levels=[Level.STRUCTURE]))
     (finding,) = report.levels[0].findings
     assert finding.kind == "tied"
     assert "layers.0.attention.wk.weight" in finding.describe()

@@ -7,14 +7,17 @@ import pytest
 import torch
 
 from magnetar.convert.write.convert import convert
+from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.errors import BootError, CheckpointError
 from magnetar.findings import Outcome
 from magnetar.manifests.hashing.digests import Digest
 from magnetar.model.architecture.mixtral import Mixtral
 from magnetar.model.boot.boot import boot, make_golden
 from magnetar.model.boot.report import BootReport
+from magnetar.model.boot.request import BootRequest
 from magnetar.model.bundled import bundled_golden, bundled_release, find_golden, smoke_text
-from magnetar.model.checks.golden import allowance_for, compare
+from magnetar.model.checks.allowances import allowance_for
+from magnetar.model.checks.golden import compare_fingerprints
 from magnetar.model.run.fingerprint import Fingerprint, is_like, read_fingerprint
 from tests.model.conftest import WriteRelease
 from tests.model.forge import TINY, make_model
@@ -23,7 +26,7 @@ TEXT = smoke_text().text[:4000]
 
 
 def boot_against_golden(path: Path, **more: bool) -> BootReport:
-    return boot(path, text=TEXT, golden=bundled_golden(), greedy_tokens=1, **more)  # type: ignore[arg-type]
+    return boot(BootRequest(path, text=TEXT, golden=bundled_golden(), sample_tokens=1, **more))  # type: ignore[arg-type]
 
 
 def exchange_experts(model: Mixtral) -> None:
@@ -49,7 +52,7 @@ def test_the_bundled_fingerprint_is_that_of_the_bundled_release(tmp_path: Path) 
     assert is_like(ours, shipped)
     assert path.stat().st_size < 64_000
     at_shipped = ours.logsumexp[:, None] + shipped.top_logits - shipped.logsumexp[:, None]
-    assert compare(shipped, ours, at_shipped, "BF16").divergence < 1e-6
+    assert compare_fingerprints(shipped, ours, at_shipped, allowance_for("BF16", shipped)).divergence < 1e-6
 
 
 def test_a_fingerprint_comes_back_as_it_was_written(tmp_path: Path) -> None:
@@ -69,7 +72,7 @@ def test_a_fingerprint_is_found_by_its_digest() -> None:
 
 
 def test_the_release_and_its_conversion_do_what_the_fingerprint_says(tmp_path: Path) -> None:
-    convert(bundled_release(), tmp_path / "hf", target="hf")
+    convert(ConvertRequest(bundled_release(), tmp_path / "hf", target="hf"))
     for path in (bundled_release(), tmp_path / "hf"):
         report = boot_against_golden(path)
         assert report.healthy, report.reasons
@@ -95,11 +98,11 @@ def test_two_experts_exchanged_in_one_layer_are_found_there_and_the_cure_is_name
 def test_rotary_rows_in_the_wrong_order_are_named_with_and_without_a_fingerprint(
     bundled: Mixtral, release: WriteRelease
 ) -> None:
-    healthy = boot(bundled_release(), text=TEXT, greedy_tokens=1).bits_per_byte
+    healthy = boot(BootRequest(bundled_release(), text=TEXT, sample_tokens=1)).bits_per_byte
     split_rotary_rows(bundled)
     folder = release(bundled)
     for golden in (None, bundled_golden()):
-        report = boot(folder, text=TEXT, expected=healthy, golden=golden, greedy_tokens=1)
+        report = boot(BootRequest(folder, text=TEXT, expected=healthy, golden=golden, sample_tokens=1))
         assert report.diagnosis is not None
         assert report.diagnosis.cure is not None
         assert report.diagnosis.cure.name == "rotary rows of q and k interleaved"
@@ -178,7 +181,7 @@ def test_a_fingerprint_with_pieces_that_the_model_does_not_know_is_not_run(tmp_p
     shipped = read_fingerprint(bundled_golden())
     path = tmp_path / "other.safetensors"
     path.write_bytes(replace(shipped, ids=shipped.ids + 31000).encode())
-    report = boot(bundled_release(), text=TEXT[:1000], golden=path, greedy_tokens=1)
+    report = boot(BootRequest(bundled_release(), text=TEXT[:1000], golden=path, sample_tokens=1))
     assert report.healthy, report.reasons
     assert report.levels[-1].outcome is Outcome.UNKNOWN
     assert "another shape of model" in report.levels[-1].remark
@@ -186,10 +189,10 @@ def test_a_fingerprint_with_pieces_that_the_model_does_not_know_is_not_run(tmp_p
 
 @pytest.mark.parametrize("dtype", ["q8_0", "f16"])
 def test_a_narrower_copy_is_allowed_what_its_format_costs_and_no_more(dtype: str, tmp_path: Path) -> None:
-    expected = boot(bundled_release(), text=TEXT, greedy_tokens=1).bits_per_byte
-    convert(bundled_release(), tmp_path / dtype, target="gguf", dtype=dtype)
+    expected = boot(BootRequest(bundled_release(), text=TEXT, sample_tokens=1)).bits_per_byte
+    convert(ConvertRequest(bundled_release(), tmp_path / dtype, target="gguf", dtype=dtype))
     shutil.copy(bundled_release() / "tokenizer.model", tmp_path / dtype)
-    report = boot(tmp_path / dtype, text=TEXT, expected=expected, golden=bundled_golden(), greedy_tokens=1)
+    report = boot(BootRequest(tmp_path / dtype, text=TEXT, expected=expected, golden=bundled_golden(), sample_tokens=1))
     assert report.healthy, report.reasons
     assert report.golden is not None
     assert 0 < report.golden.divergence < report.golden.allowance.divergence

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from magnetar.convert.read.source import open_source
+from magnetar.convert.read.checkpoint_source import open_source
 from magnetar.convert.transform.view import view_as
 from magnetar.findings import Outcome
 from magnetar.model.architecture.mixtral import Mixtral
 from magnetar.model.bundled import bundled_release
 from magnetar.model.checks.levels import LevelResult
-from magnetar.model.checks.structure import check_structure
+from magnetar.model.checks.structure import judge_structure, read_headers
 from tests.model.conftest import WriteRelease
 
 HIDDEN = 600_000
@@ -20,7 +20,7 @@ HIDDEN = 600_000
 
 def check(folder: Path) -> LevelResult:
     with open_source(folder) as source:
-        return check_structure(source, view_as(source, "mistral"))
+        return judge_structure(read_headers(source, view_as(source, "mistral")))
 
 
 def test_every_byte_of_the_bundled_release_is_a_tensors() -> None:

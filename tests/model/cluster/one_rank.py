@@ -17,9 +17,9 @@ from magnetar.convert.transform.view import View
 from magnetar.model.cluster import rendezvous, torchrun
 from magnetar.model.run import measure_run
 
-measure_run.WORK = 0
-rendezvous.SILENCE = float(os.environ.get("SILENCE", rendezvous.SILENCE))
-torchrun.FAREWELL = 2.0
+measure_run.MAX_WORK = 0
+rendezvous.MAX_SILENCE_SECONDS = float(os.environ.get("MAX_SILENCE_SECONDS", rendezvous.MAX_SILENCE_SECONDS))
+torchrun.MAX_FAREWELL_SECONDS = 2.0
 met: list[str] = []
 read = View.read
 

@@ -18,8 +18,8 @@ from magnetar.convert.layout.architecture import Architecture
 from magnetar.errors import ExitCode, RankLost, UsageError
 from magnetar.model.architecture.mixtral import Mixtral
 from magnetar.model.bundled import bundled_release
-from magnetar.model.cluster.rendezvous import name_failure
-from magnetar.model.cluster.shares import NAMES, divide
+from magnetar.model.cluster.rendezvous import error_class
+from magnetar.model.cluster.shares import TORCHRUN_VARIABLES, divide
 from magnetar.model.run.prefetch import reading_order
 from tests.model.conftest import WriteRelease
 from tests.model.forge import DENSE, TINY, make_model
@@ -128,7 +128,7 @@ def test_what_is_wrong_in_the_layers_of_another_process_is_reported_as_if_it_wer
 
 def test_a_process_that_dies_ends_the_others(release: WriteRelease, tmp_path: Path) -> None:
     folder = release(make_model(replace(TINY, vocab_size=1024)))
-    ended = start([folder] * 2, tmp_path, DIES_AT="layers.2.attention.wq.weight", SILENCE="10")
+    ended = start([folder] * 2, tmp_path, DIES_AT="layers.2.attention.wq.weight", MAX_SILENCE_SECONDS="4")
     assert ended.codes == [ExitCode.OUTSIDE, -9]
     error = json.loads(ended.outputs[0])["error"]
     assert (error["kind"], error["message"]) == ("RankLost", "rank 1 has not been heard of for 10 seconds")
@@ -166,7 +166,7 @@ def test_torchrun_boots_the_bundled_release() -> None:
 
 
 def test_what_is_for_one_process_alone_is_refused_in_several(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in NAMES:
+    for name in TORCHRUN_VARIABLES:
         monkeypatch.setenv(name, "2")
     for words in (["--prompt", "a"], ["--make-golden", "file"], ["--routing", "all"]):
         with pytest.raises(SystemExit) as ended:
@@ -182,9 +182,9 @@ def test_what_is_for_one_process_alone_is_refused_in_several(monkeypatch: pytest
 def test_every_tensor_is_tested_in_one_process_and_read_wherever_it_is_needed(
     architecture: Architecture, size: int, by_experts: bool
 ) -> None:
-    parted = architecture.n_experts if by_experts else architecture.n_layers
-    if size > parted:
-        with pytest.raises(UsageError, match=f"{size} processes cannot share {parted}"):
+    divided = architecture.n_experts if by_experts else architecture.n_layers
+    if size > divided:
+        with pytest.raises(UsageError, match=f"{size} processes cannot share {divided}"):
             divide(architecture, 0, size, by_experts=by_experts)
         return
     shares = [divide(architecture, rank, size, by_experts=by_experts) for rank in range(size)]
@@ -196,6 +196,6 @@ def test_every_tensor_is_tested_in_one_process_and_read_wherever_it_is_needed(
 
 
 def test_an_error_of_another_process_keeps_its_class() -> None:
-    assert name_failure("UsageError") is UsageError
-    assert name_failure("KeyError") is RankLost
-    assert name_failure("ExitCode") is RankLost
+    assert error_class("UsageError") is UsageError
+    assert error_class("KeyError") is RankLost
+    assert error_class("ExitCode") is RankLost

@@ -10,11 +10,13 @@ import pytest
 import torch
 
 from magnetar.convert.write.convert import convert
+from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.errors import CheckpointError, UsageError
 from magnetar.findings import Outcome
 from magnetar.model.architecture.mixtral import Mixtral
 from magnetar.model.boot.boot import boot
 from magnetar.model.boot.report import BootReport
+from magnetar.model.boot.request import BootRequest
 from magnetar.model.bundled import bundled_golden, bundled_release, smoke_text
 from magnetar.model.checks.levels import Level
 from magnetar.model.compare import http_json
@@ -41,8 +43,8 @@ BUNDLED = bundled_release()
 TEXT = smoke_text().text[:2000]
 
 
-def hold_against(other: OtherCheckpoint | Server, path: Path = BUNDLED, **wish: Any) -> BootReport:
-    return boot(path, text=TEXT, against=other, **{"greedy_tokens": 0, "diagnose": False, **wish})
+def hold_against(other: OtherCheckpoint | Server, path: Path = BUNDLED, **options: Any) -> BootReport:
+    return boot(BootRequest(path, text=TEXT, against=other, **{"sample_tokens": 0, "diagnose": False, **options}))
 
 
 @pytest.fixture(scope="module")
@@ -50,13 +52,13 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """llama.cpp's server with the bundled release in 32-bit floats."""
     needs.package("xllamacpp", "xllamacpp")
     folder = tmp_path_factory.mktemp("llama") / "gguf"
-    convert(bundled_release(), folder, target="gguf", dtype="f32")
+    convert(ConvertRequest(bundled_release(), folder, target="gguf", dtype="f32"))
     with llama_cpp(folder / "model.gguf") as running:
         yield running
 
 
 def test_a_converted_copy_agrees_to_the_last_bit(tmp_path: Path) -> None:
-    convert(bundled_release(), tmp_path / "hf", target="hf")
+    convert(ConvertRequest(bundled_release(), tmp_path / "hf", target="hf"))
     report = hold_against(OtherCheckpoint(tmp_path / "hf"))
     assert report.healthy, report.reasons
     assert report.agreement is not None
@@ -71,7 +73,7 @@ def test_a_converted_copy_agrees_to_the_last_bit(tmp_path: Path) -> None:
 
 
 def test_a_narrower_copy_may_differ_by_what_its_format_costs(tmp_path: Path) -> None:
-    convert(bundled_release(), tmp_path / "q8", target="gguf", dtype="q8_0")
+    convert(ConvertRequest(bundled_release(), tmp_path / "q8", target="gguf", dtype="q8_0"))
     agreement = hold_against(OtherCheckpoint(tmp_path / "q8")).agreement
     assert agreement is not None
     assert agreement.kind == "Q8_0"
@@ -208,7 +210,7 @@ def test_a_server_that_echoes_as_vllm_does_is_asked_once(bundled: Mixtral) -> No
 def test_a_server_that_misbehaves_is_told_and_every_level_runs(
     answer: Answer, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_json, "LARGEST", 40_000)
+    monkeypatch.setattr(http_json, "MAX_ANSWER_BYTES", 40_000)
     with serve(answer) as url:
         patience = 0.3 if answer in (stall, trickle) else PATIENCE
         report = hold_against(Server(url, patience=patience), levels=[Level.STRUCTURE])

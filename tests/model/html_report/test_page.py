@@ -6,10 +6,11 @@ import pytest
 
 from magnetar.findings import Finding
 from magnetar.model.boot.boot import boot
-from magnetar.model.boot.report import BootReport, Conducted
+from magnetar.model.boot.report import BootReport, RoutedText
+from magnetar.model.boot.request import BootRequest
 from magnetar.model.bundled import bundled_golden, bundled_release, smoke_text
 from magnetar.model.checks.cures import Cure, Diagnosis
-from magnetar.model.checks.levels import Level, judge
+from magnetar.model.checks.levels import Level, conclude
 from magnetar.model.compare.comparison import OtherCheckpoint
 from magnetar.model.html_report.page import draw_page
 
@@ -21,7 +22,7 @@ VOID = ("meta", "polyline", "path")
 def report() -> BootReport:
     other = OtherCheckpoint(bundled_release())
     text = smoke_text().text[:2000]
-    return boot(bundled_release(), text=text, golden=bundled_golden(), against=other, greedy_tokens=4)
+    return boot(BootRequest(bundled_release(), text=text, golden=bundled_golden(), against=other, sample_tokens=4))
 
 
 class Counting(HTMLParser):
@@ -71,8 +72,8 @@ def test_the_page_is_whole_and_says_the_verdict_first(report: BootReport) -> Non
 
 
 def test_every_piece_of_the_text_is_coloured_by_the_expert_that_weighed_most(report: BootReport) -> None:
-    shown = Conducted(("<s>", " It", "<0x0A>", " is"), (((1, 0), (2, 1), (1, 2), (0, 1)),))
-    page = draw_page(replace(report, conducted=shown), "a")
+    shown = RoutedText(("<s>", " It", "<0x0A>", " is"), (((1, 0), (2, 1), (1, 2), (0, 1)),))
+    page = draw_page(replace(report, routed_text=shown), "a")
     pieces = re.findall(r'<span style="--hue:(\d+)" title="experts (\d), \d">(.*?)</span>', page, re.DOTALL)
     assert [(expert, words) for _, expert, words in pieces] == [
         ("1", "&lt;s&gt;"),
@@ -95,7 +96,7 @@ def test_a_diagnosis_says_what_to_do_beside_the_verdict(report: BootReport) -> N
 
 
 def test_what_was_not_run_leaves_no_empty_figures(report: BootReport) -> None:
-    bare = boot(bundled_release(), levels=[Level.STRUCTURE])
+    bare = boot(BootRequest(bundled_release(), levels=[Level.STRUCTURE]))
     page = draw_page(bare, "a")
     assert read(page).depth == []
     assert "<svg" not in page
@@ -111,7 +112,7 @@ def test_the_page_runs_nothing_and_fetches_nothing(report: BootReport) -> None:
 
 
 def test_foreign_text_is_shown_and_does_nothing(report: BootReport) -> None:
-    level = judge(Level.CONTENT, [Finding("nan", HOSTILE, HOSTILE)], HOSTILE)
+    level = conclude(Level.CONTENT, [Finding("nan", HOSTILE, HOSTILE)], HOSTILE)
     diagnosis = Diagnosis(Cure("theta <1>", "set it", 1.0, None), ("theta <1>",))
     assert report.agreement is not None
     odd = replace(
@@ -122,7 +123,7 @@ def test_foreign_text_is_shown_and_does_nothing(report: BootReport) -> None:
         assumptions=(HOSTILE,),
         diagnosis=diagnosis,
         agreement=replace(report.agreement, other=HOSTILE, kind=HOSTILE),
-        conducted=Conducted((HOSTILE,), (((0, 1),),)),
+        routed_text=RoutedText((HOSTILE,), (((0, 1),),)),
         files=(HOSTILE,),
         kind=HOSTILE,
     )

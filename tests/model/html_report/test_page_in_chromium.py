@@ -14,8 +14,9 @@ import pytest
 from magnetar.findings import Finding
 from magnetar.model.boot.boot import boot
 from magnetar.model.boot.report import BootReport
+from magnetar.model.boot.request import BootRequest
 from magnetar.model.bundled import bundled_golden, bundled_release, smoke_text
-from magnetar.model.checks.levels import Level, judge
+from magnetar.model.checks.levels import Level, conclude
 from magnetar.model.compare.comparison import OtherCheckpoint
 from magnetar.model.html_report.page import draw_page
 from tests.patience import PATIENCE
@@ -72,7 +73,7 @@ def first_pixel(image: bytes) -> tuple[int, ...]:
 @pytest.fixture(scope="module")
 def report() -> BootReport:
     text, other = smoke_text().text[:2000], OtherCheckpoint(bundled_release())
-    return boot(bundled_release(), text=text, golden=bundled_golden(), against=other, greedy_tokens=16)
+    return boot(BootRequest(bundled_release(), text=text, golden=bundled_golden(), against=other, sample_tokens=16))
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(DESK, "light"), (PHONE, "dark")])
@@ -89,7 +90,7 @@ def test_the_page_is_drawn_in_light_and_dark(width: int, scheme: str, report: Bo
 def make_extreme(report: BootReport) -> BootReport:
     """Names without a place to break, sixty layers of a hundred experts, and every kind of finding."""
     long = "layers.2.feed_forward.experts." * 9
-    level = judge(Level.CONTENT, [Finding("nan", long, "x" * 200) for _ in range(60)], long)
+    level = conclude(Level.CONTENT, [Finding("nan", long, "x" * 200) for _ in range(60)], long)
     load = tuple(tuple(1 / 100 for _ in range(100)) for _ in range(60))
     return replace(
         report,

@@ -10,7 +10,7 @@ from magnetar.model.run.matmul import multiply
 def test_blocks_on_several_threads_come_to_what_one_product_does(
     threads: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(matmul, "WIDENED_AT_ONCE", 4 * 64 * 5)  # five rows
+    monkeypatch.setattr(matmul, "MAX_WIDENED_BYTES", 4 * 64 * 5)  # five rows
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(37, 64, generator=generator).bfloat16()

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from magnetar.model.architecture.tokenizer import BEGIN, END
 from magnetar.model.run.generate import generate_greedily
-from magnetar.model.run.scoring import ExpertLoad, count_bits, cut_windows, routing_entropy
+from magnetar.model.run.run_facts import routing_entropy
+from magnetar.model.run.scoring import ExpertLoad, count_bits, cut_windows
 from tests.model.forge import TINY, make_model
 
 

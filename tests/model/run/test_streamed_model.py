@@ -10,11 +10,11 @@ from magnetar.byte_source import LocalFile
 from magnetar.convert.formats.checkpoint import TensorSpec
 from magnetar.convert.layout.architecture import Architecture
 from magnetar.convert.read import uncached_file
-from magnetar.convert.read.source import open_source
+from magnetar.convert.read.checkpoint_source import open_source
 from magnetar.convert.transform.view import view_as
 from magnetar.findings import Outcome
 from magnetar.model.run import buffer_pool, weights
-from magnetar.model.run.measure_run import Task, examine
+from magnetar.model.run.measure_run import RunPlan, measure_run
 from magnetar.model.run.prefetch import TensorStream, reading_order
 from magnetar.model.run.scoring import count_bits, cut_windows
 from magnetar.model.run.weights import open_for_a_pass
@@ -31,7 +31,7 @@ def test_a_pass_matrix_by_matrix_comes_to_the_score_of_the_whole_model(
     folder = release(make_model(architecture))
     model = load_release(folder)
     with open_source(folder) as source:
-        found = examine(view_as(source, "mistral"), architecture, "BF16", Task(IDS))
+        found = measure_run(view_as(source, "mistral"), architecture, "BF16", RunPlan(IDS))
     wanted = sum(count_bits(model(inputs), targets) for inputs, targets in cut_windows(IDS, 512))
     assert found.bits == pytest.approx(wanted, rel=1e-5)
     assert found.decode_difference is not None
@@ -46,12 +46,12 @@ def test_a_pass_matrix_by_matrix_comes_to_the_score_of_the_whole_model(
 def test_every_tensor_is_read_once_in_the_order_of_the_pass(architecture: Architecture, release: WriteRelease) -> None:
     met: list[str] = []
 
-    def look(spec: TensorSpec, content: bytearray) -> None:
+    def record(spec: TensorSpec, content: bytearray) -> None:
         assert len(content) == spec.nbytes
         met.append(spec.name)
 
     with open_source(release(make_model(architecture))) as source:
-        examine(view_as(source, "mistral"), architecture, "BF16", Task(IDS), look)
+        measure_run(view_as(source, "mistral"), architecture, "BF16", RunPlan(IDS), record)
         assert met == reading_order(architecture)
         assert sorted(met) == sorted(view_as(source, "mistral").specs)
 
@@ -62,14 +62,14 @@ def test_weights_too_large_to_be_held_are_read_past_the_cache_where_they_belong(
     folder = release(make_model(TINY))
     with open_for_a_pass(folder) as source:
         assert type(source.checkpoint.sources[0]) is LocalFile
-        expected = examine(view_as(source, "mistral"), TINY, "BF16", Task(IDS))
-    monkeypatch.setattr(weights, "LARGEST_HELD", 0)
-    monkeypatch.setattr(buffer_pool, "WORTH_IT", 1)
+        expected = measure_run(view_as(source, "mistral"), TINY, "BF16", RunPlan(IDS))
+    monkeypatch.setattr(weights, "MAX_HELD_BYTES", 0)
+    monkeypatch.setattr(buffer_pool, "MIN_POOLED_BYTES", 1)
     monkeypatch.setattr(uncached_file, "LEAST_DIRECT", buffer_pool.PAGE)
     monkeypatch.setattr(uncached_file, "_is_cached", lambda *_: False)
     digests: dict[str, str] = {}
 
-    def look(spec: TensorSpec, content: bytearray) -> None:
+    def record(spec: TensorSpec, content: bytearray) -> None:
         digests[spec.name] = hashlib.sha256(content).hexdigest()
 
     with open_for_a_pass(folder) as source:
@@ -78,7 +78,7 @@ def test_weights_too_large_to_be_held_are_read_past_the_cache_where_they_belong(
         if file._past is not None:  # there are direct reads here
             monkeypatch.delattr(uncached_file.UncachedFile, "_copy")
         view = view_as(source, "mistral")
-        found = examine(view, TINY, "BF16", Task(IDS), look)
+        found = measure_run(view, TINY, "BF16", RunPlan(IDS), record)
         assert found.bits == expected.bits
     with open_source(folder) as source:
         view = view_as(source, "mistral")
@@ -137,13 +137,14 @@ def test_a_tensor_out_of_its_turn_is_refused(release: WriteRelease) -> None:
 
 def test_a_layer_that_is_not_finite_ends_the_run_but_not_the_look_at_the_rest(release: WriteRelease) -> None:
     from magnetar.model.boot.boot import boot
+    from magnetar.model.boot.request import BootRequest
 
     model = make_model(TINY)
     model.layers[0].attention.wo.weight[0, 0] = math.nan
     model.layers[2].feed_forward.gate.weight.zero_()
     folder = release(model)
     (folder / "tokenizer.model").write_bytes(_pieces_of_64())
-    report = boot(folder, text="one two three four " * 20)
+    report = boot(BootRequest(folder, text="one two three four " * 20))
     content = report.levels[1]
     assert content.outcome is Outcome.BAD
     assert [finding.kind for finding in content.findings] == ["nan", "all-zero"]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from magnetar.errors import MalformedError, UsageError
 from magnetar.model.training.austen_corpus import (
-    LARGEST_VALUE,
+    MAX_VALUE_BYTES,
     Novel,
     XdrReader,
     held_out_text,
@@ -85,7 +85,7 @@ def test_a_missing_package_is_said_with_where_it_comes_from(tmp_path: Path) -> N
         b"",
         integers(4) + b"\x78\x9c\x00\x00",
         integers(4) + zlib.compress(header() + strings(["a"]))[:-3],
-        integers(4) + zlib.compress(b"\0" * (LARGEST_VALUE + 1)),
+        integers(4) + zlib.compress(b"\0" * (MAX_VALUE_BYTES + 1)),
         integers(4) + zlib.compress(b"A\n not in XDR form"),
         integers(4) + zlib.compress(header() + integers(19, 1 << 30)),
         integers(4) + zlib.compress(header() + integers(24)),

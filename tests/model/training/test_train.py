@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from magnetar.convert.layout.architecture import Architecture
-from magnetar.convert.read.source import open_source
+from magnetar.convert.read.checkpoint_source import open_source
 from magnetar.errors import UsageError
 from magnetar.model.architecture.mixtral import Routing
 from magnetar.model.architecture.tokenizer import BEGIN, Tokenizer
@@ -13,7 +13,7 @@ from magnetar.model.bundled import NAME, smoke_text
 from magnetar.model.training.corpus import Corpus
 from magnetar.model.training.loss_curve import Point, draw_curve
 from magnetar.model.training.muon import orthogonalise
-from magnetar.model.training.train import BUNDLED, Recipe, Run, imbalance, publish, train
+from magnetar.model.training.train import BUNDLED, Recipe, TrainingRun, imbalance, publish, train
 from tests.model.forge import TINY
 
 SMALL: Architecture = replace(TINY, vocab_size=1024, n_layers=2)
@@ -32,7 +32,7 @@ def one_thread() -> None:
 
 
 def test_a_few_steps_from_nothing_learn_something(corpus: Corpus, tmp_path: Path) -> None:
-    first, *_, last = train(Run(SMALL, RECIPE), corpus, tmp_path / "training.pt")
+    first, *_, last = train(TrainingRun(SMALL, RECIPE), corpus, tmp_path / "training.pt")
     assert (first.step, last.step) == (10, 30)
     assert last.loss < first.loss - 0.5
     assert last.bits_per_byte < first.bits_per_byte
@@ -41,7 +41,7 @@ def test_a_few_steps_from_nothing_learn_something(corpus: Corpus, tmp_path: Path
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(corpus: Corpus, tmp_path: Path) -> None:
-    runs = [Run(SMALL, replace(RECIPE, steps=5, seed=seed)) for seed in (1, 1, 2)]
+    runs = [TrainingRun(SMALL, replace(RECIPE, steps=5, seed=seed)) for seed in (1, 1, 2)]
     for index, run in enumerate(runs):
         list(train(run, corpus, tmp_path / f"{index}.pt"))
     one, two, other = (run.model.state_dict() for run in runs)
@@ -50,7 +50,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(corpus: Corpu
 
 
 def test_a_run_that_was_killed_goes_on_to_the_same_weights(corpus: Corpus, tmp_path: Path) -> None:
-    whole, killed, resumed = (Run(SMALL, RECIPE) for _ in range(3))
+    whole, killed, resumed = (TrainingRun(SMALL, RECIPE) for _ in range(3))
     points = list(train(whole, corpus, tmp_path / "whole.pt"))
     next(train(killed, corpus, tmp_path / "killed.pt"))
     rest = list(train(resumed, corpus, tmp_path / "killed.pt"))
@@ -61,9 +61,9 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(corpus: Corpus, tmp_p
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(corpus: Corpus, tmp_path: Path) -> None:
-    list(train(Run(SMALL, replace(RECIPE, steps=1)), corpus, tmp_path / "training.pt"))
+    list(train(TrainingRun(SMALL, replace(RECIPE, steps=1)), corpus, tmp_path / "training.pt"))
     with pytest.raises(UsageError, match="another recipe"):
-        next(train(Run(SMALL, RECIPE), corpus, tmp_path / "training.pt"))
+        next(train(TrainingRun(SMALL, RECIPE), corpus, tmp_path / "training.pt"))
 
 
 def test_an_epoch_meets_every_window_once(corpus: Corpus) -> None:
@@ -78,7 +78,7 @@ def test_an_epoch_meets_every_window_once(corpus: Corpus) -> None:
 
 
 def test_what_is_published_is_read_back_and_scored(corpus: Corpus, tmp_path: Path) -> None:
-    run = Run(SMALL, replace(RECIPE, steps=10))
+    run = TrainingRun(SMALL, replace(RECIPE, steps=10))
     list(train(run, corpus, tmp_path / "training.pt"))
     score = publish(run, corpus, tmp_path / "out")
     assert score.bits_per_byte == pytest.approx(run.curve[-1].bits_per_byte, rel=1e-3)  # bfloat16 rounds it

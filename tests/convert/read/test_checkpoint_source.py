@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from magnetar.convert.read.checkpoint_source import open_checkpoint, open_source
 from magnetar.convert.read.find_weights import name_weights
-from magnetar.convert.read.source import open_checkpoint, open_source
 from magnetar.convert.transform.view import view_as
 from magnetar.errors import CheckpointError, LayoutError, UsageError
 from tests.convert.forge import MOE, Tensors, random_tensors, raw, write_release
@@ -50,7 +50,7 @@ def as_a_file_with_a_configuration(folder: Path) -> Path:
 def test_every_form_of_a_release_opens(tmp_path: Path, write: Callable[[Path], Path]) -> None:
     with open_source(write(tmp_path)) as source:
         assert source.layout == "mistral"
-        assert source.folder == tmp_path
+        assert source.path == tmp_path
         assert source.architecture.n_experts == 3
         view = view_as(source, "mistral")
         for name, tensor in random_tensors(MOE).items():
@@ -78,10 +78,11 @@ def test_every_form_of_transformers_opens(tmp_path: Path, layout: str, shards: i
 
 def test_the_tokenizer_beside_the_weights_is_found(release: Path) -> None:
     with open_source(release) as source:
-        assert source.tokenizer is None
+        assert not source.has_tokenizer
     (release / "tokenizer.model").write_bytes(b"x")
     with open_source(release) as source:
-        assert source.tokenizer == release / "tokenizer.model"
+        assert source.has_tokenizer
+        assert source.read_tokenizer() == b"x"
 
 
 def test_tensors_can_be_listed_with_no_configuration(tmp_path: Path) -> None:

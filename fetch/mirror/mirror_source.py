@@ -7,24 +7,33 @@ from itertools import accumulate
 from threading import Lock
 
 from magnetar.errors import OutsideError
+from magnetar.events import MirrorDropped, Remarked
 from magnetar.fetch.http.client import Answer, Client, HttpFailed
-from magnetar.fetch.link.urls import shown
-from magnetar.fetch.request.mirrors import FileMirror
+from magnetar.fetch.link.urls import host_of, shown
+from magnetar.fetch.request.mirrors import FileMirror, Mirror
 
-LONGEST_BACKOFF = 60.0  # seconds
-TOLD_AT = 3  # failures in a row, before the user hears of a mirror that may yet recover
-MOST_RESTARTS = 6  # of reading a file from its beginning
+MAX_BACKOFF = 60.0
+"""Seconds between two attempts, at most, unless the server asks for more."""
+REMARK_AT = 3
+"""Failures in a row after which a mirror that may yet recover is remarked on."""
+MAX_RESTARTS = 6
+"""Failures after which a mirror without ranges is dropped: each costs a reading from the file's beginning."""
 
 
 class NoRanges(OutsideError):
     """The server answers from the file's beginning only, so it must be read from there."""
 
 
-class Source:
-    """A mirror of a file of ``size`` bytes. ``dropped`` says why it is not asked any more; empty while it is.
+def dropped_mirror(mirror: Mirror, reason: str) -> MirrorDropped:
+    """The event that says that a mirror is not asked any more. Its URL is told without queries and passwords."""
+    return MirrorDropped(host_of(mirror.url), reason, shown(mirror.url))
 
-    ``ranged`` says whether the server gives ranges; None until that was seen. Without, one reader goes from the file's
-    beginning to its end.
+
+class MirrorSource:
+    """A mirror of a file of ``size`` bytes. ``dropped`` says why it is not asked any more; empty while it is asked.
+
+    ``ranged`` says whether the server gives ranges; None until that was seen. Without ranges, one reader goes from the
+    file's beginning to its end. ``readers`` read it now; ``received`` bytes from it were good.
     """
 
     def __init__(self, mirror: FileMirror, size: int, client: Client) -> None:
@@ -37,7 +46,7 @@ class Source:
         self._client = client
         self._lock = Lock()
         self._ends: tuple[int, ...] = ()  # where each part ends in the file
-        self._led_to: dict[str, str] = {}  # redirections take time, and signed URLs last for hours
+        self._redirected: dict[str, str] = {}  # redirections take time, and signed URLs last for hours
         self._failures = 0
         self._not_before = 0.0
 
@@ -46,14 +55,14 @@ class Source:
 
     @property
     def usable(self) -> bool:
-        """Whether it may be asked now."""
+        """Whether it may be asked now. Until it is known to give ranges, it has one reader at most."""
         return not self.dropped and time.monotonic() >= self._not_before and (self.ranged or not self.readers)
 
     def chunks(self, begin: int, end: int, pace: Callable[[int], None], *, skip: bool = False) -> Generator[bytes]:
         """The file's bytes from ``begin`` to before ``end``. ``pace`` is called with the size of each chunk read.
 
-        Raises ``HttpFailed``, ``NotAllowed``; ``NoRanges`` if they can be had only by skipping all that comes before
-        them, unless ``skip``.
+        Raises ``HttpFailed``, ``NotAllowed``; ``NoRanges`` if the bytes can be had only by reading all that comes
+        before them, unless ``skip`` says to do that.
         """
         start = 0
         for url, stop in zip(self.mirror.urls, self._part_ends(), strict=True):
@@ -74,24 +83,26 @@ class Source:
         if self.ranged is not False:
             self._failures = 0
 
-    def failed(self, error: OutsideError) -> str:
-        """Note a failure: wait, ever longer, or ask no more. Returns what the user should hear; mostly nothing."""
+    def failed(self, error: OutsideError) -> MirrorDropped | Remarked | None:
+        """Note a failure: wait, ever longer, or drop the mirror. Returns what should be emitted; mostly nothing."""
         self._failures += 1
         passing = isinstance(error, HttpFailed) and error.passing
-        if not passing or (self.ranged is False and self._failures >= MOST_RESTARTS):
+        if not passing or (self.ranged is False and self._failures >= MAX_RESTARTS):
             return self.drop(error.message)
-        pause = min(LONGEST_BACKOFF, 2.0 ** (self._failures - 1))
+        pause = min(MAX_BACKOFF, 2.0 ** (self._failures - 1))
         if isinstance(error, HttpFailed):
             pause = max(pause, error.pause)
         self._not_before = time.monotonic() + pause
-        return f"mirror {self}: {error.message}; it is asked again" if self._failures == TOLD_AT else ""
+        if self._failures == REMARK_AT:
+            return Remarked(f"mirror {self}: {error.message}; it is asked again")
+        return None
 
-    def drop(self, reason: str) -> str:
-        """Ask it no more. Returns what the user should hear: nothing if it was dropped before."""
+    def drop(self, reason: str) -> MirrorDropped | None:
+        """Ask it no more. Returns the event to emit; None if it was dropped before."""
         if self.dropped:
-            return ""
+            return None
         self.dropped = reason
-        return f"mirror {self} is asked no more: {reason}"
+        return dropped_mirror(self.mirror, reason)
 
     def _part_ends(self) -> tuple[int, ...]:
         if not self.mirror.parts:
@@ -121,21 +132,21 @@ class Source:
             pace(len(chunk))
 
     def _check_size(self, answer: Answer, size: int) -> None:
-        """Another version, or a page that says sorry with status 200, has another length."""
+        """Raise ``HttpFailed`` for another version of the file, or an error page with status 200, by its length."""
         if answer.total is None or answer.total == size or (self.mirror.offset and answer.total > size):
             return
         raise HttpFailed(f"has {answer.total:,} bytes where {self.mirror.path} needs {size:,}")
 
     def _open(self, url: str, first: int, last: int) -> Answer:
-        known = self._led_to.pop(url, "")
+        known = self._redirected.pop(url, "")
         if known:
             try:
                 answer = self._client.get(known, first, last)
-                self._led_to[url] = known
+                self._redirected[url] = known
                 return answer
             except HttpFailed:
-                pass  # a signed URL may have run out
+                pass  # a signed URL may have expired
         answer = self._client.get(url, first, last)
         if answer.url != url:
-            self._led_to[url] = answer.url
+            self._redirected[url] = answer.url
         return answer

@@ -1,9 +1,9 @@
-"""What a layout says of each matrix of a model: in which tensor it lies, where in it, and how it is arranged.
+"""How a family of tools names, stacks and arranges the matrices of a model.
 
-Every layout is held against one list of *parts*, the matrices of the model itself: one for each role, layer and
-expert, in the arrangement of the publisher's code (rotary pairs interleaved, linear weights as out by in). A layout
-says in which tensor each part lies, at which place of a stack, and how it is arranged there. That is all that a
-conversion between any two of them needs, and it can be read in either direction.
+All layouts are described against one list of *parts*: the matrices and vectors of the model itself, one for each role,
+layer and expert, arranged as in the publisher's code (rotary pairs interleaved, linear weights as out by in). A layout
+says in which tensor each part lies, at which place of a stack, and how it is arranged there. This is all that a
+conversion between two layouts needs, and it can be read in both directions.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,16 +15,16 @@ from magnetar.convert.layout.architecture import Architecture
 
 
 class Arrangement(Enum):
-    """How a part's numbers lie in a layout, compared with the publisher's code."""
+    """How the numbers of a part lie in a layout, compared with the publisher's code."""
 
     PLAIN = "plain"
     HALF_SPLIT = "half-split"
-    """Rows of each head: the first of every rotary pair, then the second of every pair (rotate_half)."""
+    """In each head, first the first rows of all rotary pairs, then the second rows of all pairs (rotate_half)."""
     TRANSPOSED = "transposed"
 
 
 class Part(NamedTuple):
-    """One matrix or vector of the model. ``expert`` is -1 where there is none, ``layer`` too."""
+    """One matrix or vector of the model. ``layer`` and ``expert`` are -1 for a part that belongs to none."""
 
     role: str
     layer: int = -1
@@ -35,9 +35,9 @@ class Part(NamedTuple):
 class Rule:
     """Where a layout keeps a role. ``name`` may hold ``{layer}`` and ``{expert}``.
 
-    Where an expert's role has no ``{expert}`` in its name, the experts are stacked along the first axis; where several
-    roles share a name, each expert has one matrix of each there, in the order of ``slot``. ``flat`` stacks are stored
-    as one tall matrix.
+    If the role is an expert's and ``name`` has no ``{expert}``, all experts of a layer are stacked in one tensor,
+    along the first axis. If several roles share a name, each expert has one matrix of each role there, in the order of
+    ``slot``. A ``flat`` stack is stored as one tall matrix, with two dimensions in place of three.
     """
 
     role: str
@@ -48,7 +48,7 @@ class Rule:
 
 
 class Place(NamedTuple):
-    """Part ``number`` of the equal parts that a tensor is made of."""
+    """Where a part lies: a tensor is made of equal parts, and this is part ``number`` of them, from 0."""
 
     tensor: str
     number: int
@@ -57,7 +57,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LaidTensor:
-    """A tensor as a layout wants it: its shape, and the parts in it, first to last."""
+    """A tensor of a layout: its shape, and the parts in it, first to last."""
 
     name: str
     shape: tuple[int, ...]
@@ -66,8 +66,12 @@ class LaidTensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """A table of rules. ``sign`` is a pattern that some name must match, and that no other layout's names match."""
+class TensorLayout:
+    """A table of rules. ``title`` describes it to users.
+
+    ``sign`` is a regular expression that tells the layout from others: it matches at least one of its names, and no
+    name of another layout.
+    """
 
     name: str
     title: str
@@ -75,11 +79,11 @@ class Layout:
     rules: tuple[Rule, ...]
 
     def tensors(self, architecture: Architecture) -> dict[str, LaidTensor]:
-        """Every tensor that a model of that architecture has in this layout, by name, in the order of the layers."""
+        """Every tensor of a model in this layout, by name, in the order of the layers."""
         return {tensor.name: tensor for tensor in self._lay(architecture)}
 
     def places(self, architecture: Architecture) -> dict[Part, Place]:
-        """Where each part of the model lies."""
+        """Where each part of a model lies in this layout."""
         return {
             part: Place(tensor.name, number, tensor.arrangement)
             for tensor in self._lay(architecture)
@@ -113,7 +117,7 @@ class Layout:
         return LaidTensor(name, shape, (part,), rule.arrangement)
 
     def _stack(self, rules: Sequence[Rule], layer: int, architecture: Architecture) -> LaidTensor:
-        """All experts' matrices of the given roles, one tensor."""
+        """One tensor with the matrices of all experts of a layer. The rules share one name."""
         first = rules[0]
         roles = [rule.role for rule in sorted(rules, key=lambda rule: rule.slot)]
         experts = range(architecture.n_experts)
@@ -132,7 +136,7 @@ MOE_ROLES = COMMON_ROLES | {"router", *EXPERT_ROLES}
 
 
 def part_shape(role: str, architecture: Architecture) -> tuple[int, ...]:
-    """A part's shape in the publisher's arrangement: (out, in) for matrices."""
+    """The shape of a part in the publisher's arrangement: (out, in) for matrices."""
     dim, hidden = architecture.dim, architecture.hidden_dim
     queries, keys = (heads * architecture.head_dim for heads in (architecture.n_heads, architecture.n_kv_heads))
     shapes: Mapping[str, tuple[int, ...]] = {
