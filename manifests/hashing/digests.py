@@ -4,16 +4,15 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
-from queue import SimpleQueue
-from threading import Event, Thread
+from threading import Event
 from typing import Protocol, Self
 
 from magnetar.byte_source import new_buffer
 from magnetar.errors import DiskError, MalformedError
+from magnetar.manifests.hashing.distribute import ByteConsumer, distributing
 from magnetar.manifests.hashing.merkle import MerkleHasher
 from magnetar.parallel import work_in_parallel
 
@@ -56,12 +55,6 @@ class Digest:
     def weak(self) -> bool:
         """Whether collisions of the algorithm are cheap to make."""
         return self.algorithm in WEAK
-
-
-class ByteConsumer(Protocol):
-    """Takes a file's bytes from the beginning to the end: a hasher, or the piece hashes of a torrent."""
-
-    def update(self, data: memoryview, /) -> object: ...
 
 
 class Hasher(ByteConsumer, Protocol):
@@ -159,7 +152,7 @@ def digest_parts(
 ) -> tuple[Digest, ...]:
     """As ``digest_file``, for a file that was cut into parts; ``paths`` are the parts in their order."""
     hashers = {algorithm: new_hasher(algorithm, cores=1 if cores_are_full else None) for algorithm in algorithms}
-    with _distributing((*hashers.values(), *consumers), in_parallel=not cores_are_full) as distribute:
+    with distributing((*hashers.values(), *consumers), in_parallel=not cores_are_full) as distribute:
         for path in paths:
             try:
                 for chunk in read_chunks(path, ahead=not cores_are_full):
@@ -179,76 +172,3 @@ def read_chunks(path: Path, *, ahead: bool = False) -> Iterator[memoryview]:
             if not count:
                 return
             yield buffer[:count]
-
-
-@contextmanager
-def _distributing(
-    consumers: Collection[ByteConsumer], *, in_parallel: bool
-) -> Iterator[Callable[[memoryview], object]]:
-    """Yield a function that gives a chunk to each of ``consumers``, and raises what one of them raised.
-
-    If ``in_parallel``, each consumer has a thread of its own. The function then waits until all are done with the chunk
-    *before*, and returns while they work on this one: the caller can read the next chunk meanwhile.
-    """
-    if not in_parallel:
-        yield lambda chunk: [consumer.update(chunk) for consumer in consumers]
-        return
-    workers = [_Worker(consumer) for consumer in consumers]
-
-    def wait_for_all() -> None:
-        for worker in workers:
-            worker.wait()
-
-    def distribute(chunk: memoryview) -> None:
-        wait_for_all()
-        for worker in workers:
-            worker.give(chunk)
-
-    for worker in workers:
-        worker.start()
-    try:
-        yield distribute
-        wait_for_all()
-    finally:
-        for worker in workers:
-            worker.stop()
-
-
-class _Worker:
-    """Runs one consumer on a thread of its own, a chunk at a time.
-
-    ``give`` hands it a chunk and returns at once; ``wait`` returns when the chunk is done, or raises what the consumer
-    raised. Between two calls of ``give`` there must be one of ``wait``.
-    """
-
-    def __init__(self, consumer: ByteConsumer) -> None:
-        self._consumer = consumer
-        self._chunks: SimpleQueue[memoryview | None] = SimpleQueue()
-        self._answers: SimpleQueue[BaseException | None] = SimpleQueue()
-        self._is_busy = False
-        self._thread = Thread(target=self._run)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def give(self, chunk: memoryview) -> None:
-        self._is_busy = True
-        self._chunks.put(chunk)
-
-    def wait(self) -> None:
-        if self._is_busy:
-            self._is_busy = False
-            if error := self._answers.get():
-                raise error
-
-    def stop(self) -> None:
-        self._chunks.put(None)
-        self._thread.join()
-
-    def _run(self) -> None:
-        while (chunk := self._chunks.get()) is not None:
-            try:
-                self._consumer.update(chunk)
-                self._answers.put(None)
-            except BaseException as error:  # raised again by ``wait``, in the thread that reads
-                self._answers.put(error)
