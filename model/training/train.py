@@ -135,7 +135,7 @@ def imbalance(routing: Routing) -> Tensor:
 
 
 def train(run: TrainingRun, corpus: Corpus, checkpoint: Path) -> Iterator[Point]:
-    """Train to the last step of the recipe, and yield the points of the curve. Continues from ``checkpoint`` if it exists."""
+    """Train to the last step, and yield the points of the curve. Continues from ``checkpoint`` if it exists."""
     recipe = run.recipe
     if checkpoint.exists():
         run.resume(checkpoint)
