@@ -23,7 +23,7 @@ from magnetar.parallel import work_in_parallel
 COMMON_LAYOUT = "mistral"
 
 
-def same(first: Path, second: Path, *, emit: Emit = ignore) -> Sameness:
+def compare_checkpoints(first: Path, second: Path, *, emit: Emit = ignore) -> Sameness:
     """Compare every tensor of two checkpoints, folders or files, in bounded memory.
 
     Both are rearranged to the publisher's layout, so that their formats do not matter. Where a configuration is missing

@@ -92,7 +92,7 @@ def _find_groups(first: Words, second: Words, group: Group | None) -> Reordering
     order = tuple(places.get(key, -1) for key in keys[1])
     if sorted(order) != list(range(len(order))):
         return None
-    return Reordering(group.how, f"has its {group.how}: {_spell(order)}", order)
+    return Reordering(group.how, f"has its {group.how}: {_list_order(order)}", order)
 
 
 def _find_lines(first: Words, second: Words, how: How) -> Reordering | None:
@@ -106,5 +106,5 @@ def _find_lines(first: Words, second: Words, how: How) -> Reordering | None:
     return Reordering(how, f"has {moved:,} of {len(first):,} {how}", listed)
 
 
-def _spell(order: tuple[int, ...]) -> str:
+def _list_order(order: tuple[int, ...]) -> str:
     return ", ".join(map(str, order[:16])) + (", …" if len(order) > 16 else "")

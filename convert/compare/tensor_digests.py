@@ -8,7 +8,7 @@ from types import MappingProxyType
 from magnetar.convert.formats.checkpoint import CHUNK, Checkpoint
 from magnetar.convert.layout.mapping import Move
 from magnetar.convert.read.checkpoint_source import CheckpointSource
-from magnetar.convert.transform.stream import RECODING, stream_move
+from magnetar.convert.transform.stream import RECODING_BYTES, stream_move
 from magnetar.convert.transform.view import map_source
 from magnetar.events import Began, Emit, Ended, Moved, Step, ignore
 from magnetar.manifests.tensor_digests import TensorDigest, TensorDigests
@@ -60,4 +60,4 @@ def digest_move(checkpoint: Checkpoint, move: Move) -> str:
 def count_workers(moves: Iterable[Move]) -> int:
     """How many moves can be streamed at once within ``MAX_THREADS_BYTES``."""
     block = max((segment.block for move in moves for segment in move.segments), default=0)
-    return min(os.cpu_count() or 1, max(MAX_THREADS_BYTES // (CHUNK + RECODING + 2 * block), 1))
+    return min(os.cpu_count() or 1, max(MAX_THREADS_BYTES // (CHUNK + RECODING_BYTES + 2 * block), 1))

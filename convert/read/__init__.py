@@ -2,7 +2,7 @@
 
 ::
 
-    open_release(folder):                        # a folder of byte sources, wherever they lie
+    open_folder(folder):                        # a folder of byte sources, wherever they lie
         files = find_weights(folder)             # by their names; part_names puts split files in order
         architecture = params.json, config.json or the metadata of GGUF
         checkpoint = formats.open_...(folder, files)

@@ -11,10 +11,10 @@ from magnetar.convert.numbers.block_formats import packed_unit
 from magnetar.errors import ConversionError
 from magnetar.events import Emit, Remarked, ignore
 
-RECODED = 1 << 16
+RECODED_AT_ONCE = 1 << 16
 """Bytes that are recoded at once. numpy makes several copies of them, and all should fit into a processor's cache."""
 
-RECODING = 4 * CHUNK
+RECODING_BYTES = 4 * CHUNK
 """Bytes of memory that recoding a chunk takes beside it."""
 
 Lend = Callable[[int], memoryview]
@@ -65,7 +65,7 @@ def stream_move(
     from magnetar.convert.numbers.recode import recode
 
     unit = _unit(move)
-    step = _step(unit, RECODED)
+    step = _step(unit, RECODED_AT_ONCE)
     too_large = 0
     for segment in move.segments:
         for block in _stream_segment(checkpoint, segment, unit, check, defer, scratch, scratch.lend):

@@ -47,8 +47,8 @@ def record_conversion(folder: Path, conversion: Conversion) -> None:
         "target": conversion.target,
         "compared": conversion.compared,
         "done": conversion.done,
-        "files": _spell(conversion.files),
-        "begun": _spell(conversion.begun),
+        "files": _to_document(conversion.files),
+        "begun": _to_document(conversion.begun),
     }
     replace_file(folder / STATE_FOLDER / CONVERSION_FILE, json.dumps(document, indent=1).encode())
 
@@ -70,7 +70,7 @@ def read_conversion(folder: Path) -> Conversion | None:
         return None
 
 
-def _spell(files: Mapping[str, WrittenFile]) -> dict[str, dict[str, object]]:
+def _to_document(files: Mapping[str, WrittenFile]) -> dict[str, dict[str, object]]:
     return {name: {"size": file.size, "sha256": file.sha256} for name, file in files.items()}
 
 

@@ -8,7 +8,7 @@ from dataclasses import astuple, dataclass
 from magnetar.convert.formats.checkpoint import TensorSpec
 from magnetar.convert.formats.safetensors import encode_header, file_order
 from magnetar.convert.layout.mapping import Move, Turn
-from magnetar.convert.transform.stream import RECODING
+from magnetar.convert.transform.stream import RECODING_BYTES
 from magnetar.errors import UsageError
 
 DEFAULT_SHARD_SIZE = 5_000_000_000
@@ -88,7 +88,7 @@ class Plan:
         Where several files are written at once, each of them takes all of this but ``INTERPRETER``.
         """
         block = max((segment.block for move in self._moves() for segment in move.segments), default=0)
-        return INTERPRETER + BUFFERS + block + (RECODING if self.casts else 0)
+        return INTERPRETER + BUFFERS + block + (RECODING_BYTES if self.casts else 0)
 
     @property
     def turned(self) -> int:

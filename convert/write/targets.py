@@ -64,11 +64,11 @@ def _cast_floats(move: Move, dtype: str | None) -> Move:
     if dtype is None:
         return unpack_blocks(move)
     if dtype not in FLOATS:
-        raise UsageError(f"the dtype {dtype.lower()!r} is not known", hint=f"known are {_spell(FLOATS)}")
+        raise UsageError(f"the dtype {dtype.lower()!r} is not known", hint=f"known are {_list_names(FLOATS)}")
     return move.to_dtype(dtype) if move.dtype in READABLE_FLOATS or move.dtype in BLOCK_FORMATS else move
 
 
-def _spell(dtypes: tuple[str, ...]) -> str:
+def _list_names(dtypes: tuple[str, ...]) -> str:
     return ", ".join(dtype.lower() for dtype in dtypes)
 
 

@@ -164,7 +164,7 @@ def digest_parts(
                     distribute(chunk)
                     progress(len(chunk))
             except OSError as error:
-                raise DiskError(f"{path}: cannot be read: {error.strerror}") from error
+                raise DiskError(f"{path}: cannot be read: {error.strerror}", path=path) from error
     return tuple(Digest(algorithm, hashers[algorithm].hexdigest()) for algorithm in algorithms)
 
 
@@ -191,47 +191,62 @@ def _distributing(
     if not in_parallel:
         yield lambda chunk: [consumer.update(chunk) for consumer in consumers]
         return
-    inboxes: list[SimpleQueue[memoryview | None]] = [SimpleQueue() for _ in consumers]
-    answers: SimpleQueue[BaseException | None] = SimpleQueue()
-    threads = [
-        Thread(target=_consume, args=(consumer, inbox, answers))
-        for consumer, inbox in zip(consumers, inboxes, strict=True)
-    ]
-    awaited = 0  # answers to the chunk before that have not come yet
+    workers = [_Worker(consumer) for consumer in consumers]
 
-    def wait_for_answers() -> None:
-        nonlocal awaited
-        while awaited:
-            awaited -= 1
-            if error := answers.get():
-                raise error
+    def wait_for_all() -> None:
+        for worker in workers:
+            worker.wait()
 
     def distribute(chunk: memoryview) -> None:
-        nonlocal awaited
-        wait_for_answers()
-        for inbox in inboxes:
-            inbox.put(chunk)
-        awaited = len(inboxes)
+        wait_for_all()
+        for worker in workers:
+            worker.give(chunk)
 
-    for thread in threads:
-        thread.start()
+    for worker in workers:
+        worker.start()
     try:
         yield distribute
-        wait_for_answers()
+        wait_for_all()
     finally:
-        for inbox in inboxes:
-            inbox.put(None)
-        for thread in threads:
-            thread.join()
+        for worker in workers:
+            worker.stop()
 
 
-def _consume(
-    consumer: ByteConsumer, inbox: SimpleQueue[memoryview | None], answers: SimpleQueue[BaseException | None]
-) -> None:
-    """Give each chunk from ``inbox`` to ``consumer`` until None comes; answer each with None, or with the error."""
-    while (chunk := inbox.get()) is not None:
-        try:
-            consumer.update(chunk)
-            answers.put(None)
-        except BaseException as error:  # it is raised in the thread that waits for the answer
-            answers.put(error)
+class _Worker:
+    """Runs one consumer on a thread of its own, a chunk at a time.
+
+    ``give`` hands it a chunk and returns at once; ``wait`` returns when the chunk is done, or raises what the consumer
+    raised. Between two calls of ``give`` there must be one of ``wait``.
+    """
+
+    def __init__(self, consumer: ByteConsumer) -> None:
+        self._consumer = consumer
+        self._chunks: SimpleQueue[memoryview | None] = SimpleQueue()
+        self._answers: SimpleQueue[BaseException | None] = SimpleQueue()
+        self._is_busy = False
+        self._thread = Thread(target=self._run)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def give(self, chunk: memoryview) -> None:
+        self._is_busy = True
+        self._chunks.put(chunk)
+
+    def wait(self) -> None:
+        if self._is_busy:
+            self._is_busy = False
+            if error := self._answers.get():
+                raise error
+
+    def stop(self) -> None:
+        self._chunks.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (chunk := self._chunks.get()) is not None:
+            try:
+                self._consumer.update(chunk)
+                self._answers.put(None)
+            except BaseException as error:  # raised again by ``wait``, in the thread that reads
+                self._answers.put(error)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from magnetar.convert.layout.mapping import Move, Segment, Turn, keep_tensors, map_tensors
 from magnetar.convert.layout.tables import LAYOUTS
 from magnetar.convert.read.checkpoint_source import open_source
-from magnetar.convert.transform.stream import RECODING
+from magnetar.convert.transform.stream import RECODING_BYTES
 from magnetar.convert.write.convert import convert, forecast
 from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.convert.write.plan import BUFFERS, INTERPRETER, Plan, Shard, pack_moves, plan_shards, shard_stem
@@ -175,7 +175,7 @@ def test_the_memory_of_a_plan_is_that_of_its_largest_block_and_of_recoding() -> 
     nothing = peak(copied("a", 10))
     assert nothing == INTERPRETER + BUFFERS
     assert peak(copied("a", 10), small, large) == nothing + 32
-    assert peak(copied("a", 10, "BF16").to_dtype("F32")) == nothing + RECODING
+    assert peak(copied("a", 10, "BF16").to_dtype("F32")) == nothing + RECODING_BYTES
 
 
 def test_kept_tensors_are_copies() -> None:

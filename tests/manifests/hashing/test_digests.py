@@ -16,7 +16,6 @@ from magnetar.manifests.hashing.digests import (
     fills_cores,
     new_hasher,
 )
-from magnetar.manifests.hashing.merkle import BLOCK, MerkleHasher
 
 
 @given(st.sampled_from(sorted(HEX_LENGTHS)), st.binary(max_size=50))
@@ -26,26 +25,6 @@ def test_a_digest_comes_back_from_its_text(algorithm: str, data: bytes) -> None:
     digest = Digest(algorithm, hasher.hexdigest())
     assert Digest.parse(str(digest)) == digest
     assert digest.weak == (algorithm in ("md5", "sha1"))
-
-
-def plain_root(data: bytes) -> str:
-    """BEP 52 as its text has it: all leaves side by side, then level by level."""
-    level = [hashlib.sha256(data[start : start + BLOCK]).digest() for start in range(0, len(data), BLOCK)]
-    level += [bytes(32)] * ((1 << (len(level) - 1).bit_length()) - len(level))
-    while len(level) > 1:
-        level = [hashlib.sha256(one + other).digest() for one, other in zip(level[::2], level[1::2], strict=True)]
-    return level[0].hex()
-
-
-@given(st.integers(1, 9 * BLOCK), st.lists(st.integers(0, 3 * BLOCK), max_size=8))
-def test_the_root_of_a_file_is_that_of_bep_52_however_its_bytes_come(size: int, cuts: list[int]) -> None:
-    data = (b"magnetar" * (size // 8 + 1))[:size]
-    hasher, start = MerkleHasher(), 0
-    for cut in cuts:
-        hasher.update(memoryview(data)[start : start + cut])
-        start += cut
-    hasher.update(data[start:])
-    assert hasher.hexdigest() == plain_root(data)
 
 
 @given(st.text(max_size=80))
@@ -94,3 +73,25 @@ def test_a_file_that_went_away_is_an_error_of_the_disk_among_many_too(tmp_path: 
     (tmp_path / "here").write_bytes(b"1")
     with pytest.raises(DiskError, match="gone"):
         digest_files(tmp_path, ["here", "gone"], ["sha256"], lambda _count: None)
+
+
+def test_a_disk_that_refuses_is_named_by_the_error(tmp_path: Path) -> None:
+    with pytest.raises(DiskError) as caught:
+        digest_file(tmp_path / "absent", ["sha256"], lambda _count: None)
+    assert caught.value.path == tmp_path / "absent"
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["in parallel", "the cores being full"])
+def test_every_consumer_gets_every_byte_in_order(tmp_path: Path, full: bool) -> None:
+    class Collector:
+        def __init__(self) -> None:
+            self.content = b""
+
+        def update(self, data: memoryview) -> None:
+            self.content += bytes(data)
+
+    content = bytes(range(256)) * (2 * CHUNK_BYTES // 256) + b"end"
+    (tmp_path / "file").write_bytes(content)
+    collectors = [Collector() for _ in range(3)]
+    digest_file(tmp_path / "file", ["sha256"], lambda _count: None, collectors, full=full)
+    assert all(collector.content == content for collector in collectors)
