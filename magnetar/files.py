@@ -1,4 +1,4 @@
-"""Writing so that a kill -9 at any moment leaves either the old file or the new one."""
+"""Writing files so that a kill -9 at any moment leaves either the old file or the new one; and locking a folder."""
 
 import errno
 import os
@@ -48,7 +48,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def disk_failure(error: OSError, path: Path) -> OutsideError:
-    """The error of ours for one of the operating system's, met at ``path``."""
+    """The error to raise for an ``OSError`` at ``path``: ``NoSpace`` or ``DiskError``."""
     reason = error.strerror or str(error)
     if error.errno in OUT_OF_SPACE:
         hint = "make space, then run the same command again"
@@ -57,7 +57,7 @@ def disk_failure(error: OSError, path: Path) -> OutsideError:
 
 
 def current_umask() -> int:
-    """The process's umask. Read from the kernel where it can be, since asking for it means setting it."""
+    """The process's umask. It is read from the kernel where possible, because ``os.umask`` can only set it."""
     try:
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("Umask:"):
@@ -105,7 +105,7 @@ def lock_folder(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def hold_folder(folder: Path) -> Iterator[bool]:
-    """Hold ``folder``, and say whether state can be kept in it: one that may not be written to is not locked.
+    """Lock ``folder``, and yield True; or yield False, without a lock, where this process may not write to it.
 
     Raises as ``lock_folder`` does.
     """

@@ -1,7 +1,7 @@
-"""The same work on many things at once, which Ctrl-C ends.
+"""The same work on many items at once, in threads. Ctrl-C ends it.
 
-With threads and a queue of our own: an interrupt that meets the main thread inside a future's lock, which is taken by
-code in Python, leaves it taken, and the thread that has the result then waits for it without end.
+The threads and the queue are our own, because futures can hang: their locks are taken by Python code, and an interrupt
+there leaves a lock taken. The thread that has the result then waits for that lock for ever.
 """
 
 import os
@@ -14,9 +14,9 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-NAP = 0.5
-"""Seconds. A signal that comes just before a thread begins to wait does not wake it: CPython notes it, and waits
-all the same, for hours if the work takes hours. So nothing is waited for without an end."""
+WAIT_SECONDS = 0.5
+"""Every wait has this timeout. A signal that comes just before a thread begins to wait does not wake it: CPython notes
+the signal, and waits all the same, for hours if the work takes hours."""
 
 
 def work_in_parallel(
@@ -25,10 +25,11 @@ def work_in_parallel(
     workers: int | None = None,
     stopped: Event | None = None,
 ) -> list[Result]:
-    """What ``work`` makes of every item, in their order, at most ``workers`` at a time: by default one for each core.
+    """Do ``work`` on every item, and return the results in the order of the items.
 
-    After an error, or Ctrl-C, no more is begun, and ``stopped`` is set, so that work that takes long can leave; then
-    what is under way is waited for, and the error raised.
+    At most ``workers`` items are worked on at a time; None means one for each core. After an error, or Ctrl-C, no
+    further item is begun, and ``stopped`` is set, so that long work can leave early. Then this waits for the items that
+    are under way, and raises the error.
     """
     todo = deque(enumerate(items))
     results: dict[int, Result] = {}
@@ -43,7 +44,7 @@ def work_in_parallel(
             thread.start()
         while len(results) < count:
             try:
-                answer = answers.get(timeout=NAP)
+                answer = answers.get(timeout=WAIT_SECONDS)
             except Empty:
                 continue
             if isinstance(answer, BaseException):
@@ -51,7 +52,7 @@ def work_in_parallel(
             results[answer[0]] = answer[1]
         return [results[index] for index in range(count)]
     finally:
-        todo.clear()  # before anything under way leaves, and its thread is free
+        todo.clear()  # first: a thread that becomes free must find nothing to begin
         if stopped is not None:
             stopped.set()
         for thread in threads:
@@ -64,7 +65,7 @@ def _serve(
     todo: deque[tuple[int, Item]],
     answers: SimpleQueue[tuple[int, Result] | BaseException],
 ) -> None:
-    """Work on what there is to do, and answer with what came of each item, until there is no more."""
+    """Take items and put their results into ``answers``, until no item is left."""
     while todo:
         try:
             index, item = todo.popleft()
@@ -72,5 +73,5 @@ def _serve(
             return
         try:
             answers.put((index, work(item)))
-        except BaseException as error:  # raised where it is waited for
+        except BaseException as error:  # raised in the main thread
             answers.put(error)

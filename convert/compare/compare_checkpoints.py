@@ -1,4 +1,4 @@
-"""Two checkpoints, in whatever formats, held against each other: which tensors differ, and how. Nothing is written."""
+"""Compare two checkpoints, in any formats: which tensors differ, and how. Nothing is written."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -23,12 +23,13 @@ from magnetar.parallel import work_in_parallel
 COMMON_LAYOUT = "mistral"
 
 
-def same(first: Path, second: Path, *, emit: Emit = ignore) -> Sameness:
+def compare_checkpoints(first: Path, second: Path, *, emit: Emit = ignore) -> Sameness:
     """Compare every tensor of two checkpoints, folders or files, in bounded memory.
 
-    Both are seen in the publisher's layout, so that their formats do not matter; where a configuration is missing, or
-    the model is of another family, tensors of one name are compared as they are. Damaged tensors are differences.
-    Raises what ``open_source`` raises (``LayoutError`` only where the names of the two do not meet), ``DiskError``,
+    Both are rearranged to the publisher's layout, so that their formats do not matter. Where a configuration is missing
+    or the model is of another family, tensors of the same name are compared as they are. A damaged tensor is a
+    difference.
+    Raises what ``open_source`` raises (``LayoutError`` only where the two have no name in common), ``OutsideError``,
     and ``UsageError`` where quantised numbers need the gguf library.
     """
     with _open_both(first, second) as (sources, reason):
@@ -44,7 +45,7 @@ def same(first: Path, second: Path, *, emit: Emit = ignore) -> Sameness:
 
 @contextmanager
 def _open_both(first: Path, second: Path) -> Iterator[tuple[tuple[CheckpointSource, CheckpointSource], str]]:
-    """Both checkpoints, in layouts that can be told, or both as they are."""
+    """Both checkpoints in the layouts that their names tell, or both as they are; and the reason in words."""
     with ExitStack() as stack:
         try:
             opened = [stack.enter_context(open_source(path)) for path in (first, second)]
@@ -71,8 +72,8 @@ def _by_name(moves: tuple[Move, ...]) -> dict[str, Move]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Print:
-    """A tensor's numbers: the dtype that they were widened to, and the digest; or why there is none."""
+class _Digest:
+    """The SHA-256 of a tensor's numbers after they were written as ``dtype``; empty if ``damage`` says why not."""
 
     dtype: str
     sha256: str
@@ -80,7 +81,7 @@ class _Print:
 
 
 class _Comparison:
-    """Digests first; only what differs is looked at more closely."""
+    """Digests all tensors first, and then looks closer at those that differ."""
 
     def __init__(self, first: Side, second: Side, architecture: Architecture | None, emit: Emit) -> None:
         self._sides = (first, second)
@@ -88,54 +89,54 @@ class _Comparison:
         self._emit = emit
         self._parts = _parts_by_name(architecture)
         self._workers = count_workers([*first.moves.values(), *second.moves.values()])
-        self._prints: tuple[Mapping[str, _Print], Mapping[str, _Print]] = ({}, {})
+        self._digests: tuple[Mapping[str, _Digest], Mapping[str, _Digest]] = ({}, {})
 
     def run(self, names: Sequence[str]) -> tuple[TensorDifference, ...]:
         """Each tensor of ``names`` that is not bit for bit the same, in their order."""
         self._emit(Began(Step.COMPARE, sum(move.nbytes for side in self._sides for move in side.moves.values())))
-        self._prints = self._digest(0), self._digest(1)
+        self._digests = self._digest(0), self._digest(1)
         self._emit(Ended(Step.COMPARE))
-        origins = {(one.dtype, one.sha256): name for name, one in self._prints[0].items() if one.sha256}
+        origins = {(found.dtype, found.sha256): name for name, found in self._digests[0].items() if found.sha256}
         moved = {name: origin for name in names if (origin := self._find_origin(name, origins))}
-        todo = [name for name in names if not self._are_identical(name)]
-        if not todo:
+        different = [name for name in names if not self._are_identical(name)]
+        if not different:
             return ()
-        self._emit(Began(Step.EXPLAIN, len(todo), "tensors"))
-        differences = work_in_parallel(lambda name: self._judge(name, moved), todo, self._workers)
+        self._emit(Began(Step.EXPLAIN, len(different), "tensors"))
+        differences = work_in_parallel(lambda name: self._judge(name, moved), different, self._workers)
         self._emit(Ended(Step.EXPLAIN))
         return tuple(differences)
 
     def find_expert_orders(self, differences: Sequence[TensorDifference]) -> tuple[ExpertOrder, ...]:
         """The layers whose experts are all there in another order."""
         first, second = (
-            {self._part(name): one.sha256 for name, one in prints.items() if name in self._parts}
-            for prints in self._prints
+            {self._part(name): found.sha256 for name, found in digests.items() if name in self._parts}
+            for digests in self._digests
         )
-        orders = {self._part(one.name): one.order for one in differences}
+        orders = {self._part(difference.name): difference.order for difference in differences}
         return find_expert_orders(
             first, second, {part.layer: order for part, order in orders.items() if part.role == "router"}
         )
 
-    def _digest(self, number: int) -> dict[str, _Print]:
+    def _digest(self, number: int) -> dict[str, _Digest]:
         side, other = self._sides[number], self._sides[1 - number]
 
-        def digest(move: Move) -> _Print:
+        def digest(move: Move) -> _Digest:
             dtype = _common_dtype(move, other.moves.get(move.name))
             try:
                 sha256 = digest_move(side.checkpoint, move.to_dtype(dtype)) if dtype else ""
-                return _Print(dtype, sha256)
+                return _Digest(dtype, sha256)
             except CheckpointError as error:
-                return _Print(dtype, "", error.message)
+                return _Digest(dtype, "", error.message)
             finally:
                 self._emit(Moved(Step.COMPARE, move.nbytes))
 
-        prints = work_in_parallel(digest, side.moves.values(), self._workers)
-        return dict(zip(side.moves, prints, strict=True))
+        digests = work_in_parallel(digest, side.moves.values(), self._workers)
+        return dict(zip(side.moves, digests, strict=True))
 
     def _find_origin(self, name: str, origins: Mapping[tuple[str, str], str]) -> str:
-        """The other tensor of the first whose numbers the second has under this name; empty if there is none."""
-        found = self._prints[1].get(name)
-        if found is None or self._prints[0].get(name) == found:
+        """The other tensor of the first checkpoint whose numbers the second has under this name; empty if none."""
+        found = self._digests[1].get(name)
+        if found is None or self._digests[0].get(name) == found:
             return ""
         return origins.get((found.dtype, found.sha256), "")
 
@@ -146,7 +147,7 @@ class _Comparison:
         return self._have_same_numbers(name)
 
     def _have_same_numbers(self, name: str) -> bool:
-        first, second = (prints[name] for prints in self._prints)
+        first, second = (digests[name] for digests in self._digests)
         return first == second and bool(first.sha256)
 
     def _judge(self, name: str, moved: Mapping[str, str]) -> TensorDifference:
@@ -166,13 +167,13 @@ class _Comparison:
         if left is None:
             detail = "only the second has it" + (f", with the numbers of {origin}" if origin else "")
             return TensorDifference(name, How.EXTRA, detail, origin=origin)
-        for which, prints in zip(("first", "second"), self._prints, strict=True):
-            if prints[name].damage:
-                return TensorDifference(name, How.DAMAGED, f"in the {which}: {prints[name].damage}")
+        for which, digests in zip(("first", "second"), self._digests, strict=True):
+            if digests[name].damage:
+                return TensorDifference(name, How.DAMAGED, f"in the {which}: {digests[name].damage}")
         if left.shape == right.shape and self._have_same_numbers(name):
-            return _tell_cast(left, right)
+            return _cast_difference(left, right)
         if left.shape == right.shape and origin:
-            return _tell_moved(left, right, origin, swapped=moved.get(origin) == name)
+            return _moved_difference(left, right, origin, swapped=moved.get(origin) == name)
         return explain(*self._sides, name, self._architecture, self._part(name))
 
     def _part(self, name: str) -> Part:
@@ -192,14 +193,14 @@ def _common_dtype(move: Move, other: Move | None) -> str:
     return "F32" if move.dtype in FLOATS and other.dtype in FLOATS else ""
 
 
-def _tell_cast(left: Move, right: Move) -> TensorDifference:
+def _cast_difference(left: Move, right: Move) -> TensorDifference:
     detail = f"has the same numbers in {right.dtype}, not {left.dtype}"
     return TensorDifference(
         left.name, How.CAST, detail, dtypes=(left.dtype, right.dtype), shapes=(left.shape, right.shape)
     )
 
 
-def _tell_moved(left: Move, right: Move, origin: str, *, swapped: bool) -> TensorDifference:
+def _moved_difference(left: Move, right: Move, origin: str, *, swapped: bool) -> TensorDifference:
     difference = TensorDifference(
         left.name, How.MOVED, f"has the numbers of {origin}", origin=origin, dtypes=(left.dtype, right.dtype)
     )

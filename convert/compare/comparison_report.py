@@ -1,25 +1,26 @@
-"""What comparing two checkpoints says: values, so that it is up to the caller what to make of them."""
+"""The result of comparing two checkpoints, as values."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from magnetar.findings import Outcome, Question
+from magnetar.findings import Outcome, Question, worst
 
 
 class How(StrEnum):
-    """How a tensor of the second checkpoint differs from that of the first; the most telling that is true."""
+    """How a tensor of the second checkpoint differs from that of the first. Of several, the most precise."""
 
     CAST = "cast"
     """Every number is the same, in another dtype."""
     ROUNDED = "rounded"
-    """One is what the other becomes in its dtype, bit for bit."""
+    """The dtypes differ, and one tensor is bit for bit what the other becomes when it is rounded to its dtype."""
     SWAPPED = "swapped"
-    """It holds what another tensor held, and that one what this held."""
+    """It holds what another tensor held, and the other tensor holds what this one held."""
     MOVED = "moved"
     """It holds what another tensor held."""
     SIGN = "sign flipped"
     ROTARY = "rotary permutation"
-    """Rows of each head are for the other way to rotate pairs, or were brought there with a wrong number of heads."""
+    """The rows of each head are in the order of the other convention, or were reordered for a wrong number of heads."""
     HEADS = "heads in another order"
     EXPERTS = "experts in another order"
     ROWS = "rows in another order"
@@ -30,7 +31,7 @@ class How(StrEnum):
     RANGE = "a range differs"
     DIFFERENT = "different"
     DAMAGED = "damaged"
-    """The container's own checksum says so."""
+    """The checksum of its container is wrong."""
     NOT_COMPARABLE = "not comparable"
     """One of the two is quantised."""
     MISSING = "missing"
@@ -39,19 +40,24 @@ class How(StrEnum):
     """Only the second checkpoint has it."""
 
 
-INEXACT = frozenset({How.ROUNDED, How.NOT_COMPARABLE})
+OUTCOMES: Mapping[How, Outcome] = {
+    How.CAST: Outcome.GOOD,
+    How.ROUNDED: Outcome.UNKNOWN,
+    How.NOT_COMPARABLE: Outcome.UNKNOWN,
+}
+"""Whether the numbers are still those of the first checkpoint. Every other difference is bad."""
 
 
 @dataclass(frozen=True, slots=True)
 class TensorDifference:
     """How one tensor differs, in words (``detail``) and numbers.
 
-    ``dtypes`` and ``shapes`` are of the first and the second. ``origin`` is the tensor of the first whose numbers the
-    second has here. ``order`` tells where permuted heads, experts, rows or columns came from: number ``i`` of the
-    second was ``order[i]`` of the first; empty where there are too many to list. ``changed`` counts numbers that
-    differ; ``begin`` and ``end`` bound the bytes that do, within the tensor as the common layout has it, in 32-bit
-    floats if the dtypes differ. ``error`` is the normalised mean square error against the first. Each is empty, zero
-    or None where it says nothing.
+    ``dtypes`` and ``shapes`` are those in the first and the second checkpoint. ``origin`` is the tensor of the first
+    whose numbers the second has here. ``order`` says where heads, experts, rows or columns came from: number ``i`` of
+    the second was ``order[i]`` of the first; empty where there are too many to list. ``changed`` numbers differ, all
+    between byte ``begin`` and byte ``end`` of the tensor in the common layout; these count 32-bit floats if the dtypes
+    differ. ``error`` is the normalised mean square error against the first. A field is empty, zero or None where it
+    does not apply.
     """
 
     name: str
@@ -66,12 +72,17 @@ class TensorDifference:
     end: int = 0
     error: float | None = None
 
+    @property
+    def outcome(self) -> Outcome:
+        """Whether the numbers are still those of the first checkpoint."""
+        return OUTCOMES.get(self.how, Outcome.BAD)
+
 
 @dataclass(frozen=True, slots=True)
 class ExpertOrder:
     """A layer whose experts are all there, in another order: expert ``i`` of the second was ``order[i]`` of the first.
 
-    Where the router follows, its rows are in the same order, and the layer computes what it did.
+    ``router_follows``: the rows of its router are in the same order, so that the layer computes the same as before.
     """
 
     layer: int
@@ -81,11 +92,11 @@ class ExpertOrder:
 
 @dataclass(frozen=True, slots=True)
 class Sameness:
-    """Two checkpoints held against each other in ``layout``. ``tensors`` counts the names of either.
+    """Two checkpoints, compared in ``layout`` for ``reason``. ``tensors`` counts the names that either has.
 
-    ``differences`` has each that is not bit for bit the same, a mere cast too, in the order of the layers.
-    ``configuration`` tells in words what the two configurations disagree on: the same weights compute something else
-    with another base of the rotation. It is told, and not held against the weights.
+    ``differences`` are the tensors that are not bit for bit the same, in the order of the layers; a mere cast is one.
+    ``configuration`` says in words where the two configurations disagree. The same weights compute something else with
+    another base of the rotation, but that does not count against the weights.
     """
 
     first: str
@@ -106,8 +117,6 @@ class Sameness:
 
     @property
     def outcome(self) -> Outcome:
-        """Good where every number is the same, bad where one is not, unknown where some were rounded or quantised."""
-        ways = {difference.how for difference in self.differences} - {How.CAST}
-        if ways - INEXACT:
-            return Outcome.BAD
-        return Outcome.UNKNOWN if ways or not self.tensors else Outcome.GOOD
+        """Good if every number is the same, bad if one is not, unknown if some were rounded or there are none."""
+        same = [Outcome.GOOD] if self.identical else []
+        return worst([*same, *(difference.outcome for difference in self.differences)])

@@ -1,6 +1,6 @@
-"""Which tensors the damaged bytes of a file belong to: byte ranges, joined with the headers of a checkpoint.
+"""Find the tensors that damaged bytes belong to, by joining ranges of bytes with the headers of a checkpoint.
 
-Headers only are read. Names are those that the file itself has.
+Only headers are read. Tensors have the names that the file itself gives them.
 """
 
 from bisect import bisect_right
@@ -29,7 +29,7 @@ ByteRange = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class DamagedTensor:
-    """``damaged`` of the ``nbytes`` that ``file`` holds of a tensor."""
+    """A tensor: ``damaged`` of its ``nbytes`` bytes in ``file`` are damaged."""
 
     file: str
     name: str
@@ -39,9 +39,9 @@ class DamagedTensor:
 
 @dataclass(frozen=True, slots=True)
 class DamagedHeader:
-    """``damaged`` bytes of a file that are no tensor's: its header, or padding.
+    """``damaged`` bytes of a file belong to no tensor: they are its header, or padding.
 
-    Names, and where tensors begin, may then be wrong, so that what is said of this file's tensors is only likely.
+    If the header is damaged, names and offsets in it may be wrong, so the names of the file's tensors are only likely.
     """
 
     file: str
@@ -50,7 +50,7 @@ class DamagedHeader:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A damaged file whose tensors cannot be told, and why: its header is damaged, or it holds no weights."""
+    """A damaged file whose tensors cannot be listed, and why: its header is damaged, or it holds no weights."""
 
     file: str
     reason: str
@@ -58,7 +58,7 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class LocatedDamage:
-    """What is damaged in a checkpoint, file by file, in the order in which the bytes lie."""
+    """Everything that is damaged in a checkpoint, file by file, in the order of the bytes."""
 
     tensors: tuple[DamagedTensor, ...]
     headers: tuple[DamagedHeader, ...]
@@ -68,8 +68,8 @@ class LocatedDamage:
 def locate_damage(folder: Path, ranges: Mapping[str, Sequence[ByteRange]]) -> LocatedDamage:
     """Name the tensors that damaged bytes belong to.
 
-    ``ranges`` holds the damaged bytes of each file, by its path below ``folder``, in any order; they may overlap, and
-    go on beyond the end of a file that was cut short. What cannot be told is in the result; nothing is raised for it.
+    ``ranges`` holds the damaged bytes of each file, by its path in ``folder``. They may come in any order, overlap, and
+    reach beyond the end of a file that was cut short. Files that cannot be read are in the result; nothing is raised.
     """
     tensors: list[DamagedTensor] = []
     headers: list[DamagedHeader] = []
@@ -90,7 +90,7 @@ def locate_damage(folder: Path, ranges: Mapping[str, Sequence[ByteRange]]) -> Lo
 
 
 def merge_ranges(ranges: Iterable[ByteRange]) -> list[ByteRange]:
-    """The same bytes in order, each once."""
+    """The same bytes as ranges in order, without overlaps."""
     merged: list[ByteRange] = []
     for offset, length in sorted(ranges):
         if length <= 0:
@@ -104,7 +104,7 @@ def merge_ranges(ranges: Iterable[ByteRange]) -> list[ByteRange]:
 
 
 class _Runs:
-    """Bytes by range, made so that counting those in a range takes no time."""
+    """A set of bytes, which can quickly count its members in a range."""
 
     def __init__(self, ranges: Iterable[ByteRange]) -> None:
         self._merged = merge_ranges(ranges)
@@ -117,7 +117,7 @@ class _Runs:
 
     @property
     def end(self) -> int:
-        """Where the last of the bytes ends."""
+        """The end of the last byte."""
         return sum(self._merged[-1]) if self._merged else 0
 
     def count(self, extent: ByteRange) -> int:
@@ -134,14 +134,14 @@ class _Runs:
 
 
 class _Extent(NamedTuple):
-    """Where a tensor, or what a file has of it, lies in that file."""
+    """Where a tensor, or the share of it that a file has, lies in the file."""
 
     name: str
     range: ByteRange
 
 
 def _list_extents(path: Path, end: int) -> Iterator[_Extent]:
-    """What a file holds of which tensors, in the order of its bytes. Raises what opening it raises.
+    """Where the tensors lie in a file, in the order of its bytes. Raises what opening the file raises.
 
     A file that ends before ``end`` was cut short.
     """
@@ -149,7 +149,7 @@ def _list_extents(path: Path, end: int) -> Iterator[_Extent]:
         yield from _list_part(path)
         return
     if GROK_FILE.fullmatch(path.name):
-        yield _name_grok(path)
+        yield _find_grok_tensor(path)
         return
     with _open_whole(path, end) as checkpoint:
         own = {number for number, source in enumerate(checkpoint.sources) if source.name == path.name}
@@ -158,7 +158,7 @@ def _list_extents(path: Path, end: int) -> Iterator[_Extent]:
         yield _Extent(spec.name, (spec.offset, spec.nbytes))
 
 
-def _name_grok(path: Path) -> _Extent:
+def _find_grok_tensor(path: Path) -> _Extent:
     """Each file of Grok-1 is one tensor, whose name follows from its place among the others."""
     with LocalFile(path) as file:
         size = file.size
@@ -168,7 +168,7 @@ def _name_grok(path: Path) -> _Extent:
 
 
 def _open_whole(path: Path, size: int) -> Checkpoint:
-    """A file as it was before it was damaged, as far as its header, or what follows from it, is whole."""
+    """A damaged file, opened as far as its header is whole. ``size`` is the size that it should have."""
     with LocalFile(path) as file:
         head = read_bytes(file, 0, min(file.size, 16))
         cut = file.size < size
@@ -183,7 +183,7 @@ def _open_whole(path: Path, size: int) -> Checkpoint:
 
 
 def _outline(path: Path) -> Checkpoint:
-    """A file of ``torch.save`` whose tensors' bytes are damaged, and with them the small headers between them."""
+    """A file of ``torch.save`` whose tensors are damaged, and with them the small headers between the tensors."""
     file = LocalFile(path)
     with closing_on_error([file]):
         return outline_torch_zip(file)
@@ -207,7 +207,7 @@ class _PaddedFile:
 
 
 def _list_part(path: Path) -> Iterator[_Extent]:
-    """Of one part of a split file: tensors that go on in the next part have only what is in this one."""
+    """The same for one part of a split file. Of a tensor that continues in another part, only the share in this one."""
     folder, parts = find_files(path)
     begin = sum(folder.sizes[part] for part in parts[: parts.index(path.name)])
     end = begin + folder.sizes[path.name]

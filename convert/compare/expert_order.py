@@ -1,4 +1,4 @@
-"""Layers whose experts are all there, in another order. Pure."""
+"""Find layers whose experts are all there, in another order. Pure."""
 
 from collections.abc import Mapping
 from itertools import groupby
@@ -10,9 +10,9 @@ from magnetar.convert.layout.tensor_layout import EXPERT_ROLES, Part
 def find_expert_orders(
     first: Mapping[Part, str], second: Mapping[Part, str], routers: Mapping[int, tuple[int, ...]]
 ) -> tuple[ExpertOrder, ...]:
-    """Compare digests of the matrices of experts, layer by layer; an expert is its w1, w2 and w3 together.
+    """Compare the digests of experts, layer by layer. An expert is its w1, w2 and w3 together.
 
-    ``routers`` tells in which order the rows of a layer's router are, where they are in another than before.
+    ``routers`` has the order of the rows of a layer's router, where it is another than before.
     """
     found = []
     for layer, parts in groupby(sorted({part for part in first if part.expert >= 0}, key=_by_layer), key=_by_layer):

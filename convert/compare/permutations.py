@@ -1,4 +1,4 @@
-"""Which reordering of rows, columns, heads or experts leads from one matrix to another, told from fingerprints."""
+"""Find the reordering of rows, columns, heads or experts that makes one matrix of another, from their fingerprints."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -10,18 +10,18 @@ from magnetar.convert.compare.row_fingerprints import Fingerprints, Words
 
 Indices = np.ndarray[Any, np.dtype[np.intp]]
 MAX_LISTED_ORDER = 4096
-"""Beyond so many rows an order says nothing to anybody."""
+"""A longer order is not listed: it would not help anybody."""
 
 
 class Group(NamedTuple):
-    """``size`` lines that belong together: those of a head, or of an expert."""
+    """``size`` rows or columns that belong together: those of a head, or of an expert."""
 
     how: How
     size: int
 
 
 class Reordering(NamedTuple):
-    """How the second came of the first, in words, and where each of its lines or groups was."""
+    """How the second matrix was made from the first. Its line or group ``i`` was number ``order[i]`` of the first."""
 
     how: How
     detail: str
@@ -33,7 +33,8 @@ def find_reordering(
 ) -> Reordering | None:
     """The reordering that makes ``second`` of ``first``; None if there is none.
 
-    ``rows`` and ``columns`` say of what they come in groups; ``heads`` is how many heads are rotated, 0 if none is.
+    ``rows`` and ``columns`` are the groups that rows and columns come in, if they do. ``heads`` is the number of heads
+    with rotary pairs; 0 if the matrix has none.
     """
     if is_transposed(first, second):
         return Reordering(How.TRANSPOSED, "is transposed")
@@ -49,7 +50,7 @@ def find_reordering(
 
 
 def is_transposed(first: Fingerprints, second: Fingerprints) -> bool:
-    """Whether the rows of each are the columns of the other."""
+    """Whether the rows of each matrix are the columns of the other."""
     return np.array_equal(first.rows, second.columns) and np.array_equal(first.columns, second.rows)
 
 
@@ -61,7 +62,7 @@ def _find_rotary(first: Words, second: Words, heads: int) -> Reordering | None:
 
 
 def _rotary_candidates(rows: int, heads: int) -> Iterator[tuple[Indices, str]]:
-    """Each way in which converters go wrong: pairs not brought over, or brought over as if there were other heads."""
+    """The known mistakes of converters: pairs that were not reordered, or reordered for another number of heads."""
     split, interleave = _split(rows, heads), _interleave(rows, heads)
     yield split, "has its rotary pairs split into halves, as transformers has them"
     yield interleave, "has its halves interleaved, as if they had been split"
@@ -73,16 +74,17 @@ def _rotary_candidates(rows: int, heads: int) -> Iterator[tuple[Indices, str]]:
 
 
 def _split(rows: int, heads: int) -> Indices:
-    """Where each row was, once the first of every rotary pair of a head come first."""
+    """The old place of each row when, in each head, the first rows of all pairs are put before the second rows."""
     return np.arange(rows).reshape(heads, -1, 2).swapaxes(1, 2).reshape(-1)
 
 
 def _interleave(rows: int, heads: int) -> Indices:
+    """The old place of each row when the halves of each head are interleaved: the inverse of ``_split``."""
     return np.arange(rows).reshape(heads, 2, -1).swapaxes(1, 2).reshape(-1)
 
 
 def _find_groups(first: Words, second: Words, group: Group | None) -> Reordering | None:
-    """Whole heads or experts that changed places."""
+    """Heads or experts that changed places as a whole."""
     if group is None or not group.size or len(first) % group.size:
         return None
     keys = [[part.tobytes() for part in side.reshape(-1, group.size)] for side in (first, second)]
@@ -90,7 +92,7 @@ def _find_groups(first: Words, second: Words, group: Group | None) -> Reordering
     order = tuple(places.get(key, -1) for key in keys[1])
     if sorted(order) != list(range(len(order))):
         return None
-    return Reordering(group.how, f"has its {group.how}: {_spell(order)}", order)
+    return Reordering(group.how, f"has its {group.how}: {_list_order(order)}", order)
 
 
 def _find_lines(first: Words, second: Words, how: How) -> Reordering | None:
@@ -104,5 +106,5 @@ def _find_lines(first: Words, second: Words, how: How) -> Reordering | None:
     return Reordering(how, f"has {moved:,} of {len(first):,} {how}", listed)
 
 
-def _spell(order: tuple[int, ...]) -> str:
+def _list_order(order: tuple[int, ...]) -> str:
     return ", ".join(map(str, order[:16])) + (", …" if len(order) > 16 else "")

@@ -1,7 +1,7 @@
-"""Whether a checkpoint, in whatever format, is a release: tensor by tensor, by the digests of the release's tensors."""
+"""Prove that a checkpoint, in any format, is a release: by the digests of the release's tensors, one by one."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -18,29 +18,38 @@ from magnetar.convert.transform.stream import stream_move
 from magnetar.convert.transform.view import map_source
 from magnetar.errors import CheckpointError, WrongBytesError
 from magnetar.events import Began, Emit, Ended, FoundWrong, Moved, Step, ignore
-from magnetar.findings import Finding, Outcome, Question
+from magnetar.findings import Finding, Outcome, Question, worst
 from magnetar.manifests.tensor_digests import TensorDigest, TensorDigests
 from magnetar.parallel import work_in_parallel
 
 
 class Standing(StrEnum):
-    """What is known of one tensor."""
+    """What is known of one tensor, compared with the release."""
 
     SAME = "same"
     DIFFERENT = "different"
     MISSING = "missing"
     EXTRA = "extra"
     NOT_COMPARABLE = "not comparable"
-    """Its numbers were rounded or quantised, so that the release's bytes cannot be had back."""
+    """Its numbers were rounded or quantised, so the release's bytes cannot be computed from them."""
+
+
+OUTCOMES: Mapping[Standing, Outcome] = {
+    Standing.SAME: Outcome.GOOD,
+    Standing.DIFFERENT: Outcome.BAD,
+    Standing.MISSING: Outcome.BAD,
+    Standing.EXTRA: Outcome.BAD,
+    Standing.NOT_COMPARABLE: Outcome.UNKNOWN,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class TensorProof:
-    """One tensor of the release, by its name there, as the checkpoint holds it.
+    """One tensor, by its name in the release, as the checkpoint holds it.
 
-    ``dtype`` and ``nbytes`` are of the checkpoint. ``cast_from`` is the release's dtype where that is another; a
-    tensor that was cast is the same only if every number is. ``error`` is the normalised mean square error against
-    the reference; ``reproduced`` says that casting the reference gives these bytes exactly. Both need a reference.
+    ``dtype`` and ``nbytes`` are those in the checkpoint. ``cast_from`` is the release's dtype where it is another; such
+    a tensor is the same only if every number is. ``error`` is the normalised mean square error against the reference.
+    ``reproduced``: casting the reference gives exactly these bytes. Both are known only where there is a reference.
     """
 
     name: str
@@ -52,10 +61,18 @@ class TensorProof:
     reproduced: bool = False
     detail: str = ""
 
+    @property
+    def outcome(self) -> Outcome:
+        """Whether it is the release's tensor."""
+        return OUTCOMES[self.standing]
+
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What holding a checkpoint against a release's digests found. ``layout`` is the checkpoint's, for ``reason``."""
+    """What comparing a checkpoint with a release's digests found.
+
+    ``layout`` is the checkpoint's, and ``reason`` says why it is that one.
+    """
 
     path: str
     layout: str
@@ -70,11 +87,8 @@ class Proof:
 
     @property
     def outcome(self) -> Outcome:
-        """Good where every tensor is the release's, bad where one is not, unknown where some cannot be compared."""
-        standings = {tensor.standing for tensor in self.tensors}
-        if standings & {Standing.DIFFERENT, Standing.MISSING, Standing.EXTRA}:
-            return Outcome.BAD
-        return Outcome.GOOD if standings == {Standing.SAME} else Outcome.UNKNOWN
+        """Good if every tensor is the release's, bad if one is not, unknown if some cannot be compared."""
+        return worst(tensor.outcome for tensor in self.tensors)
 
 
 def prove(
@@ -82,31 +96,32 @@ def prove(
 ) -> Proof:
     """Take every tensor of ``source`` back to the release's layout, in bounded memory, and compare its digest.
 
-    ``reference`` is the release itself, in any layout, for the error of tensors that were rounded or quantised; its
-    own tensors are checked as they are used. What is wrong is in the proof, a tensor that its container's checksum
-    shows to be damaged too. Raises ``LayoutError`` where the layouts do not fit, ``WrongBytesError`` if the reference
-    is not the release, ``UsageError`` where quantised numbers need the gguf library, ``DiskError``.
+    ``reference`` is the release itself, in any layout. It is read for the error of tensors that were rounded or
+    quantised, and its own tensors are checked too. Tensors that are wrong, or damaged by their container's checksum,
+    are in the proof, and are emitted as ``FoundWrong``.
+    Raises ``LayoutError`` where the layouts do not fit, ``WrongBytesError`` if the reference is not the release,
+    ``UsageError`` where quantised numbers need the gguf library, or ``OutsideError``.
     """
     moves = {move.name: move for move in map_source(source, digests.layout)}
     references = map_source(reference, digests.layout) if reference else ()
     judge = _Judge(source.checkpoint, reference.checkpoint if reference else None, references)
 
-    def work(name: str) -> TensorProof:
+    def prove_tensor(name: str) -> TensorProof:
         proof = judge.judge(name, moves.get(name), digests.tensors.get(name))
         emit(Moved(Step.PROVE, proof.nbytes))
-        if proof.standing not in (Standing.SAME, Standing.NOT_COMPARABLE):
+        if proof.outcome is Outcome.BAD:
             emit(FoundWrong(Finding(proof.standing, name, proof.detail)))
         return proof
 
     names = [*digests.tensors, *(name for name in moves if name not in digests.tensors)]
     emit(Began(Step.PROVE, sum(move.nbytes for move in moves.values())))
-    proofs = work_in_parallel(work, names, count_workers([*moves.values(), *references]))
+    proofs = work_in_parallel(prove_tensor, names, count_workers([*moves.values(), *references]))
     emit(Ended(Step.PROVE))
     return Proof(str(source.folder), source.layout, source.reason, tuple(proofs))
 
 
 class _Judge:
-    """Says of one tensor at a time what it is; from any thread."""
+    """Judges one tensor at a time, from any thread."""
 
     def __init__(self, checkpoint: Checkpoint, reference: Checkpoint | None, references: Iterable[Move]) -> None:
         self._checkpoint = checkpoint
@@ -134,7 +149,7 @@ class _Judge:
         return replace(proof, detail="has other numbers than the release")
 
     def _judge_cast(self, proof: TensorProof, move: Move, wanted: TensorDigest) -> TensorProof:
-        """A tensor in another dtype is the release's if every one of its numbers is."""
+        """A tensor in another dtype is the release's if every number is the same."""
         if move.dtype not in FLOATS or wanted.dtype not in FLOATS:
             return self._judge_rounded(proof, move, wanted)
         sha256, exact = _digest_cast(self._checkpoint, move, wanted.dtype)
@@ -163,7 +178,7 @@ class _Judge:
         return replace(proof, error=error, reproduced=reproduced)
 
     def _find_original(self, reference: Checkpoint, name: str, wanted: TensorDigest) -> Move:
-        """The tensor of the reference, once it was found to be the release's."""
+        """The tensor of the reference, which is checked here to be the release's. Raises ``WrongBytesError``."""
         original = self._references.get(name)
         damage = ""
         try:
@@ -178,7 +193,7 @@ class _Judge:
 
 
 def _digest_cast(checkpoint: Checkpoint, move: Move, dtype: str) -> tuple[str, bool]:
-    """The digest of a tensor's numbers written as ``dtype``, and whether each of them stays what it is."""
+    """The SHA-256 of a tensor's numbers written as ``dtype``, and whether no number changes by that."""
     hasher = hashlib.sha256()
     exact = True
     for block in stream_move(checkpoint, move.to_dtype("F32")):

@@ -1,8 +1,8 @@
 """A 64-bit fingerprint of every row and every column of a matrix, in one pass over it.
 
-The fingerprint of a row is the sum of its words times fixed random numbers, one for each column, modulo 2**64; that of
-a column likewise. So permuted rows have permuted fingerprints, and the rows of a transposed matrix have those of the
-columns: what was done to a matrix is found in its fingerprints, in memory that does not grow with it.
+The fingerprint of a row is the sum of its words times fixed random numbers, one for each column, modulo 2**64; and the
+same for columns. Permuted rows therefore have permuted fingerprints, and the rows of a transposed matrix have the
+fingerprints of the columns. So the fingerprints tell how a matrix was rearranged, in little memory.
 """
 
 import math
@@ -21,27 +21,27 @@ from magnetar.convert.transform.stream import stream_move
 
 Words = np.ndarray[Any, np.dtype[np.uint64]]
 MAX_LINES = 1 << 22
-"""Rows or columns, each of which takes 8 bytes."""
+"""Rows or columns. The fingerprint of each takes 8 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprints:
-    """Of a matrix [R, C]: ``rows`` [R] and ``columns`` [C]."""
+    """The fingerprints of a matrix [R, C]: ``rows`` [R] and ``columns`` [C]."""
 
     rows: Words
     columns: Words
 
 
 def word_size(dtype: str) -> int:
-    """Bytes that stay together wherever a number goes; those of quantised blocks are looked at one by one."""
+    """The bytes of one number. For quantised blocks it is one: their bytes are taken one by one."""
     elements, nbytes = packed_unit(dtype)
     return nbytes if elements == 1 else 1
 
 
 def fingerprint(checkpoint: Checkpoint, move: Move) -> Fingerprints | None:
-    """Of a tensor seen as a matrix of its last dimension's rows; a vector as a column. None if it is too long a line.
+    """The fingerprints of a tensor, whose rows are its last dimension; a vector is a column.
 
-    Raises ``CheckpointError`` or ``DiskError``.
+    None if a row is empty or too long, or there are too many lines. Raises ``CheckpointError`` or ``OutsideError``.
     """
     size = word_size(move.dtype)
     lines = math.prod(move.shape[:-1]) if len(move.shape) > 1 else math.prod(move.shape)
@@ -66,7 +66,7 @@ def _multipliers(count: int) -> Words:
 
 
 def _whole_lines(blocks: Iterable[memoryview], width: int) -> Iterator[bytes]:
-    """The same bytes, cut between lines of ``width`` bytes."""
+    """The same bytes in pieces that hold whole lines of ``width`` bytes."""
     step = max(WINDOW // width, 1) * width
     rest = b""
     for block in blocks:

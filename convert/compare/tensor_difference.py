@@ -1,4 +1,4 @@
-"""How two tensors of one name differ: looked at side by side, then, if only the order can differ, by fingerprints."""
+"""Explain how two tensors of one name differ: number by number, and, if only the order differs, by fingerprints."""
 
 import math
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from magnetar.convert.transform.stream import stream_move
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of the two checkpoints, with the tensors that it has in the common layout."""
+    """One of the two checkpoints, and how each of its tensors is made in the common layout."""
 
     checkpoint: Checkpoint
     moves: Mapping[str, Move]
@@ -30,10 +30,10 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """Two tensors of one dtype and shape, number by number.
+    """Two tensors of one dtype and shape, compared number by number.
 
-    ``changed`` of ``total`` words differ, all between byte ``begin`` and ``end``. ``same_words`` says that both hold
-    the same ones, as far as sums of them and of their squares tell; ``only_signs`` that nothing else differs.
+    ``changed`` of ``total`` words differ, all between byte ``begin`` and byte ``end``. ``same_words``: both hold the
+    same words in some order, judged by the sums of the words and of their squares. ``only_signs``: only signs differ.
     """
 
     total: int
@@ -45,7 +45,11 @@ class Delta:
 
 
 def explain(first: Side, second: Side, name: str, architecture: Architecture | None, part: Part) -> TensorDifference:
-    """How a tensor that both have differs. Raises ``CheckpointError``, ``DiskError`` or ``UsageError`` (no gguf)."""
+    """How a tensor that both have differs.
+
+    ``architecture`` and ``part`` tell of heads and experts; None and ``Part("")`` where they are not known.
+    Raises ``CheckpointError``, ``OutsideError``, or ``UsageError`` if the gguf library is needed and missing.
+    """
     left, right = first.moves[name], second.moves[name]
     difference = TensorDifference(
         name, How.DIFFERENT, "", dtypes=(left.dtype, right.dtype), shapes=(left.shape, right.shape)
@@ -58,17 +62,17 @@ def explain(first: Side, second: Side, name: str, architecture: Architecture | N
 
 
 def measure_delta(first: Side, second: Side, name: str) -> Delta:
-    """Read both side by side. They must have one dtype and as many bytes."""
+    """Compare two tensors of the same dtype and size. Raises ``CheckpointError`` or ``OutsideError``."""
     left, right = first.moves[name], second.moves[name]
     size = word_size(left.dtype)
     sign = 1 << (8 * size - 1)
     changed, begin, end, only_signs = 0, left.nbytes, 0, left.dtype in READABLE_FLOATS
     balance = np.zeros(2, np.uint64)
     streams = stream_move(first.checkpoint, left), stream_move(second.checkpoint, right)
-    for position, one, other in read_side_by_side(*streams):
-        if np.array_equal(one, other):
+    for position, old, new in read_side_by_side(*streams):
+        if np.array_equal(old, new):
             continue
-        ours, theirs = one.view(f"<u{size}"), other.view(f"<u{size}")
+        ours, theirs = old.view(f"<u{size}"), new.view(f"<u{size}")
         flipped = ours ^ theirs
         apart = flipped != 0
         changed += int(np.count_nonzero(apart))
@@ -100,7 +104,7 @@ def _explain_shapes(first: Side, second: Side, difference: TensorDifference) -> 
 def _explain_cast(
     first: Side, second: Side, difference: TensorDifference, architecture: Architecture | None, part: Part
 ) -> TensorDifference:
-    """Tensors of two dtypes whose numbers are not simply the same."""
+    """Tensors of two dtypes whose numbers are not all the same."""
     name, (old, new) = difference.name, difference.dtypes
     for one, other in ((first, second), (second, first)):
         move, wanted = one.moves[name], other.moves[name]
@@ -151,14 +155,14 @@ def _explain_order(
     if found:
         return replace(difference, how=found.how, detail=found.detail, order=found.order)
     if len(left.shape) == 2 and left.shape[0] != left.shape[1]:
-        return _explain_turn(first, second, difference, old, new)
+        return _explain_wrong_shape(first, second, difference, old, new)
     return None
 
 
-def _explain_turn(
+def _explain_wrong_shape(
     first: Side, second: Side, difference: TensorDifference, old: Fingerprints, new: Fingerprints
 ) -> TensorDifference | None:
-    """Fused checkpoints store w2 transposed: a tool may leave it so, or turn what is not, and keep the shape."""
+    """Fused checkpoints store w2 transposed. A tool may forget to transpose it, or transpose one that is not."""
     left, right = first.moves[difference.name], second.moves[difference.name]
     misread = fingerprint(second.checkpoint, replace(right, shape=right.shape[::-1]))
     if misread and is_transposed(old, misread):
@@ -174,7 +178,7 @@ def _explain_turn(
 def _groups(
     architecture: Architecture | None, part: Part, shape: tuple[int, ...]
 ) -> tuple[Group | None, Group | None, int]:
-    """Of what a tensor's rows and columns come in groups, and how many heads are rotated in it."""
+    """The groups that a tensor's rows and columns come in, and the number of its heads with rotary pairs."""
     if len(shape) > 2:
         return Group(How.EXPERTS, math.prod(shape[1:-1])), None, 0
     if architecture is None:

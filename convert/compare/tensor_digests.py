@@ -1,4 +1,4 @@
-"""The SHA-256 of every tensor as it would lie in a layout: what tells the same weights in any two formats."""
+"""Digest every tensor as it would lie in one layout, so that the same weights can be recognised in any format."""
 
 import hashlib
 import os
@@ -8,14 +8,14 @@ from types import MappingProxyType
 from magnetar.convert.formats.checkpoint import CHUNK, Checkpoint
 from magnetar.convert.layout.mapping import Move
 from magnetar.convert.read.checkpoint_source import CheckpointSource
-from magnetar.convert.transform.stream import RECODING, stream_move
+from magnetar.convert.transform.stream import RECODING_BYTES, stream_move
 from magnetar.convert.transform.view import map_source
 from magnetar.events import Began, Emit, Ended, Moved, Step, ignore
 from magnetar.manifests.tensor_digests import TensorDigest, TensorDigests
 from magnetar.parallel import work_in_parallel
 
-ROOM = 256 << 20
-"""Bytes of memory that all threads together may take: transposing holds a whole matrix twice."""
+MAX_THREADS_BYTES = 256 << 20
+"""Memory that all threads may take together. Transposing takes that of a whole matrix twice."""
 
 
 def tensor_digests(
@@ -26,13 +26,12 @@ def tensor_digests(
     found: Callable[[str, str], None] = lambda _name, _sha256: None,
     emit: Emit = ignore,
 ) -> TensorDigests:
-    """Digest every tensor of ``source`` as it would lie in ``layout``, the release's own, on all cores.
+    """Digest every tensor of ``source`` as it would lie in ``layout``, on all cores, in bounded memory.
 
-    Of a checkpoint whose names are kept (``AS_IS``), that is the layout to give. Tensors whose SHA-256 (hex) is
-    ``known`` by name are not read; ``found`` is told that of each other, from any thread. Memory does not grow with the
-    model.
-    Raises ``LayoutError`` for an unknown layout or one with no room, ``CheckpointError`` naming a damaged tensor,
-    ``DiskError``.
+    ``layout`` is the release's own, or ``AS_IS`` for a source that was opened so. ``known`` holds digests (hex) that an
+    earlier run found, by name: those tensors are not read. ``found`` is called for every other, from any thread.
+    Raises ``LayoutError`` for a layout that is unknown or has no place for some tensor, ``CheckpointError`` naming a
+    damaged tensor, or ``OutsideError``.
     """
     moves = map_source(source, layout)
 
@@ -51,7 +50,7 @@ def tensor_digests(
 
 
 def digest_move(checkpoint: Checkpoint, move: Move) -> str:
-    """SHA-256 as hex of the bytes that a move makes. Raises ``CheckpointError`` if they are damaged, ``DiskError``."""
+    """The SHA-256 (hex) of the bytes that a move makes. Raises ``CheckpointError`` (damaged) or ``OutsideError``."""
     hasher = hashlib.sha256()
     for block in stream_move(checkpoint, move, allow_overflow=True):
         hasher.update(block)
@@ -59,6 +58,6 @@ def digest_move(checkpoint: Checkpoint, move: Move) -> str:
 
 
 def count_workers(moves: Iterable[Move]) -> int:
-    """How many moves may be under way at once, so that their memory stays within ``ROOM``."""
+    """How many moves can be streamed at once within ``MAX_THREADS_BYTES``."""
     block = max((segment.block for move in moves for segment in move.segments), default=0)
-    return min(os.cpu_count() or 1, max(ROOM // (CHUNK + RECODING + 2 * block), 1))
+    return min(os.cpu_count() or 1, max(MAX_THREADS_BYTES // (CHUNK + RECODING_BYTES + 2 * block), 1))

@@ -94,29 +94,29 @@ class TensorLayout:
         wanted = DENSE_ROLES if not architecture.n_experts else MOE_ROLES
         rules = [rule for rule in self.rules if rule.role in wanted]
         for rule in (rule for rule in rules if rule.role == "embedding"):
-            yield self._whole(rule, Part(rule.role), architecture)
+            yield self._lay_part(rule, Part(rule.role), architecture)
         for layer in range(architecture.n_layers):
             yield from self._lay_layer(rules, layer, architecture)
         for rule in (rule for rule in rules if rule.role in ("norm", "output")):
-            yield self._whole(rule, Part(rule.role), architecture)
+            yield self._lay_part(rule, Part(rule.role), architecture)
 
     def _lay_layer(self, rules: Sequence[Rule], layer: int, architecture: Architecture) -> Iterator[LaidTensor]:
         for rule in rules:
             if rule.role in EXPERT_ROLES and "{expert}" not in rule.name:
                 if rule.slot == 0:
-                    yield self._stack([other for other in rules if other.name == rule.name], layer, architecture)
+                    yield self._lay_stack([other for other in rules if other.name == rule.name], layer, architecture)
             elif rule.role in EXPERT_ROLES:
                 for expert in range(architecture.n_experts):
-                    yield self._whole(rule, Part(rule.role, layer, expert), architecture)
+                    yield self._lay_part(rule, Part(rule.role, layer, expert), architecture)
             elif rule.role in LAYER_ROLES:
-                yield self._whole(rule, Part(rule.role, layer), architecture)
+                yield self._lay_part(rule, Part(rule.role, layer), architecture)
 
-    def _whole(self, rule: Rule, part: Part, architecture: Architecture) -> LaidTensor:
+    def _lay_part(self, rule: Rule, part: Part, architecture: Architecture) -> LaidTensor:
         name = rule.name.format(layer=part.layer, expert=part.expert)
         shape = arranged_shape(part_shape(part.role, architecture), rule.arrangement)
         return LaidTensor(name, shape, (part,), rule.arrangement)
 
-    def _stack(self, rules: Sequence[Rule], layer: int, architecture: Architecture) -> LaidTensor:
+    def _lay_stack(self, rules: Sequence[Rule], layer: int, architecture: Architecture) -> LaidTensor:
         """One tensor with the matrices of all experts of a layer. The rules share one name."""
         first = rules[0]
         roles = [rule.role for rule in sorted(rules, key=lambda rule: rule.slot)]

@@ -72,14 +72,14 @@ class CheckpointSource:
 def open_source(path: Path, *, from_layout: str | None = None, open_file: FileOpener = LocalFile) -> CheckpointSource:
     """Open a release's folder on this machine, or one checkpoint file with its configuration beside it.
 
-    ``open_file`` is how its files are opened. Raises what ``open_release`` raises, and ``UsageError`` if there is no
+    ``open_file`` is how its files are opened. Raises what ``open_folder`` raises, and ``UsageError`` if there is no
     such path.
     """
     folder, files = find_files(path, open_file)
-    return open_release(folder, files, from_layout=from_layout, path=folder.path)
+    return open_folder(folder, files, from_layout=from_layout, path=folder.path)
 
 
-def open_release(
+def open_folder(
     folder: SourceFolder,
     files: tuple[str, ...] = (),
     *,

@@ -1,6 +1,7 @@
 """Stream the bytes of a tensor as it will be written, about a megabyte at a time, and check them on the way."""
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 
 from magnetar.byte_source import FileBacked, FileSpan
@@ -10,10 +11,10 @@ from magnetar.convert.numbers.block_formats import packed_unit
 from magnetar.errors import ConversionError
 from magnetar.events import Emit, Remarked, ignore
 
-RECODED = 1 << 16
+RECODED_AT_ONCE = 1 << 16
 """Bytes that are recoded at once. numpy makes several copies of them, and all should fit into a processor's cache."""
 
-RECODING = 4 * CHUNK
+RECODING_BYTES = 4 * CHUNK
 """Bytes of memory that recoding a chunk takes beside it."""
 
 Lend = Callable[[int], memoryview]
@@ -64,7 +65,7 @@ def stream_move(
     from magnetar.convert.numbers.recode import recode
 
     unit = _unit(move)
-    step = _step(unit, RECODED)
+    step = _step(unit, RECODED_AT_ONCE)
     too_large = 0
     for segment in move.segments:
         for block in _stream_segment(checkpoint, segment, unit, check, defer, scratch, scratch.lend):
@@ -93,10 +94,29 @@ def find_spans(checkpoint: Checkpoint, move: Move) -> Iterator[FileSpan]:
             yield from source.spans(spec.offset + segment.offset, segment.nbytes)
 
 
+def side_by_side(
+    left: Iterator[memoryview], right: Iterator[memoryview], window: int = sys.maxsize
+) -> Iterator[tuple[int, memoryview, memoryview]]:
+    """Cut two streams of equal length into windows of equal length, at most ``window`` bytes, each with its position.
+
+    Both streams are read to their end, so that what they check at the end is checked.
+    """
+    position, end = 0, memoryview(b"")
+    one = other = end
+    while True:
+        one, other = one or next(left, end), other or next(right, end)
+        if not one or not other:
+            return
+        length = min(len(one), len(other), window)
+        yield position, one[:length], other[:length]
+        one, other, position = one[length:], other[length:], position + length
+
+
 def _report_overflow(move: Move, count: int, allow_overflow: bool, emit: Emit) -> None:
     what = f"{count:,} of the {math.prod(move.shape):,} numbers of {move.name} are too large for {move.dtype}"
     if not allow_overflow:
-        raise ConversionError(what, hint="choose a wider dtype, such as bf16, or allow overflow")
+        hint = "choose a wider dtype, such as bf16, or allow overflow"
+        raise ConversionError(what, hint=hint, tensor=move.name)
     emit(Remarked(what))
 
 

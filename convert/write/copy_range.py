@@ -1,4 +1,4 @@
-"""Bytes onto the disk: past the page cache, by the kernel where it can copy between files, or through memory."""
+"""Put bytes on the disk: past the page cache, by a copy inside the kernel where it can, or through memory."""
 
 import errno
 import os
@@ -7,16 +7,17 @@ from pathlib import Path
 from magnetar.byte_source import FileSpan
 
 MAX_CALL_BYTES = 1 << 30
-"""copy_file_range and sendfile move at most 2 GiB less a page at once."""
+"""copy_file_range and sendfile move at most 2 GiB less a page in one call."""
 
 CANNOT = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EBADF, errno.EPERM, errno.ENOTSOCK})
-"""What a kernel or a file system says that has no such copy between these two files."""
+"""The errors of a kernel or a file system that has no such copy between two files."""
 
 THROUGH_MEMORY = 1 << 20
+"""Bytes in one step of a copy through memory."""
 
 
 def copy_span(span: FileSpan, descriptor: int) -> None:
-    """Append the bytes of a span to a file. Raises ``OSError``, also if the source ends too early."""
+    """Append the bytes of a span to an open file. Raises ``OSError``, also if the span's file ends too early."""
     done = 0
     for copy in (_copy_file_range, _send_file, _copy_through_memory):
         try:
@@ -44,7 +45,7 @@ def write_all(descriptor: int, content: bytes | memoryview) -> None:
 def write_at(descriptor: int, content: memoryview, offset: int) -> None:
     """Write all of it at ``offset``, however many calls that takes. Raises ``OSError``.
 
-    Where a direct write is not possible after all, the file is written through the cache from then on.
+    If the file system refuses a direct write, the file is written through the page cache from then on.
     """
     while content:
         try:
@@ -58,18 +59,18 @@ def write_at(descriptor: int, content: memoryview, offset: int) -> None:
 
 
 def open_direct(path: Path, flags: int) -> int:
-    """Open a file for writing past the page cache, if its file system has that; else as any. Raises ``OSError``."""
+    """Open a file for writing: past the page cache, if its file system can do that. Raises ``OSError``."""
     flags |= os.O_WRONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
     try:
         return os.open(path, flags | getattr(os, "O_DIRECT", 0), 0o666)
     except OSError as error:
         if error.errno != errno.EINVAL or not hasattr(os, "O_DIRECT"):
             raise
-        return os.open(path, flags & ~os.O_EXCL, 0o666)  # a file system may refuse after it has made the file
+        return os.open(path, flags & ~os.O_EXCL, 0o666)  # a file system may refuse after it made the file
 
 
 def is_direct(descriptor: int) -> bool:
-    """Whether what is written to an open file goes past the page cache."""
+    """Whether writes to an open file go past the page cache."""
     if not hasattr(os, "O_DIRECT"):
         return False
     import fcntl  # there is none on Windows, nor such files
@@ -84,9 +85,9 @@ def _leave_direct(descriptor: int) -> None:
 
 
 def reserve(descriptor: int, size: int) -> None:
-    """Take room for a file before it is written, where the file system can; a full disk is met now, not at the end.
+    """Reserve disk space for a file before it is written, where the file system can.
 
-    Raises ``OSError`` if there is no such room.
+    Raises ``OSError`` if there is not enough: a full disk is met now, not at the end.
     """
     try:
         os.posix_fallocate(descriptor, 0, size)

@@ -1,4 +1,4 @@
-"""Where a conversion may write, and how: never into what is not ours, never through a link, never half."""
+"""Where a conversion may write, and how: not into other folders, not through links, and no file half."""
 
 import hashlib
 import os
@@ -15,19 +15,19 @@ from magnetar.files import STATE_FOLDER, disk_failure, sync_folder
 
 PARTIAL = ".partial"
 SIDE_FILES_ROOM = 16 << 20
-"""Bytes that the tokenizer, the index and the notes may take beside the weights."""
+"""Bytes that are reserved for the tokenizer, the index and the notes beside the weights."""
 
 BLOCK = 512
-"""What ``st_blocks`` counts."""
+"""Bytes: the unit of ``st_blocks``."""
 
 WIDENED = 256
-"""GGUF has norms and routers in 32 bits, which is less than one in so many bytes more."""
+"""GGUF stores norms and routers in 32 bits. That adds less than one byte to so many."""
 
 
 def check_destination(source: Path, destination: Path, plan_digest: str) -> Conversion | None:
-    """Whether the conversion may write there; what an earlier run of the same one left, if any.
+    """Check that the conversion may write there. Return the journal of an earlier run of the same one, if any.
 
-    Raises ``UsageError`` for a link, a file, a folder in or equal to the source, one that holds anything else, or
+    Raises ``UsageError`` if the destination is a link, a file, the source or a folder in it, or holds other files or
     another conversion.
     """
     if destination.is_symlink():
@@ -61,19 +61,22 @@ def _holds_files(folder: Path) -> bool:
 
 
 def check_space(destination: Path, needed: int) -> None:
-    """Raise ``NoSpace`` with both numbers if fewer than ``needed`` bytes are free there."""
+    """Raise ``NoSpace`` if fewer than ``needed`` bytes, and those for side files, are free there."""
     free = free_space(nearest_folder(destination))
     if needed and free < needed + SIDE_FILES_ROOM:
         raise NoSpace(
             f"{destination}: {needed + SIDE_FILES_ROOM:,} bytes are needed, {free:,} are free",
             hint="make space, or choose a folder on another disk",
+            path=destination,
+            needed=needed + SIDE_FILES_ROOM,
+            free=free,
         )
 
 
 def forecast_room(sizes: Mapping[str, int], destination: Path) -> int:
-    """About how many bytes the conversion of a folder to ``destination`` will still take, rather too many.
+    """About how many bytes of disk the conversion of a release will still take; rather too many than too few.
 
-    Told by the sizes of its files by name, before there are any. Raises ``DiskError``.
+    ``sizes`` are those of the release's files, by name. The files need not be there yet. Raises ``DiskError``.
     """
     state = read_conversion(destination)
     weights = sum(sizes[name] for name in name_weights(sizes))
@@ -87,7 +90,7 @@ def forecast_room(sizes: Mapping[str, int], destination: Path) -> int:
 
 
 def space_of_partials(destination: Path) -> int:
-    """Bytes that files which an earlier run did not finish hold on the disk: they will be gone on with, or removed."""
+    """The disk space of files that an earlier run did not finish. They will be continued or removed."""
     try:
         return sum(path.lstat().st_blocks * BLOCK for path in (destination / STATE_FOLDER).glob(f"*{PARTIAL}"))
     except AttributeError:  # Windows does not say
@@ -97,12 +100,12 @@ def space_of_partials(destination: Path) -> int:
 
 
 def nearest_folder(path: Path) -> Path:
-    """The folder itself, or the first above it that there is."""
+    """The folder itself if it exists, else the nearest folder above it that does."""
     return next(folder for folder in (path, *path.resolve().parents) if folder.is_dir())
 
 
 def free_space(folder: Path) -> int:
-    """Bytes that this user may still write below ``folder``."""
+    """The bytes that this user can still write in ``folder``."""
     try:
         return shutil.disk_usage(folder).free
     except OSError as error:
@@ -110,9 +113,9 @@ def free_space(folder: Path) -> int:
 
 
 def write_small(folder: Path, name: str, content: bytes) -> WrittenFile:
-    """Write a file that is there whole or not at all, and durable. Its mode follows the umask.
+    """Write a file atomically and durably. Its mode follows the umask.
 
-    Raises ``NoSpace`` or ``DiskError``; nothing is left behind then.
+    Raises ``NoSpace`` or ``DiskError``; then nothing is left behind.
     """
     partial = partial_path(folder, name)
     try:
@@ -135,11 +138,13 @@ def write_small(folder: Path, name: str, content: bytes) -> WrittenFile:
 def write_large(
     folder: Path, name: str, size: int, fill: Callable[[Sink], None], *, digested: bool, prefix: Prefix | None = None
 ) -> WrittenFile:
-    """Write a file of ``size`` bytes that is there whole or not at all, and durable; ``fill`` appends them.
+    """Write a file of ``size`` bytes atomically and durably; ``fill`` appends the bytes. Its mode follows the umask.
 
-    It grows in the hidden state folder and is moved to its place at the end. Its mode follows the umask. Room for it
-    is taken at once. The digest is of what was appended, not read back. With ``prefix`` the beginning is there.
-    Raises ``NoSpace`` or ``DiskError``, and whatever ``fill`` raises; what was written until then is left behind.
+    The file grows in the hidden state folder, and is moved to its place at the end. Its disk space is reserved first.
+    ``digested`` takes a SHA-256 of what is appended; it is not read back. ``prefix`` is a beginning that an earlier run
+    wrote, and that is kept.
+    Raises ``NoSpace`` or ``DiskError``, and whatever ``fill`` raises; what was written until then stays in the state
+    folder.
     """
     partial = partial_path(folder, name)
     try:
@@ -161,5 +166,5 @@ def write_large(
 
 
 def partial_path(folder: Path, name: str) -> Path:
-    """Where a file grows."""
+    """Where a file grows until it is whole."""
     return folder / STATE_FOLDER / (name + PARTIAL)

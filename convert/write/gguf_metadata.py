@@ -1,6 +1,7 @@
-"""What the metadata of a GGUF file says of a model of the Mistral family: its sizes and its tokenizer."""
+"""The metadata of a GGUF file for a model of the Mistral family: its sizes and its tokenizer."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from magnetar.convert.formats.gguf import Field, MetadataType
 from magnetar.convert.layout.architecture import DEFAULT_CONTEXT, Architecture
@@ -9,6 +10,7 @@ from magnetar.convert.write.tokenizer_json import PieceType, Vocabulary
 from magnetar.errors import ConversionError
 
 PADDING_SCORE = -10000.0
+"""The score of the pieces that fill up the vocabulary."""
 
 FILE_TYPES: Mapping[str, int] = {
     "F32": 0,
@@ -23,7 +25,7 @@ FILE_TYPES: Mapping[str, int] = {
     "TQ2_0": 37,
     "MXFP4": 38,
 }
-"""``llama_ftype`` of llama.h, by the dtype of most matrices; shown to users, and not otherwise used."""
+"""``llama_ftype`` of llama.h, by the dtype of most bytes. llama.cpp only shows it."""
 
 
 def describe_model(architecture: Architecture, name: str, dtype: str) -> Iterator[Field]:
@@ -55,15 +57,16 @@ def describe_model(architecture: Architecture, name: str, dtype: str) -> Iterato
 
 
 def describe_tokenizer(vocabulary: Vocabulary, vocab_size: int) -> Iterator[Field]:
-    """The fields ``tokenizer.*`` of a SentencePiece model of the BPE kind. Ids that it has no piece for are unused.
+    """The fields ``tokenizer.*`` for a SentencePiece model of the BPE kind. Ids without a piece become unused ones.
 
-    Raises ``ConversionError`` if it has more pieces than the model has rows.
+    Raises ``ConversionError`` if there are more pieces than the model has rows.
     """
     missing = vocab_size - len(vocabulary.pieces)
     if missing < 0:
         raise ConversionError(
             f"tokenizer.model has {len(vocabulary.pieces)} pieces, the model has rows for {vocab_size}",
             hint="put the tokenizer of this release beside the weights",
+            path=Path("tokenizer.model"),
         )
     padding = range(len(vocabulary.pieces), vocab_size)
     texts = [piece.text for piece in vocabulary.pieces] + [f"[PAD{index}]" for index in padding]
@@ -84,4 +87,4 @@ def describe_tokenizer(vocabulary: Vocabulary, vocab_size: int) -> Iterator[Fiel
 
 
 NO_VOCABULARY = (Field("tokenizer.ggml.model", MetadataType.STRING, "no_vocab"),)
-"""For weights without a tokenizer: llama.cpp then takes and gives ids."""
+"""For weights without a tokenizer. llama.cpp can then only be given ids of pieces, not text."""

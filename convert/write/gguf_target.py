@@ -1,4 +1,4 @@
-"""The target ``gguf``: one file, or several, that llama.cpp and what is built on it load."""
+"""The target ``gguf``: one file, or several, for llama.cpp and the programs that are built on it."""
 
 from collections.abc import Iterator, Mapping
 
@@ -16,13 +16,16 @@ from magnetar.errors import UsageError
 
 KNOWN = (*FLOATS, *QUANTISERS)
 TERNARY = ("TQ1_0", "TQ2_0")
+"""Formats with three values. llama.cpp does not use them for ``TABLES``."""
+
 TABLES = ("token_embd.weight", "output.weight")
+"""The matrices with a row for each piece of the vocabulary."""
 
 
 def cast_for_llama(move: Move, dtype: str | None) -> Move:
-    """As llama.cpp's own converter: vectors and the router in F32; rows that are no whole blocks in F16.
+    """The dtypes of llama.cpp's own converter: vectors and the router in F32, rows that are no whole blocks in F16.
 
-    Without a wish matrices keep their dtype. Raises ``UsageError`` for a dtype that cannot be written.
+    If no ``dtype`` is asked for, matrices keep theirs. Raises ``UsageError`` for a dtype that cannot be written.
     """
     if dtype is not None and dtype not in KNOWN:
         known = ", ".join(name.lower() for name in KNOWN)
@@ -39,7 +42,7 @@ def cast_for_llama(move: Move, dtype: str | None) -> Move:
 def pack_gguf(
     source: CheckpointSource, moves: tuple[Move, ...], shard_size: int | None, record: Mapping[str, str]
 ) -> tuple[Shard, ...]:
-    """One file, or as many as the size asks for; of several, the first has the metadata (llama.cpp's gguf-split)."""
+    """One file, or as many as the size demands. Of several, the first has the metadata (llama.cpp's gguf-split)."""
     packs = pack_moves(moves, shard_size)
     described = [*_describe(source, moves), *(Field(key, MetadataType.STRING, value) for key, value in record.items())]
     shards = []
@@ -52,9 +55,9 @@ def pack_gguf(
 
 
 def for_llama_cpp(source: CheckpointSource, plan: Plan, provenance: Provenance) -> SideFiles:
-    """A Modelfile, by which Ollama takes the weights as they are: a base model has no template of a chat.
+    """A Modelfile for Ollama, whose template passes text on unchanged: a base model has no chat template.
 
-    The file holds the vocabulary too; ``tokenizer.model`` lies beside it for whoever reads that: the smoke test does.
+    The GGUF file holds the vocabulary. ``tokenizer.model`` is copied too, because ``magnetar boot`` reads it.
     """
     files, notes = legal_files(source.folder, provenance)
     tokenizer = read_tokenizer(source)
@@ -74,7 +77,7 @@ def _describe(source: CheckpointSource, moves: tuple[Move, ...]) -> Iterator[Fie
 
 
 def _describe_tokenizer(source: CheckpointSource) -> tuple[tuple[Field, ...], str]:
-    """The fields, and why there is no vocabulary among them if there is none."""
+    """The fields; and, if there is no vocabulary among them, the reason in words."""
     content = read_tokenizer(source)
     if content is None:
         return NO_VOCABULARY, NO_TOKENIZER

@@ -1,4 +1,4 @@
-"""The note beside a converted checkpoint: what it was made of, and which of its files are done."""
+"""The journal beside a converted checkpoint: which conversion it is, and which of its files are done."""
 
 import json
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ MAX_JOURNAL_BYTES = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class WrittenFile:
-    """A file of the output as it was written: its size, and its SHA-256 as lower-case hex; empty if not taken."""
+    """A file of the output as it was written. ``sha256`` is lower-case hex; empty if no digest was taken."""
 
     size: int
     sha256: str
@@ -22,11 +22,11 @@ class WrittenFile:
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """A conversion, begun or done. ``plan`` is the digest that tells it from any other.
+    """A conversion that was begun, and maybe done.
 
-    ``files`` holds those that were wholly written, ``begun`` what is known of the beginning of one that was not: so
-    many bytes, after a whole tensor, have that digest. ``compared`` says that the output was read back and was
-    bit for bit the source; ``done`` that nothing is left to do.
+    ``plan`` is the digest that tells it from any other conversion. ``files`` are the files that were written whole.
+    ``begun`` are the beginnings of files that were not: each ends with a whole tensor, and has that size and digest.
+    ``compared``: the output was read back, and was bit for bit the source. ``done``: nothing is left to do.
     """
 
     plan: str
@@ -39,7 +39,7 @@ class Conversion:
 
 
 def record_conversion(folder: Path, conversion: Conversion) -> None:
-    """Note beside the files what they are. Raises ``NoSpace`` or ``DiskError``."""
+    """Write the journal, atomically. Raises ``NoSpace`` or ``DiskError``."""
     document = {
         "format": FORMAT,
         "plan": conversion.plan,
@@ -47,14 +47,14 @@ def record_conversion(folder: Path, conversion: Conversion) -> None:
         "target": conversion.target,
         "compared": conversion.compared,
         "done": conversion.done,
-        "files": _spell(conversion.files),
-        "begun": _spell(conversion.begun),
+        "files": _to_document(conversion.files),
+        "begun": _to_document(conversion.begun),
     }
     replace_file(folder / STATE_FOLDER / CONVERSION_FILE, json.dumps(document, indent=1).encode())
 
 
 def read_conversion(folder: Path) -> Conversion | None:
-    """What the folder was converted from; None if nothing readable says so."""
+    """The journal of a folder; None if there is none that can be read. It is not proven: anybody can write one."""
     path = folder / STATE_FOLDER / CONVERSION_FILE
     try:
         if path.is_symlink() or path.stat().st_size > MAX_JOURNAL_BYTES:
@@ -70,12 +70,12 @@ def read_conversion(folder: Path) -> Conversion | None:
         return None
 
 
-def _spell(files: Mapping[str, WrittenFile]) -> dict[str, dict[str, object]]:
+def _to_document(files: Mapping[str, WrittenFile]) -> dict[str, dict[str, object]]:
     return {name: {"size": file.size, "sha256": file.sha256} for name, file in files.items()}
 
 
 def _read_files(noted: Mapping[str, Mapping[str, object]]) -> dict[str, WrittenFile]:
-    """Raises ``ValueError`` and its like for what is no such table."""
+    """Raises ``ValueError``, ``KeyError``, ``TypeError`` or ``AttributeError`` if it is no such table."""
     files = {}
     for name, file in noted.items():
         size, sha256 = file["size"], file["sha256"]

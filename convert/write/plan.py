@@ -1,4 +1,4 @@
-"""What a conversion will do, before it does anything: which tensors go into which file, in what order. Pure."""
+"""Which tensors a conversion puts into which file, in what order. Pure: nothing is read or written."""
 
 import hashlib
 import json
@@ -8,23 +8,22 @@ from dataclasses import astuple, dataclass
 from magnetar.convert.formats.checkpoint import TensorSpec
 from magnetar.convert.formats.safetensors import encode_header, file_order
 from magnetar.convert.layout.mapping import Move, Turn
-from magnetar.convert.transform.stream import RECODING
+from magnetar.convert.transform.stream import RECODING_BYTES
 from magnetar.errors import UsageError
 
 DEFAULT_SHARD_SIZE = 5_000_000_000
-"""Bytes. What transformers 4 and the Hub's tools take."""
-
+"""Bytes. The default of transformers 4 and of the Hub's tools."""
 
 INTERPRETER = 40 << 20
-"""Roughly what Python and numpy take before a byte is moved."""
+"""About how many bytes of memory Python and numpy take before anything is read."""
 
-ON_THE_WAY = 16 << 20
-"""The buffers between a process and the disk."""
+BUFFERS = 16 << 20
+"""Bytes of memory for the buffers between the process and the disk."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One file to be written: its header, then the tensors of ``moves``, each padded to ``alignment`` bytes."""
+    """A file to write: its header, then the tensors of ``moves``, each padded to a multiple of ``alignment`` bytes."""
 
     file: str
     header: bytes
@@ -37,7 +36,7 @@ class Shard:
         return len(self.header) + sum(move.nbytes + self.padding(move) for move in self.moves)
 
     def padding(self, move: Move) -> int:
-        """How many zeros follow a tensor."""
+        """How many zero bytes follow a tensor."""
         return -move.nbytes % self.alignment
 
     @property
@@ -46,7 +45,7 @@ class Shard:
         return sum(move.nbytes for move in self.moves)
 
     def moves_after(self, size: int) -> tuple[Move, ...] | None:
-        """The tensors that are missing behind the first ``size`` bytes; None if those do not end with a tensor."""
+        """The tensors after the first ``size`` bytes; None if the last of these bytes is not the end of a tensor."""
         position = len(self.header)
         for number, move in enumerate(self.moves):
             if position == size:
@@ -57,13 +56,13 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The files of a conversion. Every byte of every source tensor is in exactly one segment of one shard."""
+    """The files of a conversion. Every byte of every tensor of the source is in exactly one segment of one shard."""
 
     shards: tuple[Shard, ...]
 
     @property
     def nbytes(self) -> int:
-        """The disk space that the weights will take."""
+        """The sizes of all files together."""
         return sum(shard.nbytes for shard in self.shards)
 
     @property
@@ -76,7 +75,7 @@ class Plan:
 
     @property
     def dtype(self) -> str:
-        """The dtype that most bytes are of."""
+        """The dtype of most bytes."""
         totals: dict[str, int] = {}
         for move in self._moves():
             totals[move.dtype] = totals.get(move.dtype, 0) + move.nbytes
@@ -84,21 +83,21 @@ class Plan:
 
     @property
     def peak_memory(self) -> int:
-        """About how many bytes of memory the conversion will take, however large the model is.
+        """About how many bytes of memory the conversion will take. This does not grow with the model.
 
-        Where several files are written at once, each takes what is beyond the interpreter.
+        Where several files are written at once, each of them takes all of this but ``INTERPRETER``.
         """
         block = max((segment.block for move in self._moves() for segment in move.segments), default=0)
-        return INTERPRETER + ON_THE_WAY + block + (RECODING if self.casts else 0)
+        return INTERPRETER + BUFFERS + block + (RECODING_BYTES if self.casts else 0)
 
     @property
     def turned(self) -> int:
-        """How many tensors do not go over as they are."""
+        """How many tensors have their numbers in another order than in the source."""
         return sum(any(segment.turn is not Turn.COPY for segment in move.segments) for move in self._moves())
 
     @property
     def casts(self) -> dict[tuple[str, str], int]:
-        """How many tensors are written in another format: by the dtype before and after."""
+        """How many tensors are written in another format, by the dtypes before and after."""
         found: dict[tuple[str, str], int] = {}
         for move in self._moves():
             if move.recoded:
@@ -107,16 +106,17 @@ class Plan:
         return found
 
     def lines(self) -> Iterator[str]:
-        """The plan in words, a line for each file and each tensor. Names are foreign text."""
+        """The plan in words: a line for each file and each tensor. Names in it are foreign text."""
         for shard in self.shards:
             yield f"{shard.file}: {shard.nbytes:,} bytes, {len(shard.moves)} tensors"
             for move in shard.moves:
-                yield f"  {move.name} {move.dtype} {list(move.shape)} = {_label(move)}"
+                yield f"  {move.name} {move.dtype} {list(move.shape)} = {_describe(move)}"
 
     def digest(self, specs: Mapping[str, TensorSpec], target: str) -> str:
-        """SHA-256 that tells the weights that this conversion of that source writes from any others.
+        """A SHA-256 that tells what this plan makes of this source from the result of any other conversion.
 
-        Checksums of a source that has them are part of it, so equal digests mean equal bytes there.
+        ``specs`` are the source's tensors. Their checksums go into the digest, so where the source has checksums,
+        equal digests mean equal output.
         """
         document = {
             "target": target,
@@ -133,9 +133,9 @@ class Plan:
 def plan_shards(
     moves: Sequence[Move], *, stem: str, shard_size: int | None, metadata: Mapping[str, str]
 ) -> tuple[Shard, ...]:
-    """Pack tensors, in the given order, into safetensors files as ``pack_moves`` does.
+    """Lay out safetensors files. ``pack_moves`` says which tensors go into which file.
 
-    Within a file tensors stand as the safetensors library orders them. Raises ``UsageError`` for a size below one.
+    In a file, tensors stand in the order of the safetensors library. Raises ``UsageError`` for a size below one.
     """
     packs = pack_moves(moves, shard_size)
     shards = []
@@ -147,27 +147,27 @@ def plan_shards(
 
 
 def pack_moves(moves: Iterable[Move], shard_size: int | None) -> list[list[Move]]:
-    """Packs of at most ``shard_size`` bytes of tensors, in order; None means one. A larger tensor is a pack of its own.
+    """Divide tensors, in order, into packs of at most ``shard_size`` bytes each; None: into one pack.
 
-    Raises ``UsageError`` for a size below one.
+    A tensor that is larger is a pack of its own. Raises ``UsageError`` for a size below one.
     """
     if shard_size is not None and shard_size < 1:
         raise UsageError(f"a shard of {shard_size} bytes holds nothing", hint="give a size such as 5GB")
-    return list(_pack(moves, shard_size))
+    return list(_divide(moves, shard_size))
 
 
 def shard_stem(stem: str, number: int, count: int) -> str:
-    """The name of shard ``number``, counted from 0, as transformers and llama.cpp spell it; without its suffix."""
+    """The name of shard ``number``, from 0, as transformers and llama.cpp spell it, without a suffix."""
     return stem if count == 1 else f"{stem}-{number + 1:05}-of-{count:05}"
 
 
 def spec_of(move: Move) -> TensorSpec:
-    """Name, dtype, shape and size of what a move makes, for a header."""
+    """Name, dtype, shape and size of the tensor that a move makes, for a header."""
     return TensorSpec(move.name, move.dtype, move.shape, -1, 0, move.nbytes)
 
 
 def list_steps(moves: Iterable[Move]) -> list[tuple[object, ...]]:
-    """Every step as plain values, for a digest."""
+    """Every segment of every tensor as plain values, for a digest."""
     return [
         (move.name, move.dtype, move.stored_as, *astuple(segment)[:3], segment.turn.value, *astuple(segment)[4:])
         for move in moves
@@ -175,7 +175,7 @@ def list_steps(moves: Iterable[Move]) -> list[tuple[object, ...]]:
     ]
 
 
-def _pack(moves: Iterable[Move], shard_size: int | None) -> Iterator[list[Move]]:
+def _divide(moves: Iterable[Move], shard_size: int | None) -> Iterator[list[Move]]:
     pack: list[Move] = []
     size = 0
     for move in moves:
@@ -188,6 +188,6 @@ def _pack(moves: Iterable[Move], shard_size: int | None) -> Iterator[list[Move]]
         yield pack
 
 
-def _label(move: Move) -> str:
+def _describe(move: Move) -> str:
     segments = " + ".join(segment.label for segment in move.segments)
     return f"{segments}, {move.stored_as} to {move.dtype}" if move.recoded else segments

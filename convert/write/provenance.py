@@ -1,4 +1,4 @@
-"""Where an output comes from: the record inside its files, and the note of what was changed."""
+"""Where the output comes from: the record inside its files, and the note CONVERSION.md beside them."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ NOTE = "CONVERSION.md"
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where the weights come from, as told by the caller: texts may be foreign, and empty if not known.
+    """Where the weights come from, as far as the caller knows. Texts may be foreign, and empty.
 
     ``digests`` are those of the source's files, by name, where somebody has checked them.
     """
@@ -29,10 +29,10 @@ class Provenance:
 
 
 def record_provenance(specs: Mapping[str, TensorSpec], moves: Iterable[Move], target: str) -> dict[str, str]:
-    """What the metadata of an output says: the tool, the source and the plan, each as a digest.
+    """Entries for the metadata of an output file: the version of this program, and digests of source and plan.
 
-    ``source`` is over its table of tensors, with the checksums that its container states; ``plan`` over that and
-    every step.
+    The digest of the source is over its table of tensors, with the checksums that its container states. The digest of
+    the plan is over the source's, the target, and every step.
     """
     source = _digest([(spec.name, spec.dtype, spec.shape, spec.offset, spec.seal) for spec in specs.values()])
     plan = _digest([source, target, list_steps(moves)])
@@ -42,7 +42,10 @@ def record_provenance(specs: Mapping[str, TensorSpec], moves: Iterable[Move], ta
 def conversion_note(
     source: CheckpointSource, target: str, plan: Plan, provenance: Provenance, written: Mapping[str, WrittenFile]
 ) -> bytes:
-    """``CONVERSION.md``: what was changed, as the Apache licence asks (section 4b), with the digests of the result."""
+    """``CONVERSION.md``: what was changed, as the Apache licence demands (section 4b), with digests of the result.
+
+    Foreign text in it cannot become markup.
+    """
     rows = [f"| {_plain(name)} | {file.size:,} | `{file.sha256}` |" for name, file in sorted(written.items())]
     lines = [
         "# What was changed",
@@ -50,7 +53,7 @@ def conversion_note(
         f"These are the weights of {_plain(provenance.release or source.folder.name)}, converted from the layout "
         f"`{source.layout}` to `{target}` by Magnetar {__version__}.",
         "",
-        f"- Tensors: {plan.tensors:,}, {plan.payload:,} bytes, {plan.dtype}. {_say_rounding(plan)}",
+        f"- Tensors: {plan.tensors:,}, {plan.payload:,} bytes, {plan.dtype}. {_describe_casts(plan)}",
         f"- {plan.turned:,} of them have their rows or columns in another order, as the layout wants; the others hold "
         "the publisher's numbers in their order.",
         f"- Licence of the weights: {_plain(provenance.licence or 'not known; see the release')}.",
@@ -65,7 +68,7 @@ def conversion_note(
     return ("\n".join(lines) + "\n").encode()
 
 
-def _say_rounding(plan: Plan) -> str:
+def _describe_casts(plan: Plan) -> str:
     casts = plan.casts
     if not casts:
         return "No number was rounded, dropped or added."
@@ -77,6 +80,6 @@ def _digest(document: object) -> str:
 
 
 def _plain(text: str) -> str:
-    """Foreign text inside Markdown: one line, nothing that could be markup or HTML."""
+    """Foreign text for Markdown: one line of at most 200 characters, with everything escaped that could be markup."""
     line = "".join(character if character.isprintable() else " " for character in text)[:200]
     return re.sub(r"([\\`*_{}\[\]<>()#+!|~&])", r"\\\1", line)

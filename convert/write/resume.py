@@ -1,4 +1,4 @@
-"""What an earlier run of a conversion left: whole files, and the beginning of one, each held against its digest."""
+"""What an earlier run of a conversion left on the disk, checked against the digests in its journal."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,14 +13,14 @@ from magnetar.events import Began, Emit, Ended, Moved, Step
 
 
 class Earlier(NamedTuple):
-    """Files that are still what they were, and beginnings of files, by name."""
+    """By name: the files that still have their digest, and the beginnings of files that have theirs."""
 
     files: Mapping[str, WrittenFile]
     prefixes: Mapping[str, Prefix]
 
 
 class Missing(NamedTuple):
-    """A file to be written; with a ``prefix`` only the last of its tensors, ``moves``."""
+    """A file to write. Where ``prefix`` is its beginning on the disk, ``moves`` are only the tensors after that."""
 
     shard: Shard
     moves: tuple[Move, ...]
@@ -33,18 +33,18 @@ class Missing(NamedTuple):
 
 
 def check_earlier(folder: Path, state: Conversion, emit: Emit) -> Earlier:
-    """Read what was noted to be there; what has another digest by now is left out. Raises ``DiskError``."""
+    """Read what the journal says is there, and leave out what has another digest by now. Raises ``DiskError``."""
     if not state.files and not state.begun:
         return Earlier({}, {})
     emit(Began(Step.CHECK, sum(file.size for noted in (state.files, state.begun) for file in noted.values())))
-    files = {name: file for name, file in state.files.items() if _read(folder / name, file, True, emit)}
-    begun = {name: _read(partial_path(folder, name), file, False, emit) for name, file in state.begun.items()}
+    files = {name: file for name, file in state.files.items() if _read_noted(folder / name, file, True, emit)}
+    begun = {name: _read_noted(partial_path(folder, name), file, False, emit) for name, file in state.begun.items()}
     emit(Ended(Step.CHECK))
     return Earlier(files, {name: prefix for name, prefix in begun.items() if prefix})
 
 
 def list_missing(plan: Plan, earlier: Earlier) -> Iterator[Missing]:
-    """What is left to write. A beginning that does not end with a tensor is none."""
+    """The files that are left to write. A beginning that does not end with a whole tensor is not used."""
     for shard in plan.shards:
         if shard.file in earlier.files:
             continue
@@ -53,8 +53,8 @@ def list_missing(plan: Plan, earlier: Earlier) -> Iterator[Missing]:
         yield Missing(shard, shard.moves, None) if moves is None else Missing(shard, moves, prefix)
 
 
-def _read(path: Path, noted: WrittenFile, whole: bool, emit: Emit) -> Prefix | None:
-    """The bytes that were noted, if the file has them still; a ``whole`` one has no more."""
+def _read_noted(path: Path, noted: WrittenFile, whole: bool, emit: Emit) -> Prefix | None:
+    """The bytes in the journal, if the file still has them; None if not. A ``whole`` file must have no others."""
     if not noted.sha256 or path.is_symlink() or not path.is_file():
         return None
     size = path.stat().st_size

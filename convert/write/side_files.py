@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from magnetar.byte_source import SourceFolder, read_file
@@ -33,16 +34,16 @@ NO_TOKENIZER = "there is no tokenizer.model beside the weights, so no tokenizer 
 
 @dataclass(frozen=True, slots=True)
 class SideFiles:
-    """Contents by file name, and what is to be said about them."""
+    """Contents by file name, and notes for the user on what is missing."""
 
     contents: Mapping[str, bytes]
     notes: tuple[str, ...]
 
 
 def for_transformers(source: CheckpointSource, plan: Plan, provenance: Provenance) -> SideFiles:
-    """The files that make the shards a folder for transformers 4 and 5, vLLM, MLX-LM and their like.
+    """The files beside the shards that transformers 4 and 5, vLLM, MLX-LM and others read.
 
-    Raises ``ConversionError`` if ``tokenizer.model`` is damaged, ``DiskError``.
+    Raises ``ConversionError`` if ``tokenizer.model`` is damaged, or ``OutsideError``.
     """
     config = source.architecture.to_config(DTYPES[plan.dtype].torch_name)
     generation = {"_from_model_config": True, "bos_token_id": 1, "eos_token_id": 2}
@@ -54,10 +55,10 @@ def for_transformers(source: CheckpointSource, plan: Plan, provenance: Provenanc
 
 
 def for_the_publishers_code(source: CheckpointSource, plan: Plan, provenance: Provenance) -> SideFiles:
-    """What mistral-inference wants beside ``consolidated.safetensors``.
+    """The files beside ``consolidated.safetensors`` that mistral-inference reads.
 
-    It takes theta for 1e6 where params.json is silent, and others for 1e4, so it is always stated.
-    Raises ``DiskError``.
+    Where params.json states no theta, mistral-inference takes 1e6 and other programs 1e4, so theta is always stated.
+    Raises ``OutsideError``.
     """
     legal, notes = legal_files(source.folder, provenance)
     tokenizer = _copies(source.folder, (TOKENIZER,))
@@ -68,13 +69,13 @@ def for_the_publishers_code(source: CheckpointSource, plan: Plan, provenance: Pr
 
 
 def for_any_tool(source: CheckpointSource, plan: Plan, provenance: Provenance) -> SideFiles:
-    """Tensors under their own names keep the small files that they came with. Raises ``DiskError``."""
+    """Where the names of tensors are kept, the small files of the source are too. Raises ``OutsideError``."""
     legal, notes = legal_files(source.folder, provenance)
     return SideFiles(legal | _index(plan) | _copies(source.folder, KEPT), tuple(notes))
 
 
 def legal_files(folder: SourceFolder, provenance: Provenance) -> tuple[dict[str, bytes], list[str]]:
-    """The source's own licence and notice; if it has no licence, the text that its name stands for."""
+    """The licence and the notice of the source; the text of Apache-2.0 where that is the licence and it has no file."""
     found = _copies(folder, LEGAL_FILES)
     if any(name.startswith("LICENSE") for name in found):
         return found, []
@@ -127,7 +128,8 @@ def read_tokenizer(source: CheckpointSource) -> bytes | None:
         return None
     size = source.folder.sizes[TOKENIZER]
     if size > MAX_MODEL_BYTES:
-        raise ConversionError(f"{TOKENIZER}: {size:,} bytes are too many for a SentencePiece model")
+        what = f"{TOKENIZER}: {size:,} bytes are too many for a SentencePiece model"
+        raise ConversionError(what, path=Path(TOKENIZER))
     return source.read_tokenizer()
 
 

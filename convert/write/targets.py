@@ -1,4 +1,4 @@
-"""What ``--to`` takes, as data: a layout, its container, and the small files beside it."""
+"""The targets of a conversion (``--to``), as data: a layout, its container, and the small files beside it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ from magnetar.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class TargetOptions:
-    """What may be asked of a target. ``shard_size`` is in bytes of tensors; None leaves it to the target.
+    """What can be asked of a target. ``shard_size`` is in bytes of tensors; None: the target's own choice.
 
-    ``dtype`` is spelled as safetensors or GGUF spell it, in capitals; None keeps numbers as they are.
+    ``dtype`` is spelled in capitals, as in safetensors or GGUF; None: numbers are kept as they are, where possible.
     """
 
     shard_size: int | None = None
@@ -28,16 +28,22 @@ class TargetOptions:
 
 
 class Pack(Protocol):
-    """How a target puts tensors into files; ``record`` is for their metadata. Raises ``UsageError``."""
+    """How a target puts tensors into files. ``record`` goes into their metadata.
+
+    Raises ``UsageError`` for options that the target cannot fulfil.
+    """
 
     def __call__(
-        self, source: CheckpointSource, moves: tuple[Move, ...], wish: TargetOptions, record: Mapping[str, str], /
+        self, source: CheckpointSource, moves: tuple[Move, ...], options: TargetOptions, record: Mapping[str, str], /
     ) -> tuple[Shard, ...]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A layout in its container with its side files. ``cast`` says how a tensor is written if a dtype is wished."""
+    """A layout, how its tensors are put into files, and the files beside them.
+
+    ``cast`` says in which dtype a tensor is written, if a dtype was asked for, or none.
+    """
 
     name: str
     layout: str
@@ -46,23 +52,23 @@ class Target:
     side_files: Callable[[CheckpointSource, Plan, Provenance], SideFiles]
 
 
-def plan_target(source: CheckpointSource, target: Target, wish: TargetOptions) -> Plan:
-    """What is to be written. Raises ``UsageError`` for a wish that the target cannot grant, ``LayoutError``."""
-    moves = tuple(target.cast(move, wish.dtype) for move in map_source(source, target.layout))
+def plan_target(source: CheckpointSource, target: Target, options: TargetOptions) -> Plan:
+    """The files to write. Raises ``UsageError`` for options that the target cannot fulfil, or ``LayoutError``."""
+    moves = tuple(target.cast(move, options.dtype) for move in map_source(source, target.layout))
     record = record_provenance(source.checkpoint.specs, moves, target.name)
-    return Plan(target.pack(source, moves, wish, record))
+    return Plan(target.pack(source, moves, options, record))
 
 
 def _cast_floats(move: Move, dtype: str | None) -> Move:
-    """Every float as ``dtype``; integers are kept. Quantised blocks become floats, since safetensors has none."""
+    """Floats become ``dtype``, integers are kept. Quantised blocks become floats: safetensors cannot hold them."""
     if dtype is None:
         return unpack_blocks(move)
     if dtype not in FLOATS:
-        raise UsageError(f"the dtype {dtype.lower()!r} is not known", hint=f"known are {_spell(FLOATS)}")
+        raise UsageError(f"the dtype {dtype.lower()!r} is not known", hint=f"known are {_list_names(FLOATS)}")
     return move.to_dtype(dtype) if move.dtype in READABLE_FLOATS or move.dtype in BLOCK_FORMATS else move
 
 
-def _spell(dtypes: tuple[str, ...]) -> str:
+def _list_names(dtypes: tuple[str, ...]) -> str:
     return ", ".join(dtype.lower() for dtype in dtypes)
 
 
@@ -70,33 +76,33 @@ def _pack_shards(
     metadata: Mapping[str, str],
     source: CheckpointSource,
     moves: tuple[Move, ...],
-    wish: TargetOptions,
+    options: TargetOptions,
     record: Mapping[str, str],
 ) -> tuple[Shard, ...]:
-    size = DEFAULT_SHARD_SIZE if wish.shard_size is None else wish.shard_size
+    size = DEFAULT_SHARD_SIZE if options.shard_size is None else options.shard_size
     return plan_shards(moves, stem="model", shard_size=size, metadata={**metadata, **record})
 
 
 def _pack_as_the_library(
-    source: CheckpointSource, moves: tuple[Move, ...], wish: TargetOptions, record: Mapping[str, str]
+    source: CheckpointSource, moves: tuple[Move, ...], options: TargetOptions, record: Mapping[str, str]
 ) -> tuple[Shard, ...]:
-    """The bytes of ``safetensors.save_file(tensors, path)``, so without metadata."""
-    return _pack_shards({}, source, moves, wish, {})
+    """Exactly the bytes of ``safetensors.save_file(tensors, path)``, so there is no metadata."""
+    return _pack_shards({}, source, moves, options, {})
 
 
 def _pack_one_file(
-    source: CheckpointSource, moves: tuple[Move, ...], wish: TargetOptions, record: Mapping[str, str]
+    source: CheckpointSource, moves: tuple[Move, ...], options: TargetOptions, record: Mapping[str, str]
 ) -> tuple[Shard, ...]:
-    """mistral-inference reads one file of that name, and no shards."""
-    if wish.shard_size is not None:
+    """mistral-inference reads one file of this name, and no shards."""
+    if options.shard_size is not None:
         raise UsageError("the target mistral is one file", hint="leave the shard size out")
     return plan_shards(moves, stem="consolidated", shard_size=None, metadata={"format": "pt", **record})
 
 
 def _pack_gguf(
-    source: CheckpointSource, moves: tuple[Move, ...], wish: TargetOptions, record: Mapping[str, str]
+    source: CheckpointSource, moves: tuple[Move, ...], options: TargetOptions, record: Mapping[str, str]
 ) -> tuple[Shard, ...]:
-    return pack_gguf(source, moves, wish.shard_size, record)
+    return pack_gguf(source, moves, options.shard_size, record)
 
 
 TARGETS: Mapping[str, Target] = {
@@ -112,7 +118,7 @@ TARGETS: Mapping[str, Target] = {
 
 
 def find_target(name: str) -> Target:
-    """The target of that name. Raises ``UsageError`` listing those that there are."""
+    """The target of that name. Raises ``UsageError`` with a list of all targets if there is none."""
     if name not in TARGETS:
         raise UsageError(f"the target {name!r} is not known", hint=f"known are {', '.join(TARGETS)}")
     return TARGETS[name]

@@ -1,19 +1,20 @@
-"""A SentencePiece model, read without protobuf, and the ``tokenizer.json`` that gives the very same ids."""
+"""Read a SentencePiece model without protobuf, and make the ``tokenizer.json`` that gives exactly the same ids."""
 
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import Path
 from typing import Any
 
 from magnetar.errors import ConversionError
 
 SPACE = "\u2581"
-"""What SentencePiece writes for a space."""
+"""The character that stands for a space inside of a piece."""
 
 MAX_MODEL_BYTES = 16 << 20
 MAX_FIELDS = 1 << 20
-"""Of one message. The largest vocabulary known has 262,144 pieces in 4 MB."""
+"""In one message. The largest vocabulary known has 262,144 pieces in 4 MB."""
 
 MAX_PIECE_LENGTH = 512
 
@@ -31,7 +32,7 @@ class PieceType(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class VocabularyPiece:
-    """One piece of the vocabulary; its id is its place."""
+    """One piece of the vocabulary. Its id is its place in the list."""
 
     text: str
     score: float
@@ -40,7 +41,7 @@ class VocabularyPiece:
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """What ``tokenizer.model`` holds, as far as encoding needs it. Ids are -1 where there is none."""
+    """The contents of ``tokenizer.model``, as far as encoding needs them. An id is -1 where there is no such piece."""
 
     pieces: tuple[VocabularyPiece, ...]
     is_bpe: bool
@@ -75,12 +76,14 @@ def read_vocabulary(content: bytes) -> Vocabulary:
         )
     except (ValueError, TypeError, IndexError, struct.error) as error:
         raise ConversionError(
-            f"tokenizer.model is not a SentencePiece model: {error}", hint="fetch the release's again"
+            f"tokenizer.model is not a SentencePiece model: {error}",
+            hint="fetch the release's again",
+            path=Path("tokenizer.model"),
         ) from error
 
 
 def why_not_exact(vocabulary: Vocabulary) -> str:
-    """Why no ``tokenizer.json`` can be promised to give the same ids; empty if one can."""
+    """Why a ``tokenizer.json`` might not give the same ids; empty if it certainly does."""
     kinds = {piece.kind for piece in vocabulary.pieces}
     texts = {piece.text for piece in vocabulary.pieces}
     reasons = {
@@ -96,7 +99,7 @@ def why_not_exact(vocabulary: Vocabulary) -> str:
 
 
 def tokenizer_json(vocabulary: Vocabulary) -> dict[str, Any]:
-    """The document of the ``tokenizers`` library: a prefix, spaces written as U+2581, BPE with bytes as fallback."""
+    """The document for the ``tokenizers`` library: a prefix, spaces as U+2581, then BPE with bytes as fallback."""
     pieces = vocabulary.pieces
     specials = [
         (index, piece) for index, piece in enumerate(pieces) if piece.kind in (PieceType.UNKNOWN, PieceType.CONTROL)
@@ -110,7 +113,7 @@ def tokenizer_json(vocabulary: Vocabulary) -> dict[str, Any]:
         "added_tokens": [_added_token(index, piece.text) for index, piece in specials],
         "normalizer": {"type": "Sequence", "normalizers": [*prefix, _replace(" ", SPACE)]},
         "pre_tokenizer": None,
-        "post_processor": _begin_with(vocabulary),
+        "post_processor": _post_processor(vocabulary),
         "decoder": {
             "type": "Sequence",
             "decoders": [_replace(SPACE, " "), {"type": "ByteFallback"}, {"type": "Fuse"}, *strip],
@@ -131,11 +134,11 @@ def tokenizer_json(vocabulary: Vocabulary) -> dict[str, Any]:
 
 
 def list_merges(pieces: Sequence[VocabularyPiece]) -> list[tuple[str, str]]:
-    """Every pair of pieces that joins to a piece, best first.
+    """Every pair of pieces that together are a piece, best first.
 
-    SentencePiece joins the pair whose *result* has the best score, the leftmost of equals. A list of merges ranks the
-    pairs of one result too, but that could show only where two of them overlap in a text, and joining from the left
-    leaves no such place.
+    SentencePiece joins the pair whose *result* has the best score, and of equal ones the leftmost. A list of merges
+    also ranks different pairs with the same result. That could matter only where two such pairs overlap in a text, and
+    joining from the left never leaves them so.
     """
     known = {piece.text: piece for piece in pieces if piece.kind is PieceType.NORMAL}
     ranked = sorted(known, key=lambda text: -known[text].score)
@@ -147,8 +150,8 @@ def list_merges(pieces: Sequence[VocabularyPiece]) -> list[tuple[str, str]]:
     ]
 
 
-def _begin_with(vocabulary: Vocabulary) -> dict[str, Any] | None:
-    """Put the token of the beginning before every text, as the publisher's code does."""
+def _post_processor(vocabulary: Vocabulary) -> dict[str, Any] | None:
+    """The processor that puts the token of the beginning before every text, as the publisher's code does."""
     if not 0 <= vocabulary.bos < len(vocabulary.pieces):
         return None
     text = vocabulary.pieces[vocabulary.bos].text
@@ -181,7 +184,10 @@ def _read_piece(content: int | bytes) -> VocabularyPiece:
 
 
 def _fields(content: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """The fields of one protobuf message: number, and a whole number or the bytes (encoding spec, wire types)."""
+    """The fields of one protobuf message: a number, and an integer or bytes (protobuf encoding, wire types).
+
+    Raises ``ValueError`` or ``IndexError`` if it is malformed.
+    """
     position = count = 0
     while position < len(content):
         count += 1

@@ -1,8 +1,8 @@
-"""A file that grows: past the page cache where the file system can, digested by one thread while another writes it.
+"""Append to a large file past the page cache, digested by one thread while another writes.
 
-Written through the cache, a large file costs a page to be taken, filled and written back for every 4 KiB, pushes the
-source out of memory, and is read back from there, not from the disk. Direct writes cost a third of the CPU time and,
-until all is on the disk, three quarters of the time.
+Through the cache, every 4 KiB costs a page to take, to fill and to write back. The file pushes the source out of
+memory, and is later read back from memory in place of the disk. Direct writes take a third of the processor time and,
+until all bytes are on the disk, three quarters of the wall time.
 """
 
 import hashlib
@@ -19,18 +19,18 @@ from magnetar.convert.write.copy_range import copy_span, is_direct, write_at
 from magnetar.convert.write.journal import WrittenFile
 
 PAGE = 4096
-"""What direct writes are aligned to: no disk has larger blocks."""
+"""Bytes. Direct writes are aligned to this: no disk has larger blocks."""
 
 BUFFER = 4 << 20
 BUFFERS = 3
-"""One is filled, one is digested and written, one is ready: both threads always have something to do."""
+"""One is being filled, one is being digested and written, one is ready: no thread has to wait for another."""
 
 READ_AT_ONCE = 1 << 20
 
 
 @dataclass(slots=True)
 class Prefix:
-    """The beginning of a file, which is there already: its size, its digest, and what is behind its last whole page."""
+    """The beginning of a file that is on the disk: its size, its running SHA-256, and the bytes after its last page."""
 
     size: int = 0
     digest: Any = field(default_factory=hashlib.sha256)
@@ -38,7 +38,7 @@ class Prefix:
 
 
 def read_prefix(path: Path, size: int, moved: Callable[[int], None]) -> Prefix:
-    """Digest the first ``size`` bytes of a file; ``moved`` is told how many were read.
+    """Digest the first ``size`` bytes of a file, and call ``moved`` with the count after each part.
 
     Raises ``UsageError`` or ``DiskError`` if they cannot be read.
     """
@@ -54,9 +54,9 @@ def read_prefix(path: Path, size: int, moved: Callable[[int], None]) -> Prefix:
 
 
 class Sink:
-    """Appends to an open file, after what it has already. Without ``digested`` no digest is taken.
+    """Appends to an open file, after its ``prefix``. ``digested``: take a SHA-256 of it all.
 
-    Methods raise ``OSError``. What is appended is on the disk only after ``settle`` or ``finish``.
+    Methods raise ``OSError``. Bytes are certainly on the disk only after ``settle`` or ``finish``.
     """
 
     def __init__(self, descriptor: int, prefix: Prefix | None = None, *, digested: bool = True) -> None:
@@ -74,7 +74,7 @@ class Sink:
 
     @property
     def size(self) -> int:
-        """How many bytes the file has, with those that are still on their way."""
+        """The size of the file, with the bytes that are still on their way to the disk."""
         return self._position + self._filled
 
     @property
@@ -83,14 +83,14 @@ class Sink:
         return is_direct(self._descriptor)
 
     def lend(self, length: int) -> memoryview:
-        """Room for at most ``length`` of the next bytes, at least one: filled and appended, they need no copying."""
+        """Memory for at most ``length`` of the next bytes, at least one. To append it, filled, takes no copy."""
         if self._filled == BUFFER:
             self._hand_over(0)
         self._lent = self._buffer[self._filled : min(self._filled + length, BUFFER)]
         return self._lent
 
     def append(self, content: bytes | memoryview) -> None:
-        """Append bytes; room that was lent just before, filled as it is."""
+        """Append bytes. Memory that was just lent must be appended as it is, and is not copied."""
         if content is self._lent:
             self._filled += len(content)
             self._lent = None
@@ -103,7 +103,7 @@ class Sink:
             rest = rest[len(room) :]
 
     def copy(self, span: FileSpan) -> None:
-        """Append bytes of another file without looking at them, by the kernel if it can. There is no digest then."""
+        """Append bytes of another file, inside the kernel if it can. The file then has no digest."""
         self._drain()
         os.lseek(self._descriptor, self.size, os.SEEK_SET)
         copy_span(span, self._descriptor)
@@ -111,20 +111,20 @@ class Sink:
         self._position, self._filled = self.size + span.length, 0
 
     def settle(self) -> WrittenFile:
-        """Bring all that was appended to the disk, and say what it is."""
+        """Bring all that was appended to the disk, and return its size and digest."""
         self._drain()
         os.fsync(self._descriptor)
         return self._describe()
 
     def finish(self) -> WrittenFile:
-        """``settle``, with the file cut to its size."""
+        """The same, and cut the file to its size."""
         self._drain()
         os.ftruncate(self._descriptor, self.size)
         os.fsync(self._descriptor)
         return self._describe()
 
     def close(self) -> None:
-        """End both threads; what they have not begun is dropped."""
+        """End both threads. What they have not begun is dropped."""
         for threads in (self._digesting, self._writing):
             threads.shutdown(cancel_futures=True)
 
@@ -138,7 +138,7 @@ class Sink:
         return WrittenFile(self.size, self._digest.copy().hexdigest() if self._digested else "")
 
     def _hand_over(self, padding: int) -> None:
-        """Let the threads have the buffer, and take another, if need be the one that they have had for longest."""
+        """Give the buffer to both threads, and take a free one; if there is none, wait for the oldest."""
         filled = self._buffer[: self._filled + padding]
         jobs: list[Future[Any]] = [self._writing.submit(write_at, self._descriptor, filled, self._position)]
         if self._digested:
@@ -147,17 +147,17 @@ class Sink:
         self._position += self._filled
         self._filled = self._digested_to = 0
         if not self._free:
-            self._await_one()
+            self._await_oldest()
         self._buffer = self._free.popleft()
 
-    def _await_one(self) -> None:
+    def _await_oldest(self) -> None:
         buffer, jobs = self._busy.popleft()
         for job in jobs:
             job.result()
         self._free.append(buffer)
 
     def _drain(self) -> None:
-        """Write what there is, the last page filled up with zeros, and go on from the beginning of that page."""
+        """Write all bytes, the last page filled up with zeros, and continue from the beginning of that page."""
         size, over = self.size, self._filled % PAGE
         tail = bytes(self._buffer[self._filled - over : self._filled])
         padding = -over % PAGE
@@ -165,11 +165,11 @@ class Sink:
         if self._filled:
             self._hand_over(padding)
         while self._busy:
-            self._await_one()
+            self._await_oldest()
         self._continue(size, tail)
 
     def _continue(self, size: int, tail: bytes) -> None:
-        """Go on at ``size``, with the bytes behind the last whole page in the buffer, digested."""
+        """Continue at ``size``. ``tail``, the bytes after the last whole page, is in the buffer, and digested."""
         self._position = size - len(tail)
         self._buffer[: len(tail)] = tail
         self._filled = self._digested_to = len(tail)

@@ -25,7 +25,7 @@ from magnetar.fetch.mirror.mirror_source import MirrorSource, dropped_mirror
 from magnetar.fetch.mirror.read_pieces import RateLimit
 from magnetar.fetch.mirror.tar import files_in_tar
 from magnetar.fetch.repair.repair_pieces import STAGING_FOLDER
-from magnetar.fetch.request.mirrors import FileMirror, named_hosts
+from magnetar.fetch.request.mirrors import named_hosts
 from magnetar.fetch.request.options import DEFAULT_FETCH, FetchOptions
 from magnetar.fetch.torrent.file_digests import FileDigests
 from magnetar.fetch.torrent.metadata import Metadata, TorrentFile
@@ -54,9 +54,16 @@ def replace_files(
     They come from ``options.adopt``, then from ``options.mirrors``. Raises ``Stalled`` if one cannot be had (the others
     are in place then), ``UsageError`` if something is in the way, ``NoSpace``, ``DiskError`` or ``FolderLocked``.
     """
+    metadata = _stand_in_metadata(folder.name, files)
     with lock_folder(folder) as state:
-        run = _Replacement(folder, state / STAGING_FOLDER, files, options, emit)
-        with closing(run.client):
+        staging = state / STAGING_FOLDER
+        for place in (folder, staging):  # a release may bring links, and nothing is written through them
+            check_folder(place)
+            check_destination(place, metadata)
+        policy = AddressPolicy(named_hosts(options.mirrors), only_loopback=options.loopback)
+        with closing(Client(policy, proxy=options.proxy, interface=options.interface)) as client:
+            sources = _find_sources(metadata, options, client, emit)
+            run = _Replacement(folder, staging, sources, options, emit)
             lacking = [file.path for file in files if not run.replace(file)]
         if lacking:
             raise Stalled(
@@ -64,34 +71,23 @@ def replace_files(
                 hint="name a mirror with --mirror, a copy with --adopt, or a torrent with --torrent",
                 paths=tuple(lacking),
             )
-        shutil.rmtree(state / STAGING_FOLDER, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
     return Replaced(tuple(file.path for file in files), run.adopted, run.downloaded)
 
 
 class _Replacement:
-    """One run on one folder."""
+    """One run on one folder. ``adopted`` and ``downloaded`` count bytes."""
 
     def __init__(
-        self, folder: Path, stage: Path, files: Sequence[ReleaseFile], options: FetchOptions, emit: Emit
+        self, folder: Path, staging: Path, sources: Sequence[MirrorSource], options: FetchOptions, emit: Emit
     ) -> None:
         self._folder = folder
-        self._stage = stage
+        self._staging = staging
+        self._sources = sources
         self._options = options
         self._emit = emit
-        self._metadata = _stand_in_metadata(folder.name, files)
-        for place in (folder, stage):  # a release may bring links, and nothing is written through them
-            check_folder(place)
-            check_destination(place, self._metadata)
         self._adoptable = AdoptableFiles(options.adopt, apart_from=folder)
         self._rate = RateLimit(options.download_limit, Event())
-        policy = AddressPolicy(named_hosts(options.mirrors), only_loopback=options.loopback)
-        self.client = Client(policy, proxy=options.proxy, interface=options.interface)
-        sizes = {file.path: file.size for file in files}
-        self._sources = [
-            MirrorSource(mirror, size, self.client)
-            for mirror in self._find_mirrors()
-            if (size := sizes.get(mirror.path)) is not None
-        ]
         self.adopted = 0
         self.downloaded = 0
 
@@ -103,7 +99,7 @@ class _Replacement:
         """Put a file in its place. False if it cannot be had, or could not be proven."""
         if file.size is None or not file.digests:
             return False
-        staged = self._stage / file.path
+        staged = self._staging / file.path
         self._make_room(staged, file.size)
         if not (self._adopt(file, file.size, staged) or self._download(file, file.size, staged)):
             return False
@@ -133,6 +129,7 @@ class _Replacement:
             raise disk_failure(error, staged.parent) from error
 
     def _adopt(self, file: ReleaseFile, size: int, staged: Path) -> bool:
+        """Copy a file from where the user offers it. True if a copy was found, and proven."""
         algorithms = [digest.algorithm for digest in file.digests]
         for candidate in self._adoptable.candidates(FileDigests(file.path, size, 0, CHUNK_BYTES, b"", ())):
             with suppress(DiskError, UsageError):  # what cannot be read is no candidate
@@ -146,6 +143,7 @@ class _Replacement:
         return False
 
     def _download(self, file: ReleaseFile, size: int, staged: Path) -> bool:
+        """Read a file from its mirrors, until one has sent all of it, or none has sent a byte for ``stall_timeout``."""
         sources = [source for source in self._sources if source.mirror.path == file.path]
         last = time.monotonic()
         while time.monotonic() - last < self._options.stall_timeout and not all(source.dropped for source in sources):
@@ -175,6 +173,7 @@ class _Replacement:
         return False
 
     def _write(self, staged: Path, step: Step, size: int, begin: int, chunks: Iterable[bytes]) -> None:
+        """Write chunks to a file from byte ``begin`` on, up to its ``size``, and make it durable."""
         self._emit(Began(step, size - begin))
         try:
             with staged.open("ab") as stream:
@@ -207,14 +206,18 @@ class _Replacement:
         if news is not None:
             self._emit(news)
 
-    def _find_mirrors(self) -> Iterator[FileMirror]:
-        files, archives = sort_mirrors(self._options.mirrors, self._metadata)
-        yield from files
-        for archive in archives:
-            try:
-                yield from files_in_tar(archive, self._metadata, self.client, lambda: False)
-            except (HttpFailed, NotAllowed) as error:
-                self._emit(dropped_mirror(archive, error.message))
+
+def _find_sources(metadata: Metadata, options: FetchOptions, client: Client, emit: Emit) -> list[MirrorSource]:
+    """The mirrors of the files, those inside archives too. An archive that cannot be read is dropped."""
+    files, archives = sort_mirrors(options.mirrors, metadata)
+    found = list(files)
+    for archive in archives:
+        try:
+            found += files_in_tar(archive, metadata, client, lambda: False)
+        except (HttpFailed, NotAllowed) as error:
+            emit(dropped_mirror(archive, error.message))
+    sizes = {str(file.path): file.size for file in metadata.files}
+    return [MirrorSource(mirror, sizes[mirror.path], client) for mirror in found if mirror.path in sizes]
 
 
 def _stand_in_metadata(name: str, files: Sequence[ReleaseFile]) -> Metadata:

@@ -13,7 +13,7 @@ from magnetar.fetch.link.magnet import Magnet
 from magnetar.fetch.request.options import SeedOptions
 from magnetar.fetch.swarm.discovery import find_metadata, reachable
 from magnetar.fetch.swarm.protocol import Swarm
-from magnetar.fetch.torrent.create import TorrentWish, create_torrent
+from magnetar.fetch.torrent.create import TorrentOptions, create_torrent
 from magnetar.fetch.torrent.metadata import Metadata, is_same
 from magnetar.fetch.torrent.metainfo import read_torrent
 from magnetar.files import STATE_FOLDER
@@ -85,7 +85,9 @@ def _can_ask_somebody(link: Magnet, options: SeedOptions) -> bool:
 
 
 def _make_torrent(folder: Path, options: SeedOptions, emit: Emit) -> bytes:
-    return create_torrent(folder, TorrentWish(piece_length=options.piece_length, trackers=options.trackers), emit=emit)
+    return create_torrent(
+        folder, TorrentOptions(piece_length=options.piece_length, trackers=options.trackers), emit=emit
+    )
 
 
 def _serve_if_whole(folder: Path, torrent: bytes, emit: Emit) -> tuple[bytes, bytes] | None:

@@ -24,7 +24,8 @@ from magnetar.fetch.torrent.piece_hasher import Sha1Pieces, TreePieces
 from magnetar.fetch.torrent.piece_layout import Extent, PieceLayout, Span
 from magnetar.files import disk_failure
 from magnetar.manifests.folder.layout import payload_paths
-from magnetar.manifests.hashing.digests import ByteConsumer, digest_files
+from magnetar.manifests.hashing.digests import digest_files
+from magnetar.manifests.hashing.distribute import ByteConsumer
 
 Version = Literal["hybrid", "v2", "v1"]
 
@@ -41,7 +42,7 @@ MAX_CHOSEN_PIECE_LENGTH = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class TorrentWish:
+class TorrentOptions:
     """How to make a torrent: its version of the protocol, and what its metadata says besides the files.
 
     "hybrid" is read by clients of both versions, but aria2c and other old ones need "v1". ``piece_length`` is a power
@@ -67,12 +68,12 @@ def choose_piece_length(total: int) -> int:
     return min(next(fitting, MAX_CHOSEN_PIECE_LENGTH), MAX_CHOSEN_PIECE_LENGTH)
 
 
-def create_torrent(folder: Path, wish: TorrentWish = TorrentWish(), *, emit: Emit = ignore) -> bytes:
+def create_torrent(folder: Path, options: TorrentOptions = TorrentOptions(), *, emit: Emit = ignore) -> bytes:
     """The ``.torrent`` bytes of a folder. The same files and options give the same bytes, whenever and wherever.
 
     Raises what ``Draft`` does, and ``DiskError`` for a file that cannot be read or changes meanwhile.
     """
-    draft = Draft(folder, wish)
+    draft = Draft(folder, options)
     emit(Began(Step.HASH, draft.total))
     paths = [str(file.path) for file in draft.files]
     digest_files(draft.folder, paths, (), lambda count: emit(Moved(Step.HASH, count)), draft.hashers)
@@ -101,18 +102,18 @@ class Draft:
     ``DiskError``.
     """
 
-    def __init__(self, folder: Path, wish: TorrentWish) -> None:
-        _check(wish)
+    def __init__(self, folder: Path, options: TorrentOptions) -> None:
+        _check_options(options)
         self.folder = folder.resolve()
         self.files = tuple(_list_payload(self.folder))
         self.total = sum(file.size for file in self.files)
-        self.piece_length = wish.piece_length or choose_piece_length(self.total)
-        _check_count(self.files, self.piece_length, wish.version)
-        self._wish = wish
+        self.piece_length = options.piece_length or choose_piece_length(self.total)
+        _check_count(self.files, self.piece_length, options.version)
+        self._options = options
         starts = accumulate((file.size for file in self.files), initial=0)
         padded = len(self.files) > 1  # the last of several is padded too, as libtorrent has it
         self._entries = {
-            str(file.path): _Entry(self.folder / file.path, start, self.piece_length, wish.version, padded=padded)
+            str(file.path): _Entry(self.folder / file.path, start, self.piece_length, options.version, padded=padded)
             for file, start in zip(self.files, starts, strict=False)
         }
 
@@ -138,7 +139,7 @@ class Draft:
             entry.check_unchanged()
         info: dict[bytes, Any] = {b"name": self.folder.name.encode(), b"piece length": self.piece_length}
         made: dict[bytes, Any] = {b"info": info}
-        match self._wish.version:
+        match self._options.version:
             case "v1":
                 info |= {b"files": [_listed(file) for file in self.files], b"pieces": self._pieces_across_files()}
             case "v2":
@@ -146,13 +147,13 @@ class Draft:
             case "hybrid":
                 files, pieces = self._padded_files()
                 info |= {b"meta version": 2, b"file tree": self._file_tree(), b"files": files, b"pieces": pieces}
-        if self._wish.version != "v1":
+        if self._options.version != "v1":
             made[b"piece layers"] = {
                 entry.hashes.root: entry.hashes.layer for entry in self._entries.values() if entry.hashes.layer
             }
-        if self._wish.private:
+        if self._options.private:
             info[b"private"] = 1
-        torrent = encode(made | _outside_of_info(self._wish))
+        torrent = encode(made | _outside_of_info(self._options))
         read_torrent(torrent)
         return torrent
 
@@ -233,15 +234,15 @@ class _Entry:
             raise DiskError(f"{self._path}: changed while it was read", hint=hint, path=self._path)
 
 
-def _check(wish: TorrentWish) -> None:
-    if wish.piece_length is not None and wish.piece_length not in PIECE_LENGTHS:
-        raise UsageError(f"{wish.piece_length} bytes: a piece length is a power of two from 16 KiB to 128 MiB")
-    for url in wish.trackers:
+def _check_options(options: TorrentOptions) -> None:
+    if options.piece_length is not None and options.piece_length not in PIECE_LENGTHS:
+        raise UsageError(f"{options.piece_length} bytes: a piece length is a power of two from 16 KiB to 128 MiB")
+    for url in options.trackers:
         if not is_tracker_url(url):
             raise UsageError(
                 f"{url!r} is no tracker", hint="a tracker is udp://, http:// or https://HOST:PORT/announce"
             )
-    for url in wish.web_seeds:
+    for url in options.web_seeds:
         if not is_web_url(url):
             raise UsageError(f"{url!r} is no web seed", hint="a web seed is the http(s):// URL above the files")
 
@@ -293,13 +294,16 @@ def _listed(file: TorrentFile) -> dict[bytes, Any]:
     return {b"length": file.size, b"path": [part.encode() for part in file.path.parts]}
 
 
-def _outside_of_info(wish: TorrentWish) -> dict[bytes, Any]:
+def _outside_of_info(options: TorrentOptions) -> dict[bytes, Any]:
     """The entries beside the info dictionary, on which the infohash does not depend."""
     made: dict[bytes, Any] = {}
-    if wish.trackers:
-        made |= {b"announce": wish.trackers[0].encode(), b"announce-list": [[url.encode()] for url in wish.trackers]}
-    if wish.web_seeds:
-        made[b"url-list"] = [url.encode() for url in wish.web_seeds]
-    if wish.comment:
-        made[b"comment"] = wish.comment.encode()
+    if options.trackers:
+        made |= {
+            b"announce": options.trackers[0].encode(),
+            b"announce-list": [[url.encode()] for url in options.trackers],
+        }
+    if options.web_seeds:
+        made[b"url-list"] = [url.encode() for url in options.web_seeds]
+    if options.comment:
+        made[b"comment"] = options.comment.encode()
     return made

@@ -1,6 +1,6 @@
 """``same``: whether two checkpoints hold the same weights."""
 
-from magnetar.convert.compare.compare_checkpoints import same
+from magnetar.convert.compare.compare_checkpoints import compare_checkpoints
 from magnetar.convert.compare.comparison_report import Sameness
 from magnetar.events import Emit, ignore
 from magnetar.pipeline.folder.release_folder import ReleaseFolder
@@ -8,4 +8,4 @@ from magnetar.pipeline.folder.release_folder import ReleaseFolder
 
 def compare(first: ReleaseFolder, second: ReleaseFolder, emit: Emit = ignore) -> Sameness:
     """Hold the weights of two folders, or files, against each other. Raises what the readers raise."""
-    return same(first.path, second.path, emit=emit)
+    return compare_checkpoints(first.path, second.path, emit=emit)

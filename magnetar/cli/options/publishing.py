@@ -11,7 +11,7 @@ from magnetar.cli.options.groups import option
 from magnetar.errors import UsageError
 
 if TYPE_CHECKING:
-    from magnetar.fetch.torrent.create import TorrentWish
+    from magnetar.fetch.torrent.create import TorrentOptions
     from magnetar.manifests.signing.sign import Signing
     from magnetar.pipeline.publish import Claims
 
@@ -104,11 +104,11 @@ class TorrentFlags:
         torrent_option("--private", help="Make a private torrent: peers are found through its own trackers only."),
     ] = False
 
-    def wish(self) -> "TorrentWish":
+    def wish(self) -> "TorrentOptions":
         """The torrent as it is to be made."""
-        from magnetar.fetch.torrent.create import TorrentWish
+        from magnetar.fetch.torrent.create import TorrentOptions
 
-        return TorrentWish(
+        return TorrentOptions(
             version=self.torrent_version,
             piece_length=self.piece_length,
             trackers=tuple(self.tracker or ()),

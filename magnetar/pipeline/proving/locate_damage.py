@@ -1,7 +1,7 @@
-"""Damage located: the pieces of a torrent that a damaged file lacks, and the tensors that lie in them."""
+"""Where damaged files are damaged: the bad pieces of their torrent, and the tensors whose bytes lie in these."""
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from magnetar.convert.compare.damaged_tensors import LocatedDamage, locate_damage
@@ -20,95 +20,121 @@ ABSENT = frozenset(
         FileFault.UNEXPECTED,
     }
 )
-"""Findings on a file of which there are no bytes to look at."""
+"""Faults of a file of which no bytes are there to look at."""
 
 ARRIVING = frozenset({FileFault.MISSING, FileFault.TRUNCATED, FileFault.ZERO_FILLED, FileFault.WRONG_DIGEST})
-"""What a file may look like that has not arrived yet."""
+"""Faults that a file has as long as it has not arrived."""
 
 
 def locate(
     report: VerifyReport, torrent: bytes, metadata: Metadata, *, unfinished: bool, emit: Emit = ignore
 ) -> VerifyReport:
-    """The report, with its damaged files' bytes, pieces and tensors.
+    """The report, with the bytes, pieces and tensors of each damaged file.
 
-    ``torrent`` is that of the release, ``metadata`` what it says. Where the download is ``unfinished``, a file whose
-    bad pieces were never written whole is no finding: it is not checked, and how much of it has arrived is said. A
-    damage whose pieces reach over several files is told of those that are damaged.
+    ``torrent`` is that of the release, ``metadata`` what it says. Where a piece reaches over several files, its damage
+    is told of those that have a finding. In an ``unfinished`` download a file may only not have arrived yet: then it is
+    no finding; it is not checked, and the report says how much of it has arrived.
     """
     folder, pieces = Path(report.folder), Pieces(torrent)
     sizes = {str(file.path): file.size for file in metadata.files}
-    kinds = {finding.subject: finding.kind for finding in report.findings if finding.subject in sizes}
-    touched = pieces.touching(path for path, kind in kinds.items() if kind not in ABSENT)
+    faults = {finding.subject: finding.kind for finding in report.findings if finding.subject in sizes}
+    bad = _find_bad(pieces, folder, faults, emit)
+    if not unfinished:
+        return replace(report, damage=_describe_damage(folder, pieces, bad.proven, faults))
+    arrived = _count_arrived(pieces, folder, bad, faults, sizes)
+    damaged = {path: fault for path, fault in faults.items() if path not in arrived}
+    written = [piece for piece in bad.proven if not pieces.is_blank(piece, folder)]
+    return replace(_excuse(report, arrived), damage=_describe_damage(folder, pieces, written, damaged))
+
+
+@dataclass(frozen=True, slots=True)
+class _BadPieces:
+    """Pieces of files with findings: those whose bytes have a wrong hash, and those whose hash is not known."""
+
+    proven: Sequence[int]
+    without_hash: Sequence[int]
+
+    def lacking(self, pieces: Pieces, folder: Path) -> list[int]:
+        """The pieces that have not arrived whole, as far as can be told: bad ones, and blank ones without a hash."""
+        return sorted({*self.proven, *(piece for piece in self.without_hash if pieces.is_blank(piece, folder))})
+
+
+def _find_bad(pieces: Pieces, folder: Path, faults: Mapping[str, str], emit: Emit) -> _BadPieces:
+    """Hash the pieces of the files that are there and have a finding."""
+    touched = pieces.touching(path for path, fault in faults.items() if fault not in ABSENT)
     suspects = pieces.provable(touched)
-    bad = find_bad_pieces(pieces, suspects, folder, emit) if suspects else []
-    if unfinished:
-        unproven = set(touched).difference(suspects)
-        bad = sorted({*bad, *(piece for piece in unproven if pieces.is_blank(piece, folder))})
-        came = {
-            path: sizes[path] - _lacking(pieces, bad, path, kind, sizes[path])
-            for path, kind in kinds.items()
-            if kind in ARRIVING and _is_arriving(pieces, bad, path, folder)
-        }
-        report = _excuse(report, came)
-        kinds = {path: kind for path, kind in kinds.items() if path not in came}
-        bad = [piece for piece in bad if not pieces.is_blank(piece, folder)]
-    damaged = [path for path, kind in kinds.items() if kind not in ABSENT]
-    return replace(report, damage=tuple(_describe(folder, pieces, bad, damaged)))
+    proven = find_bad_pieces(pieces, suspects, folder, emit) if suspects else []
+    return _BadPieces(proven, sorted(set(touched).difference(suspects)))
+
+
+def _count_arrived(
+    pieces: Pieces, folder: Path, bad: _BadPieces, faults: Mapping[str, str], sizes: Mapping[str, int]
+) -> dict[str, int]:
+    """For each file that is still arriving, the bytes of it that are here."""
+    lacking = bad.lacking(pieces, folder)
+    return {
+        path: sizes[path] - _count_lacking(pieces, lacking, path, fault, sizes[path])
+        for path, fault in faults.items()
+        if fault in ARRIVING and _is_arriving(pieces, lacking, path, folder)
+    }
 
 
 def name_tensors(folder: Path, damage: Sequence[FileDamage]) -> tuple[FileDamage, ...]:
-    """The same damage, with the tensors whose bytes are in it; what cannot be told is noted."""
-    found = locate_damage(folder, {one.path: one.ranges for one in damage})
-    return tuple(_name(one, found) for one in damage)
+    """The same damage, with the tensors whose bytes are in it. What cannot be told is in the notes."""
+    found = locate_damage(folder, {file.path: file.ranges for file in damage})
+    return tuple(_add_tensors(file, found) for file in damage)
 
 
-def _describe(folder: Path, pieces: Pieces, bad: Sequence[int], paths: Collection[str]) -> Iterator[FileDamage]:
+def _describe_damage(
+    folder: Path, pieces: Pieces, bad: Sequence[int], faults: Mapping[str, str]
+) -> tuple[FileDamage, ...]:
     ranges = pieces.ranges(bad)
     damage = []
-    for path in paths:
-        if runs := ranges.get(path):
-            mine = set(pieces.layout.pieces(path))
-            inside = tuple(piece for piece in bad if piece in mine)
+    for path, fault in faults.items():
+        if fault not in ABSENT and (runs := ranges.get(path)):
+            of_file = set(pieces.layout.pieces(path))
+            inside = tuple(piece for piece in bad if piece in of_file)
             damage.append(FileDamage(path, sum(length for _, length in runs), tuple(runs), inside))
-    yield from name_tensors(folder, damage)
+    return name_tensors(folder, damage)
 
 
-def _name(one: FileDamage, found: LocatedDamage) -> FileDamage:
+def _add_tensors(file: FileDamage, found: LocatedDamage) -> FileDamage:
     tensors = tuple(
-        TensorDamage(tensor.name, tensor.damaged, tensor.nbytes) for tensor in found.tensors if tensor.file == one.path
+        TensorDamage(tensor.name, tensor.damaged, tensor.nbytes) for tensor in found.tensors if tensor.file == file.path
     )
-    notes = [f"its tensors cannot be told: {file.reason}" for file in found.unreadable if file.file == one.path]
+    notes = [f"its tensors cannot be told: {unread.reason}" for unread in found.unreadable if unread.file == file.path]
     notes += [
         f"{header.damaged:,} bytes of it are no tensor's: if its header is damaged, the names are only likely"
         for header in found.headers
-        if header.file == one.path and tensors
+        if header.file == file.path and tensors
     ]
-    return replace(one, tensors=tensors, notes=tuple(notes))
+    return replace(file, tensors=tensors, notes=tuple(notes))
 
 
-def _is_arriving(pieces: Pieces, bad: Collection[int], path: str, folder: Path) -> bool:
-    """Whether every bad piece of a file has a block that was never written."""
+def _is_arriving(pieces: Pieces, lacking: Collection[int], path: str, folder: Path) -> bool:
+    """Whether every piece that a file lacks has a block that was never written."""
     if not (folder / path).exists():
         return True
-    mine = [piece for piece in pieces.layout.pieces(path) if piece in set(bad)]
-    return bool(mine) and all(pieces.is_blank(piece, folder) for piece in mine)
+    of_file = [piece for piece in pieces.layout.pieces(path) if piece in set(lacking)]
+    return bool(of_file) and all(pieces.is_blank(piece, folder) for piece in of_file)
 
 
-def _lacking(pieces: Pieces, bad: Sequence[int], path: str, kind: str, size: int) -> int:
-    """Bytes of a file that lie in bad pieces."""
-    if kind == FileFault.MISSING:
+def _count_lacking(pieces: Pieces, lacking: Sequence[int], path: str, fault: str, size: int) -> int:
+    """Bytes of a file that lie in pieces that it lacks."""
+    if fault == FileFault.MISSING:
         return size
-    return sum(length for _, length in pieces.ranges(bad).get(path, ()))
+    return sum(length for _, length in pieces.ranges(lacking).get(path, ()))
 
 
-def _excuse(report: VerifyReport, came: dict[str, int]) -> VerifyReport:
+def _excuse(report: VerifyReport, arrived: Mapping[str, int]) -> VerifyReport:
     """The report, in which files that have not arrived are neither bad nor good."""
 
-    def judge(file: FileResult) -> FileResult:
-        if file.path not in came:
+    def state(file: FileResult) -> FileResult:
+        if file.path not in arrived:
             return file
-        detail = f"{came[file.path]:,} of {file.size:,} bytes have arrived" if came[file.path] else "has not arrived"
+        count = arrived[file.path]
+        detail = f"{count:,} of {file.size:,} bytes have arrived" if count else "has not arrived"
         return FileResult(file.path, file.size, FileState.NOT_CHECKED, (), detail)
 
-    findings = tuple(finding for finding in report.findings if finding.subject not in came)
-    return replace(report, files=tuple(map(judge, report.files)), findings=findings)
+    findings = tuple(finding for finding in report.findings if finding.subject not in arrived)
+    return replace(report, files=tuple(map(state, report.files)), findings=findings)

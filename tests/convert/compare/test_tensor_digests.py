@@ -226,6 +226,7 @@ def test_missing_extra_and_misshapen_tensors_are_named(
         "norm.weight": Standing.DIFFERENT,
     }
     assert proof.outcome is Outcome.BAD
+    assert {tensor.name for tensor in proof.tensors if tensor.outcome is Outcome.BAD} == set(standings)
 
 
 MEASURE = """

@@ -114,6 +114,23 @@ def test_a_header_that_lies_is_refused_with_the_rule_that_it_broke(open_bytes: O
         open_bytes(content)
 
 
+@pytest.mark.parametrize(
+    ("described", "tensor"),
+    [
+        ({"a": entry(0, 4), "b": entry(5, 8)}, "b"),  # a hole before it
+        ({"a": entry(0, 4), "b": entry(4, 8, shape=[5])}, "b"),
+        ({"a": entry(0, 4, dtype="F3"), "b": entry(4, 8)}, "a"),
+        ({"a": {"dtype": "U8"}, "b": entry(4, 8)}, "a"),
+        ({"a": entry(0, 4), "b": entry(4, 9)}, ""),  # the file is too short
+    ],
+)
+def test_an_error_has_the_file_and_the_tensor_as_data(tmp_path: Path, described: dict, tensor: str) -> None:
+    (tmp_path / "x.safetensors").write_bytes(file(described, bytes(8)))
+    with pytest.raises(CheckpointError) as caught:
+        open_path(tmp_path / "x.safetensors")
+    assert (caught.value.path, caught.value.tensor) == (Path("x.safetensors"), tensor)
+
+
 def test_a_truncated_shard_is_reported_with_its_missing_bytes(open_bytes: Open) -> None:
     content = save({"x": torch.zeros(100)})
     with pytest.raises(CheckpointError, match=rf"7 bytes are missing at its end: it has {len(content) - 7} of"):

@@ -130,8 +130,10 @@ def test_weights_without_their_configuration_ask_for_it(release: Path) -> None:
 def test_a_configuration_of_another_model_is_found_out(release: Path) -> None:
     params = json.loads((release / "params.json").read_text()) | {"hidden_dim": 32}
     (release / "params.json").write_text(json.dumps(params))
-    with pytest.raises(LayoutError, match=r"experts\.0\.w1\.weight has shape \[24, 16\], not \[32, 16\]"):
+    with pytest.raises(LayoutError, match=r"experts\.0\.w1\.weight has shape \[24, 16\], not \[32, 16\]") as caught:
         open_source(release)
+    assert caught.value.path == Path("params.json")
+    assert caught.value.tensor == "layers.0.feed_forward.experts.0.w1.weight"
 
 
 def test_a_tensor_in_two_files_is_named(tmp_path: Path) -> None:
@@ -160,15 +162,17 @@ def test_a_tensor_in_two_files_is_named(tmp_path: Path) -> None:
 )
 def test_what_is_no_checkpoint_is_told_for_what_it_is(tmp_path: Path, content: bytes, what: str) -> None:
     (tmp_path / "consolidated.00.pth").write_bytes(content)
-    with pytest.raises(CheckpointError, match=what):
+    with pytest.raises(CheckpointError, match=what) as caught:
         open_checkpoint(tmp_path)
+    assert caught.value.path == Path("consolidated.00.pth")
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"dim": -1}', '{"dim": "many"}', "[" * 100_000])
 def test_a_configuration_that_is_none_is_refused(release: Path, content: str) -> None:
     (release / "params.json").write_text(content)
-    with pytest.raises(LayoutError, match=r"params\.json"):
+    with pytest.raises(LayoutError, match=r"params\.json") as caught:
         open_source(release)
+    assert caught.value.path == Path("params.json")
 
 
 def test_files_are_closed_when_opening_fails(tmp_path: Path) -> None:

@@ -20,8 +20,9 @@ from magnetar.convert.formats.checkpoint import Checkpoint
 from magnetar.convert.layout.architecture import Architecture
 from magnetar.convert.read.checkpoint_source import open_source
 from magnetar.convert.write import engine
-from magnetar.convert.write.convert import Converted, convert
+from magnetar.convert.write.convert import Converted, carry_out, convert, forecast, plan
 from magnetar.convert.write.convert_request import ConvertRequest
+from magnetar.convert.write.destination import SIDE_FILES_ROOM
 from magnetar.convert.write.journal import read_conversion
 from magnetar.errors import (
     CheckpointError,
@@ -32,7 +33,7 @@ from magnetar.errors import (
     UsageError,
     WrongBytesError,
 )
-from magnetar.events import Began, Emit, Ended, Event, Moved, ignore
+from magnetar.events import Began, Emit, Ended, Event, Moved, Resumed, Step, ignore
 from magnetar.files import STATE_FOLDER, lock_folder
 from magnetar.version import __version__
 from tests.convert.forge import DENSE, MOE, Tensors, random_tensors, raw, write_release
@@ -149,8 +150,9 @@ def test_a_flipped_byte_of_the_source_ends_the_conversion(release: Path, out: Pa
     content = bytearray(path.read_bytes())
     content[offset + 3] ^= 4
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"layers\.1\.attention\.wq\.weight are damaged"):
+    with pytest.raises(CheckpointError, match=r"layers\.1\.attention\.wq\.weight are damaged") as caught:
         run(release, out)
+    assert (caught.value.path, caught.value.tensor) == (Path(path.name), "layers.1.attention.wq.weight")
     assert not (out / "config.json").exists()
     assert not (out / "model.safetensors.index.json").exists()
     for shard in out.glob("*.safetensors"):
@@ -195,6 +197,29 @@ def test_a_byte_that_changes_on_its_way_to_the_disk_is_found(
     assert not (out / "config.json").exists()
     monkeypatch.undo()
     assert run(release, out).verified  # the shard that was not what it should be is made again
+
+
+def test_a_plan_writes_nothing_and_can_be_carried_out_later(release: Path, out: Path) -> None:
+    descriptors = sorted(Path("/proc/self/fd").iterdir())
+    request = ConvertRequest(release, out, shard_size=SHARD)
+    with plan(request) as planned:
+        foreseen = planned.forecast()
+        assert not out.exists()
+        converted = carry_out(planned)
+    assert converted.verified
+    assert foreseen.tensors == converted.tensors
+    written = {file.path: file.size for file in converted.files}
+    assert {file.path: file.size for file in foreseen.files}.items() <= written.items()
+    assert forecast(request).missing == SIDE_FILES_ROOM  # everything is there
+    assert sorted(Path("/proc/self/fd").iterdir()) == descriptors
+
+
+def test_a_plan_that_fails_closes_its_source(release: Path) -> None:
+    descriptors = sorted(Path("/proc/self/fd").iterdir())
+    with pytest.raises(UsageError, match="lies in the source") as caught:  # the traceback keeps every local alive
+        plan(ConvertRequest(release, release / "out"))
+    assert sorted(Path("/proc/self/fd").iterdir()) == descriptors
+    assert caught.tb
 
 
 def test_compare_names_the_tensor_that_differs(release: Path, tmp_path: Path, out: Path) -> None:
@@ -320,8 +345,10 @@ def test_too_little_space_is_said_before_a_byte_is_written(
 ) -> None:
     usage = shutil.disk_usage(release)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
-    with pytest.raises(NoSpace, match=r"\d\d,\d\d\d,\d\d\d bytes are needed, 1,000 are free"):
+    with pytest.raises(NoSpace, match=r"\d\d,\d\d\d,\d\d\d bytes are needed, 1,000 are free") as caught:
         run(release, out)
+    assert (caught.value.path, caught.value.free) == (out, 1000)
+    assert caught.value.needed == forecast(ConvertRequest(release, out, shard_size=SHARD)).missing
     assert not out.exists()
 
 
@@ -335,7 +362,7 @@ from magnetar.errors import MagnetarError
 from magnetar.events import Moved
 source, destination, kind, number = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 options = json.loads(sys.argv[5]) if sys.argv[5:] else {"shard_size": 5000}
-engine.NOTE_EVERY = options.pop("note_every", engine.NOTE_EVERY)
+engine.JOURNAL_EVERY = options.pop("journal_every", engine.JOURNAL_EVERY)
 if kind == "limit":
     resource.setrlimit(resource.RLIMIT_FSIZE, (number, number))
 moved = 0
@@ -380,7 +407,7 @@ def test_a_run_killed_inside_a_file_goes_on_inside_it_if_its_beginning_is_still_
 ) -> None:
     convert(ConvertRequest(release, tmp_path / "whole", target="mistral", licence="Apache-2.0"))
     out, size = tmp_path / "killed", 2 * MOE.total_parameters
-    options = json.dumps({"target": "mistral", "note_every": 1500})
+    options = json.dumps({"target": "mistral", "journal_every": 1500})
     assert in_another_process(release, out, "kill", int(0.7 * size), options).returncode == -signal.SIGKILL
     noted = read_conversion(out)
     assert noted is not None
@@ -397,6 +424,8 @@ def test_a_run_killed_inside_a_file_goes_on_inside_it_if_its_beginning_is_still_
     assert convert(ConvertRequest(release, out, target="mistral", licence="Apache-2.0"), events.append).verified
     (total,) = (event.total for event in events if isinstance(event, Began) and event.step == "convert")
     assert total == size if damaged else total is not None and total < size // 2
+    resumed = [event for event in events if isinstance(event, Resumed)]
+    assert resumed == ([] if damaged else [Resumed(Step.CONVERT, size - total, size)])
     assert contents(out) == contents(tmp_path / "whole")
     assert not partial.exists()
 
@@ -415,7 +444,7 @@ def test_the_room_that_a_killed_run_took_is_not_asked_for_again(
 
 def test_a_source_damaged_before_the_place_where_a_run_goes_on_is_found(release: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
-    options = json.dumps({"target": "mistral", "note_every": 1500})
+    options = json.dumps({"target": "mistral", "journal_every": 1500})
     in_another_process(release, out, "kill", int(1.4 * MOE.total_parameters), options)
     with open_source(release) as source:
         offset = source.checkpoint.specs["tok_embeddings.weight"].offset
@@ -430,7 +459,7 @@ def test_several_files_are_written_at_once_where_there_are_processors(
     release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(release, tmp_path / "one")
-    monkeypatch.setattr(engine, "WORTH_A_WRITER", 1)
+    monkeypatch.setattr(engine, "MIN_BYTES_PER_WRITER", 1)
     monkeypatch.setattr(os, "cpu_count", lambda: 16)
     threads: set[str] = set()
 
@@ -449,7 +478,7 @@ def test_several_files_are_written_at_once_where_there_are_processors(
 def test_an_error_in_one_of_several_files_ends_them_all(
     release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "WORTH_A_WRITER", 1)
+    monkeypatch.setattr(engine, "MIN_BYTES_PER_WRITER", 1)
     monkeypatch.setattr(os, "cpu_count", lambda: 16)
     with open_source(release) as source:
         offset = source.checkpoint.specs["layers.1.attention.wq.weight"].offset

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from magnetar.convert.layout.mapping import Move, Segment, Turn, keep_tensors, map_tensors
 from magnetar.convert.layout.tables import LAYOUTS
 from magnetar.convert.read.checkpoint_source import open_source
+from magnetar.convert.transform.stream import RECODING_BYTES
 from magnetar.convert.write.convert import convert, forecast
 from magnetar.convert.write.convert_request import ConvertRequest
-from magnetar.convert.write.plan import Plan, plan_shards
+from magnetar.convert.write.plan import BUFFERS, INTERPRETER, Plan, Shard, pack_moves, plan_shards, shard_stem
 from magnetar.errors import LayoutError, UsageError
 from tests.convert.forge import DENSE, MOE, Tensors, write_release
 
@@ -84,6 +85,97 @@ def test_the_header_says_where_the_pieces_will_lie() -> None:
             position += move.nbytes
         assert shard.nbytes == len(shard.header) + position
         assert len(shard.header) % 8 == 0
+
+
+def copied(name: str, size: int, dtype: str = "U8") -> Move:
+    """A tensor of ``size`` bytes that is copied from one of the same name."""
+    itemsize = {"U8": 1, "BF16": 2, "F32": 4}[dtype]
+    return Move(name, dtype, (size // itemsize,), (Segment(name, 0, size),))
+
+
+@pytest.mark.parametrize(
+    ("size", "alignment", "zeros"),
+    [(1, 32, 31), (31, 32, 1), (32, 32, 0), (33, 32, 31), (64, 32, 0), (5, 1, 0), (0, 32, 0), (6, 4, 2)],
+)
+def test_a_tensor_is_padded_to_the_next_multiple_and_no_further(size: int, alignment: int, zeros: int) -> None:
+    shard = Shard("f", b"head", (copied("a", size), copied("b", 7)), alignment)
+    assert shard.padding(shard.moves[0]) == zeros
+    assert (size + zeros) % alignment == 0
+    assert shard.nbytes == 4 + size + zeros + 7 + -7 % alignment
+    assert shard.payload == size + 7
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=9), st.sampled_from([1, 8, 32]), st.binary(max_size=40))
+def test_a_file_can_be_continued_at_the_end_of_each_padded_tensor_and_nowhere_else(
+    sizes: list[int], alignment: int, header: bytes
+) -> None:
+    moves = tuple(copied(f"t{number}", size) for number, size in enumerate(sizes))
+    shard = Shard("f", header, moves, alignment)
+    ends = {len(header): moves}
+    position = len(header)
+    for number, size in enumerate(sizes, start=1):
+        position += -(-size // alignment) * alignment
+        ends[position] = moves[number:]
+    assert position == shard.nbytes
+    for size in range(shard.nbytes + 2):
+        assert shard.moves_after(size) == ends.get(size)
+
+
+@pytest.mark.parametrize(
+    ("limit", "packs"),
+    [
+        (9, [["a"], ["b"], ["c"]]),
+        (10, [["a"], ["b"], ["c"]]),
+        (19, [["a"], ["b"], ["c"]]),
+        (20, [["a", "b"], ["c"]]),
+        (29, [["a", "b"], ["c"]]),
+        (30, [["a", "b", "c"]]),
+        (31, [["a", "b", "c"]]),
+        (1, [["a"], ["b"], ["c"]]),
+        (None, [["a", "b", "c"]]),
+    ],
+)
+def test_a_pack_may_have_exactly_the_bytes_of_the_limit(limit: int | None, packs: list[list[str]]) -> None:
+    found = pack_moves([copied(name, 10) for name in "abc"], limit)
+    assert [[move.name for move in pack] for pack in found] == packs
+
+
+def test_no_tensors_are_no_packs() -> None:
+    assert pack_moves([], 10) == []
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_pack_of_less_than_one_byte_is_refused(limit: int) -> None:
+    with pytest.raises(UsageError, match="holds nothing"):
+        pack_moves([copied("a", 10)], limit)
+
+
+def test_shards_are_numbered_from_one_of_how_many() -> None:
+    assert shard_stem("model", 0, 1) == "model"
+    assert [shard_stem("model", number, 2) for number in range(2)] == ["model-00001-of-00002", "model-00002-of-00002"]
+
+
+def test_a_plan_adds_up_its_files() -> None:
+    wide, narrow = copied("wide", 40, "F32"), copied("narrow", 20, "BF16").to_dtype("F32")
+    turned = Move("turned", "BF16", (4, 2), (Segment("turned", 0, 16, Turn.TRANSPOSE, 4, 2, 16),))
+    plan = Plan((Shard("a", b"12345", (wide,), 32), Shard("b", b"", (narrow, turned))))
+    assert plan.nbytes == (5 + 40 + 24) + (40 + 16)
+    assert plan.payload == 40 + 40 + 16
+    assert (plan.tensors, plan.turned) == (3, 1)
+    assert plan.dtype == "F32"  # 80 bytes of it, and 16 of BF16
+    assert plan.casts == {("BF16", "F32"): 1}
+
+
+def test_the_memory_of_a_plan_is_that_of_its_largest_block_and_of_recoding() -> None:
+    def peak(*moves: Move) -> int:
+        return Plan((Shard("a", b"", moves),)).peak_memory
+
+    small = Move("s", "BF16", (4, 2), (Segment("s", 0, 16, Turn.TRANSPOSE, 4, 2, 16),))
+    large = Move("l", "BF16", (8, 2), (Segment("l", 0, 32, Turn.TRANSPOSE, 8, 2, 32),))
+    nothing = peak(copied("a", 10))
+    assert nothing == INTERPRETER + BUFFERS
+    assert peak(copied("a", 10), small, large) == nothing + 32
+    assert peak(copied("a", 10, "BF16").to_dtype("F32")) == nothing + RECODING_BYTES
 
 
 def test_kept_tensors_are_copies() -> None:

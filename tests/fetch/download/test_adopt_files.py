@@ -14,7 +14,7 @@ from magnetar.events import Adopted, Event, Moved
 from magnetar.fetch.download.adoptable_files import AdoptableFiles
 from magnetar.fetch.download.fetch import fetch
 from magnetar.fetch.seed.seed import Seeding
-from magnetar.fetch.torrent.create import TorrentWish, create_torrent
+from magnetar.fetch.torrent.create import TorrentOptions, create_torrent
 from magnetar.fetch.torrent.file_digests import FileDigests
 from magnetar.fetch.torrent.metainfo import file_digests
 from magnetar.manifests.hashing.merkle import merkle_root
@@ -147,7 +147,7 @@ def test_the_folder_itself_and_what_is_no_plain_file_are_not_candidates(tmp_path
     os.mkfifo(mine / "pipe")
     (mine / "dangling").symlink_to(tmp_path / "nowhere")
     (mine / "snapshot.bin").symlink_to(mine / "tail.bin")  # as in a cache of Hugging Face
-    found = file_digests(create_torrent(mine_without_links(mine), TorrentWish(piece_length=PIECE)))
+    found = file_digests(create_torrent(mine_without_links(mine), TorrentOptions(piece_length=PIECE)))
     shelf = AdoptableFiles([tmp_path], apart_from=mine)
     assert all(mine not in path.parents for file in found for c in shelf.candidates(file) for path in c.paths)
 

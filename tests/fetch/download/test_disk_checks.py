@@ -100,11 +100,13 @@ def test_a_disk_that_is_too_small_is_refused_with_numbers(tmp_path: Path, monkey
     with pytest.raises(NoSpace, match="1,000 bytes are still to come, and only 999 are free") as caught:
         disk_checks.check_space(tmp_path, metadata_of(a=900, b=100))
     assert "make 1 bytes of space" in caught.value.hint
+    assert (caught.value.path, caught.value.needed, caught.value.free) == (tmp_path, 1000, 999)
     with pytest.raises(
         NoSpace, match="999 bytes are still to come and 50 will be needed for the converted copy"
     ) as caught:
         disk_checks.check_space(tmp_path, metadata_of(a=900, b=99), 50)
     assert "make 50 bytes of space" in caught.value.hint
+    assert (caught.value.needed, caught.value.free) == (1049, 999)
 
 
 def test_what_is_on_disk_already_needs_no_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,8 +122,9 @@ def test_what_is_on_disk_already_needs_no_space(tmp_path: Path, monkeypatch: pyt
 
 def test_a_file_larger_than_fat_allows_is_refused_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(disk_checks, "_file_system", lambda _folder: "vfat")
-    with pytest.raises(NoSpace, match="4,294,967,296 bytes, and the file system allows 4,294,967,295"):
+    with pytest.raises(NoSpace, match="4,294,967,296 bytes, and the file system allows 4,294,967,295") as caught:
         disk_checks.check_space(tmp_path, metadata_of(a=1 << 32))
+    assert (caught.value.path, caught.value.needed, caught.value.free) == (tmp_path / "a", 1 << 32, (1 << 32) - 1)
 
 
 def test_a_release_of_colliding_names_is_refused_where_case_does_not_count(tmp_path: Path) -> None:

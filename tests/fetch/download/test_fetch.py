@@ -11,7 +11,7 @@ from magnetar.events import Began, Ended, Event, FileSeen, LinkHealed, Moved, Sw
 from magnetar.fetch.download.fetch import fetch
 from magnetar.fetch.link.magnet import Magnet, parse_magnet
 from magnetar.fetch.seed.seed import Seeding
-from magnetar.fetch.torrent.create import TorrentWish, create_torrent
+from magnetar.fetch.torrent.create import TorrentOptions, create_torrent
 from magnetar.files import STATE_FOLDER, lock_folder
 from magnetar.manifests.folder.origin import Origin, read_origin
 from tests.fetch.world import HYBRID, NEARBY, SIZES, V1, V2, contents, flip_byte, publish, serve, write_release
@@ -53,7 +53,7 @@ def test_how_far_each_file_is_is_told_while_it_comes(tmp_path: Path) -> None:
 
 def test_a_torrent_file_does_as_well_as_a_link(tmp_path: Path, published: Seeding, payload: dict[str, bytes]) -> None:
     release = write_release(tmp_path / "again" / "mixtral-tiny")
-    (tmp_path / "x.torrent").write_bytes(create_torrent(release, TorrentWish(piece_length=32768)))
+    (tmp_path / "x.torrent").write_bytes(create_torrent(release, TorrentOptions(piece_length=32768)))
     options = replace(NEARBY, peers=(("127.0.0.1", published.port),))
     fetched = fetch(tmp_path / "x.torrent", tmp_path / "new", options=options)
     assert contents(fetched.folder) == payload
@@ -149,14 +149,20 @@ def test_a_dead_link_ends_in_time_with_what_was_seen_and_leaves_nothing(tmp_path
         fetch(magnet, tmp_path / "new", options=replace(NEARBY, metadata_timeout=2), emit=events.append)
     assert time.monotonic() - began < PATIENCE
     assert "--peer" in caught.value.hint
+    assert (caught.value.infohash, caught.value.peers) == ("1" * 40, 0)
+    assert caught.value.waited is not None
+    assert caught.value.waited > 2
     assert [event.url for event in events if isinstance(event, TrackerAnswered) and event.error] == [tracker]
     assert not (tmp_path / "new").exists()
 
 
 def test_a_swarm_without_payload_is_a_stall_and_not_an_endless_wait(tmp_path: Path, release: Path) -> None:
     torrent = create_torrent(release)
-    with pytest.raises(Stalled, match=f"{TOTAL:,} of {TOTAL:,} bytes still to come.*0 peers"):
+    with pytest.raises(Stalled, match=f"{TOTAL:,} of {TOTAL:,} bytes still to come.*0 peers") as caught:
         fetch(torrent, tmp_path / "new", options=replace(NEARBY, stall_timeout=1))
+    assert (caught.value.missing, caught.value.total) == (TOTAL, TOTAL)
+    assert caught.value.waited is not None
+    assert caught.value.waited > 1
     with serve(release) as seeding:
         fetched = fetch(torrent, tmp_path / "new", options=replace(NEARBY, peers=(("127.0.0.1", seeding.port),)))
     assert contents(fetched.folder) == contents(release)
@@ -183,8 +189,9 @@ def test_a_torrent_that_writes_into_our_state_is_refused_before_anything_is_writ
 
 
 def test_a_second_process_on_the_same_folder_is_told_so(tmp_path: Path, published: Seeding) -> None:
-    with lock_folder(tmp_path / "mixtral-tiny"), pytest.raises(FolderLocked):
+    with lock_folder(tmp_path / "mixtral-tiny"), pytest.raises(FolderLocked) as caught:
         fetch(published.magnet, tmp_path, options=NEARBY)
+    assert caught.value.path == tmp_path / "mixtral-tiny"
 
 
 def test_two_releases_of_one_name_do_not_mix(tmp_path: Path, published: Seeding, payload: dict[str, bytes]) -> None:

@@ -151,12 +151,12 @@ def test_resume_data_that_claims_all_of_a_truncated_file_is_not_believed(tmp_pat
     from magnetar.fetch.request.options import Network
     from magnetar.fetch.swarm.libtorrent_session import open_swarm
     from magnetar.fetch.swarm.protocol import Joining
-    from magnetar.fetch.torrent.create import TorrentWish, create_torrent
+    from magnetar.fetch.torrent.create import TorrentOptions, create_torrent
     from magnetar.fetch.torrent.metadata import magnet_of
     from magnetar.fetch.torrent.metainfo import read_torrent
 
     folder = write_release(tmp_path / "r", {"a": count * 16384})
-    torrent = create_torrent(folder, TorrentWish(piece_length=16384))
+    torrent = create_torrent(folder, TorrentOptions(piece_length=16384))
     resume = check_pieces(folder, torrent).resume
     os.truncate(folder / "a", count * 16384 // 2)
     with open_swarm(Network(offline=True)) as swarm:

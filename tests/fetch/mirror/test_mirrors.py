@@ -16,7 +16,7 @@ from magnetar.fetch.download.check_on_disk import check_pieces
 from magnetar.fetch.download.fetch import Fetched, fetch
 from magnetar.fetch.request.mirrors import FileMirror, Mirror, ReleaseMirror
 from magnetar.fetch.request.options import FetchOptions
-from magnetar.fetch.torrent.create import TorrentWish, create_torrent
+from magnetar.fetch.torrent.create import TorrentOptions, create_torrent
 from tests.fetch.mirror_world import MirrorServer, mirror_server
 from tests.fetch.world import NEARBY, SIZES, contents, serve, write_release
 from tests.patience import GROWING, PATIENCE, wait_until
@@ -29,7 +29,7 @@ PIECE = 32768
 
 @pytest.fixture
 def torrent(release: Path) -> bytes:
-    return create_torrent(release, TorrentWish(piece_length=PIECE))
+    return create_torrent(release, TorrentOptions(piece_length=PIECE))
 
 
 def named(*mirrors: MirrorServer, options: FetchOptions = NEARBY) -> FetchOptions:
@@ -76,7 +76,7 @@ def test_pieces_of_every_version_of_the_protocol_come_from_mirrors(tmp_path: Pat
 
 def test_swarm_and_mirror_work_on_different_pieces(tmp_path: Path) -> None:
     release = write_release(tmp_path / "published" / "big", {"weights": 20_000_000})
-    torrent = create_torrent(release, TorrentWish(piece_length=65536))
+    torrent = create_torrent(release, TorrentOptions(piece_length=65536))
     with serve(release, piece_length=65536, upload_limit=4_000_000) as seeding:
         options = replace(NEARBY, peers=(("127.0.0.1", seeding.port),))
         with mirror_server(contents(release), rate=1_500_000) as mirror:
@@ -203,8 +203,9 @@ def test_a_release_that_no_mirror_completes_ends_with_what_was_tried(
     tmp_path: Path, release: Path, torrent: bytes
 ) -> None:
     options = replace(NEARBY, stall_timeout=2)
-    with mirror_server({}) as bad, pytest.raises(Stalled, match=f"{bad.url}/{BIG}: answers 404"):
+    with mirror_server({}) as bad, pytest.raises(Stalled, match=f"{bad.url}/{BIG}: answers 404") as caught:
         fetch(torrent, tmp_path / "new", options=named(bad, options=options))
+    assert (caught.value.missing, caught.value.total) == (TOTAL, TOTAL)
 
 
 def test_a_tar_is_searched_for_the_files_of_the_release(tmp_path: Path, release: Path, torrent: bytes) -> None:
@@ -316,7 +317,7 @@ def test_web_seeds_of_a_torrent_work_through_the_library(tmp_path: Path, release
     """BEP 19: the library's own client appends the torrent's name and the path."""
     served = {f"{release.name}/{path}": content for path, content in contents(release).items()}
     with mirror_server(served) as seed:
-        made = lt.bdecode(create_torrent(release, TorrentWish(piece_length=PIECE)))
+        made = lt.bdecode(create_torrent(release, TorrentOptions(piece_length=PIECE)))
         made[b"url-list"] = f"{seed.url}/".encode()
         fetched, _ = get(bytes(lt.bencode(made)), tmp_path / "new", NEARBY)
     assert contents(fetched.folder) == contents(release)

@@ -111,6 +111,7 @@ def test_what_nobody_serves_is_named_and_stays_as_it_was_while_the_others_are_re
     ):
         replace_files(folder, listed(whole, "big.bin", "other.bin"), asking(server))
     assert "--adopt" in caught.value.hint
+    assert caught.value.paths == ("big.bin",)
     assert contents(folder) == {**whole, "big.bin": damaged}
 
 
@@ -207,6 +208,8 @@ def test_a_disk_without_room_for_a_whole_file_is_told_before_anybody_is_asked(
     folder: Path, mirror: MirrorServer
 ) -> None:
     file = ReleaseFile(path="big.bin", size=1 << 60, digests=(Digest("sha256", "0" * 64),))
-    with pytest.raises(NoSpace, match="until it is proven"):
+    with pytest.raises(NoSpace, match="until it is proven") as caught:
         replace_files(folder, [file], asking(mirror))
+    assert caught.value.needed == 1 << 60
+    assert caught.value.free is not None
     assert mirror.asked == []

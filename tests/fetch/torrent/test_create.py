@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from magnetar.errors import DiskError, UsageError
 from magnetar.events import Event, Moved
 from magnetar.fetch.download.fetch import fetch
-from magnetar.fetch.torrent.create import Draft, TorrentWish, Version, choose_piece_length, create_torrent
+from magnetar.fetch.torrent.create import Draft, TorrentOptions, Version, choose_piece_length, create_torrent
 from magnetar.fetch.torrent.metainfo import file_digests, read_torrent
 from magnetar.fetch.torrent.piece_hasher import Sha1Pieces, TreePieces
 from tests.fetch.world import NEARBY, contents, serve, write_release
@@ -51,7 +51,7 @@ def test_it_is_byte_for_byte_the_torrent_that_libtorrent_makes(
         return  # libtorrent takes b.c before b/c there, and refuses to read what it made; see below
     with tempfile.TemporaryDirectory() as parent:
         folder = write_release(Path(parent) / "release", sizes, seed=seed)
-        ours = lt.bdecode(create_torrent(folder, TorrentWish(version=version, piece_length=PIECE)))
+        ours = lt.bdecode(create_torrent(folder, TorrentOptions(version=version, piece_length=PIECE)))
         assert ours == made_by_libtorrent(folder, version)
 
 
@@ -109,39 +109,41 @@ def test_names_are_sorted_and_neither_times_nor_modes_count(tmp_path: Path) -> N
         os.utime(second / name, (1, 1))
         (second / name).chmod(0o755)
     for version in FLAGS:
-        wish = TorrentWish(version=version)
-        assert create_torrent(first, wish) == create_torrent(second, wish)
-    assert [str(file.path) for file in Draft(second, TorrentWish(version="v1")).files] == ["B", "a/z", "a.b", "b"]
+        options = TorrentOptions(version=version)
+        assert create_torrent(first, options) == create_torrent(second, options)
+    assert [str(file.path) for file in Draft(second, TorrentOptions(version="v1")).files] == ["B", "a/z", "a.b", "b"]
 
 
 def test_what_the_wish_says_is_in_the_metadata_and_only_private_changes_the_infohash(release: Path) -> None:
     plain = read_torrent(create_torrent(release))
-    wish = TorrentWish(
+    options = TorrentOptions(
         trackers=("udp://a.example:1/announce", "http://b.example/announce"),
         web_seeds=("https://c.example/weights/",),
         comment="Härter",
     )
-    told = create_torrent(release, wish)
+    told = create_torrent(release, options)
     assert read_torrent(told).infohash == plain.infohash
-    assert read_torrent(told).trackers == wish.trackers
-    assert read_torrent(told).web_seeds == wish.web_seeds
+    assert read_torrent(told).trackers == options.trackers
+    assert read_torrent(told).web_seeds == options.web_seeds
     assert lt.load_torrent_buffer(told).comment == "Härter"
-    private = read_torrent(create_torrent(release, TorrentWish(private=True)))
+    private = read_torrent(create_torrent(release, TorrentOptions(private=True)))
     assert private.private
     assert private.infohash != plain.infohash
 
 
 @pytest.mark.parametrize(
-    "wish",
+    "options",
     [
-        TorrentWish(piece_length=100_000),
-        TorrentWish(trackers=("tracker.example",)),
-        TorrentWish(web_seeds=("file:///etc/",)),
+        TorrentOptions(piece_length=100_000),
+        TorrentOptions(trackers=("tracker.example",)),
+        TorrentOptions(web_seeds=("file:///etc/",)),
     ],
 )
-def test_a_wish_that_no_torrent_can_grant_is_refused_before_anything_is_read(release: Path, wish: TorrentWish) -> None:
+def test_a_wish_that_no_torrent_can_grant_is_refused_before_anything_is_read(
+    release: Path, options: TorrentOptions
+) -> None:
     with pytest.raises(UsageError):
-        Draft(release, wish)
+        Draft(release, options)
 
 
 def test_pieces_so_short_that_no_client_takes_them_are_refused_before_anything_is_read(tmp_path: Path) -> None:
@@ -150,9 +152,9 @@ def test_pieces_so_short_that_no_client_takes_them_are_refused_before_anything_i
     os.truncate(tmp_path / "large" / "weights", 300_000_000_000)
     for version in FLAGS:
         with pytest.raises(UsageError, match="that clients refuse") as caught:
-            Draft(tmp_path / "large", TorrentWish(version=version, piece_length=16384))
+            Draft(tmp_path / "large", TorrentOptions(version=version, piece_length=16384))
         assert str(8 << 20) in caught.value.hint
-        assert Draft(tmp_path / "large", TorrentWish(version=version)).piece_length == 8 << 20
+        assert Draft(tmp_path / "large", TorrentOptions(version=version)).piece_length == 8 << 20
 
 
 def test_a_link_to_a_folder_a_pipe_and_a_name_that_is_no_text_are_refused(tmp_path: Path) -> None:
@@ -193,7 +195,7 @@ def test_what_stops_the_hashing_stops_it_at_once(tmp_path: Path) -> None:
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        create_torrent(folder, TorrentWish(version="v2"), emit=interrupt)
+        create_torrent(folder, TorrentOptions(version="v2"), emit=interrupt)
     assert sum(passed) < 1 << 30
 
 
@@ -203,7 +205,7 @@ def test_a_release_with_two_files_alike_is_served_to_whoever_has_only_the_link(
 ) -> None:
     folder = write_release(tmp_path / "alike", {"one": 200_000})
     (folder / "two").write_bytes((folder / "one").read_bytes())
-    torrent = create_torrent(folder, TorrentWish(version=version, piece_length=16384))
+    torrent = create_torrent(folder, TorrentOptions(version=version, piece_length=16384))
     assert [digests.path for digests in file_digests(torrent) if len(digests.digests) == 13] == ["one", "two"]
     with serve(folder, torrents=(torrent,)) as seeding:
         assert seeding.metadata.infohash_v2 == read_torrent(torrent).infohash_v2

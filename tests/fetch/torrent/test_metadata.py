@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from magnetar.errors import DiskError, MagnetarError, TorrentError, UsageError
 from magnetar.events import Began, Ended, Event, Moved
 from magnetar.fetch.link.magnet import Magnet
-from magnetar.fetch.torrent.create import TorrentWish, create_torrent
+from magnetar.fetch.torrent.create import TorrentOptions, create_torrent
 from magnetar.fetch.torrent.metadata import TorrentFile, case_collisions, check_same, magnet_of
 from magnetar.fetch.torrent.metainfo import damaged_paths, load, load_torrent, read_torrent, read_torrent_file
 from tests.fetch.world import SIZES, write_release
@@ -24,7 +24,7 @@ def torrent_of(*paths: str, name: bytes = b"release", **more: object) -> bytes:
 
 
 def test_a_torrent_made_from_a_folder_says_what_is_in_it(release: Path) -> None:
-    metadata = read_torrent(create_torrent(release, TorrentWish(trackers=("udp://a.example:1/announce",))))
+    metadata = read_torrent(create_torrent(release, TorrentOptions(trackers=("udp://a.example:1/announce",))))
     assert metadata.name == release.name
     assert {str(file.path): file.size for file in metadata.files} == SIZES
     assert metadata.total_size == sum(SIZES.values())
@@ -49,7 +49,7 @@ def test_the_same_files_make_the_same_torrent_whenever_and_wherever(tmp_path: Pa
 
 def test_hashing_tells_every_byte_once_and_can_be_interrupted(release: Path) -> None:
     events: list[Event] = []
-    create_torrent(release, TorrentWish(piece_length=16384), emit=events.append)
+    create_torrent(release, TorrentOptions(piece_length=16384), emit=events.append)
     assert events[0] == Began("hash", sum(SIZES.values()))
     assert events[-1] == Ended("hash")
     assert sum(event.amount for event in events if isinstance(event, Moved)) == sum(SIZES.values())
@@ -65,7 +65,7 @@ def test_hashing_tells_every_byte_once_and_can_be_interrupted(release: Path) -> 
 @pytest.mark.parametrize("piece_length", [100_000, 512 << 20])
 def test_a_piece_length_that_torrents_cannot_have_is_refused(release: Path, piece_length: int) -> None:
     with pytest.raises(UsageError, match="power of two"):
-        create_torrent(release, TorrentWish(piece_length=piece_length))
+        create_torrent(release, TorrentOptions(piece_length=piece_length))
 
 
 def test_a_folder_without_files_or_with_links_is_not_published(tmp_path: Path, release: Path) -> None:
@@ -175,7 +175,7 @@ def test_the_link_of_a_torrent_names_it_and_no_other(release: Path) -> None:
 
 def test_a_bad_piece_is_blamed_on_the_files_that_it_touches(tmp_path: Path) -> None:
     folder = write_release(tmp_path / "r", {"a": 40_000, "b": 16_384, "c": 1, "d": 0})
-    info = load(create_torrent(folder, TorrentWish(piece_length=16384))).ti
+    info = load(create_torrent(folder, TorrentOptions(piece_length=16384))).ti
     paths = ["a", "a", "a", "b", "c"]
     assert info.num_pieces() == len(paths)
     for bad in range(len(paths)):

@@ -3,7 +3,7 @@ from pathlib import Path
 import libtorrent as lt
 import pytest
 
-from magnetar.byte_source import Content
+from magnetar.byte_source import MemorySource
 from magnetar.fetch.torrent.metainfo import read_torrent
 from magnetar.fetch.torrent.piece_digests import read_digests
 from magnetar.fetch.torrent.piece_layout import read_layout
@@ -26,5 +26,5 @@ def test_the_digest_of_every_piece_fits_its_content_and_no_other(tmp_path: Path,
             files[span.path][span.offset : span.offset + span.length] if span.path else bytes(span.length)
             for span in layout.spans(piece)
         )
-        assert digest.fits(Content("a piece", content))
-        assert not digest.fits(Content("a piece", content[:-1] + bytes([content[-1] ^ 1])))
+        assert digest.fits(MemorySource("a piece", content))
+        assert not digest.fits(MemorySource("a piece", content[:-1] + bytes([content[-1] ^ 1])))

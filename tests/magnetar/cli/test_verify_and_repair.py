@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from magnetar.events import Event, Moved
-from magnetar.fetch.torrent.create import TorrentWish, create_torrent
+from magnetar.fetch.torrent.create import TorrentOptions, create_torrent
 from magnetar.findings import Outcome
 from magnetar.manifests.catalog import find_release
 from magnetar.manifests.checking.report import FileState
@@ -26,7 +26,7 @@ AUSTEN = find_release("austen-moe")
 @pytest.fixture(scope="module")
 def torrent(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     folder = Path(shutil.copytree(bundled_release(), tmp_path_factory.mktemp("torrent") / "austen-moe"))
-    return create_torrent(folder, TorrentWish(piece_length=32768))
+    return create_torrent(folder, TorrentOptions(piece_length=32768))
 
 
 @pytest.fixture

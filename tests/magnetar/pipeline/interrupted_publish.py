@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from magnetar.events import Event, Moved
-from magnetar.fetch.torrent.create import TorrentWish
+from magnetar.fetch.torrent.create import TorrentOptions
 from magnetar.pipeline.publish import PublishRequest, publish
 from magnetar.pipeline.publishing import describe_weights
 from magnetar.render.publish import release_page
@@ -28,7 +28,7 @@ def main(folder: str, version: Any, number: str, count: str, *more: str) -> None
 
     os.cpu_count = lambda: 1  # one file after another, so that it is known which were done
     describe_weights.WRITE_EVERY = 0
-    request = PublishRequest(folder=Path(folder), torrent=TorrentWish(version), tensors=bool(more))
+    request = PublishRequest(folder=Path(folder), torrent=TorrentOptions(version), tensors=bool(more))
     publish(request, release_page, tell)
 
 

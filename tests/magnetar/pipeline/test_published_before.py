@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from magnetar.fetch.torrent.create import TorrentWish, create_torrent
+from magnetar.fetch.torrent.create import TorrentOptions, create_torrent
 from magnetar.fetch.torrent.metainfo import read_torrent
 from magnetar.manifests.schema import load_manifest
 from tests.magnetar.conftest import Run
@@ -28,5 +28,5 @@ def test_what_was_published_long_ago_still_holds(magnetar: Run, tmp_path: Path, 
 
 def test_the_folder_of_long_ago_has_the_infohash_that_it_had(tmp_path: Path) -> None:
     home = Path(shutil.copytree(PUBLISHED / "1", tmp_path / "1"))
-    made = create_torrent(home / "tiny", TorrentWish(trackers=("udp://tracker.example:1337/announce",)))
+    made = create_torrent(home / "tiny", TorrentOptions(trackers=("udp://tracker.example:1337/announce",)))
     assert made == (home / "tiny.torrent").read_bytes()

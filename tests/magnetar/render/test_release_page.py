@@ -30,7 +30,7 @@ def published(text: str, **more: Any) -> Published:
         "total_size": 5, "piece_length": 16384, "piece_count": 1, "piece_rule": True, "version": "v1", "signer": None,
         "kept": True, "not_done": (),
     }  # fmt: skip
-    return Published(Path("x"), Path("x.magnetar"), manifest, **facts | more)
+    return Published(folder=Path("x"), out=Path("x.magnetar"), manifest=manifest, **facts | more)
 
 
 def inner(page: str) -> list[Token]:

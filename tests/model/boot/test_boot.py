@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from magnetar.convert.write.convert import convert
+from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.errors import UsageError
 from magnetar.events import Began, Ended, Event, Moved
 from magnetar.findings import Outcome
@@ -51,7 +52,7 @@ def test_the_bundled_release_boots(healthy: BootReport) -> None:
 
 
 def test_a_converted_copy_comes_to_the_same_numbers(healthy: BootReport, tmp_path: Path) -> None:
-    convert(bundled_release(), tmp_path / "hf", target="hf")
+    convert(ConvertRequest(bundled_release(), tmp_path / "hf", target="hf"))
     report = boot(BootRequest(tmp_path / "hf", text=TEXT, expected=healthy.bits_per_byte, tolerance=1e-9))
     assert report.healthy, report.reasons
     assert report.layout == "hf"

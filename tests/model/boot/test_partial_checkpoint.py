@@ -156,7 +156,7 @@ def test_numbers_of_a_strange_model_are_looked_at_as_far_as_they_can_be_read(
 
 @pytest.mark.parametrize("dtype", ["q8_0", "q4_0"])
 def test_the_quantised_blocks_of_gguf_are_run_as_the_numbers_that_they_stand_for(dtype: str, tmp_path: Path) -> None:
-    convert(bundled_release(), tmp_path / dtype, target="gguf", dtype=dtype)
+    convert(ConvertRequest(bundled_release(), tmp_path / dtype, target="gguf", dtype=dtype))
     report = boot(BootRequest(tmp_path / dtype, text=smoke_text().text[:2000], sample_tokens=0))
     assert report.healthy, report.reasons
     assert report.bits_per_byte is not None

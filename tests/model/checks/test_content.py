@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from magnetar.convert.formats.checkpoint import TensorSpec
 from magnetar.convert.write.convert import convert
+from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.findings import Outcome
 from magnetar.model.architecture.mixtral import Mixtral
 from magnetar.model.boot.boot import boot
@@ -116,7 +117,7 @@ def test_a_finding_in_another_layout_also_says_what_the_tensor_is_called_there(
 ) -> None:
     bundled.state_dict()[W1].zero_()
     folder = tmp_path_factory.mktemp("converted") / "hf"
-    convert(release(bundled), folder, target="hf")
+    convert(ConvertRequest(release(bundled), folder, target="hf"))
     report = boot(BootRequest(folder, levels=[Level.CONTENT]))
     (finding,) = report.levels[0].findings
     assert finding.subject == W1

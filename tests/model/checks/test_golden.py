@@ -190,7 +190,7 @@ def test_a_fingerprint_with_pieces_that_the_model_does_not_know_is_not_run(tmp_p
 @pytest.mark.parametrize("dtype", ["q8_0", "f16"])
 def test_a_narrower_copy_is_allowed_what_its_format_costs_and_no_more(dtype: str, tmp_path: Path) -> None:
     expected = boot(BootRequest(bundled_release(), text=TEXT, sample_tokens=1)).bits_per_byte
-    convert(bundled_release(), tmp_path / dtype, target="gguf", dtype=dtype)
+    convert(ConvertRequest(bundled_release(), tmp_path / dtype, target="gguf", dtype=dtype))
     shutil.copy(bundled_release() / "tokenizer.model", tmp_path / dtype)
     report = boot(BootRequest(tmp_path / dtype, text=TEXT, expected=expected, golden=bundled_golden(), sample_tokens=1))
     assert report.healthy, report.reasons
