@@ -108,8 +108,8 @@ def start(module: str, number: int | None, limit: int) -> int:
     os.dup2(1, 2)
     if number is not None:
         _install(module, number)
-    words = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *MODULES[module]]
-    os._exit(int(importlib.import_module("pytest").main(words)))
+    words = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    os._exit(int(importlib.import_module("pytest").main([*words, *MODULES[module]])))
 
 
 def find_survivors(module: str, count: int, limit: int) -> Iterator[int]:
