@@ -65,13 +65,14 @@ def load_list(path: Path) -> Manifest:
         for listed, digest in read_checksums(text, path.name):
             files[listed] = (*files.get(listed, ()), digest)
     except OSError as error:
-        raise ManifestError(f"{path}: cannot be read: {error.strerror}", hint="check the path") from error
+        raise ManifestError(f"{path}: cannot be read: {error.strerror}", hint="check the path", path=path) from error
     except UnicodeDecodeError as error:
-        raise ManifestError(f"{path}: is neither a manifest nor a list of digests: it is not text") from error
-    except MalformedError as error:
         raise ManifestError(
-            f"{path}: {error.message}", hint=error.hint or "a list has lines HEX, spaces, PATH"
+            f"{path}: is neither a manifest nor a list of digests: it is not text", path=path
         ) from error
+    except MalformedError as error:
+        hint = error.hint or "a list has lines HEX, spaces, PATH"
+        raise ManifestError(f"{path}: {error.message}", hint=hint, path=path) from error
     return Manifest(
         format=FORMAT,
         name="unnamed",

@@ -219,8 +219,12 @@ def load_manifest(path: Path) -> Manifest:
         with path.open("rb") as stream:
             content = stream.read(MAX_MANIFEST_BYTES + 1)
     except OSError as error:
-        raise ManifestError(f"{path}: cannot be read: {error.strerror}", hint="check the path") from error
-    return parse_manifest(content, str(path))
+        raise ManifestError(f"{path}: cannot be read: {error.strerror}", hint="check the path", path=path) from error
+    try:
+        return parse_manifest(content, str(path))
+    except ManifestError as error:
+        error.path = path
+        raise
 
 
 def parse_manifest(content: bytes, where: str) -> Manifest:
@@ -236,15 +240,19 @@ def parse_manifest(content: bytes, where: str) -> Manifest:
     try:
         return Manifest.model_validate(_lists_as_tuples(table))
     except ValidationError as error:
-        raise ManifestError(f"{where}: {'; '.join(_explain(error))}", hint="mend the manifest") from error
+        key = _key_of(error.errors(include_url=False, include_input=False)[0]["loc"])
+        raise ManifestError(f"{where}: {'; '.join(_explain(error))}", hint="mend the manifest", key=key) from error
 
 
 def _explain(error: ValidationError) -> Iterator[str]:
     """The first ten errors, each with the path of its key: ``files.0.path: …``."""
     for detail in error.errors(include_url=False, include_input=False)[:10]:
-        path = ".".join(str(part) for part in detail["loc"])
-        message = detail["msg"].removeprefix("Value error, ")
-        yield f"{path}: {message}" if path else message
+        key, message = _key_of(detail["loc"]), detail["msg"].removeprefix("Value error, ")
+        yield f"{key}: {message}" if key else message
+
+
+def _key_of(parts: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, parts))
 
 
 def _lists_as_tuples(value: Any) -> Any:

@@ -56,7 +56,7 @@ def load_tensor_digests(path: Path, pinned: Digest | None = None) -> TensorDiges
         with path.open("rb") as stream:
             content = stream.read(MAX_TENSOR_LIST_BYTES + 1)
     except OSError as error:
-        raise ManifestError(f"{path}: cannot be read: {error.strerror}", hint="check the path") from error
+        raise ManifestError(f"{path}: cannot be read: {error.strerror}", hint="check the path", path=path) from error
     if pinned is not None:
         hasher = new_hasher(pinned.algorithm)
         hasher.update(memoryview(content))
@@ -65,8 +65,13 @@ def load_tensor_digests(path: Path, pinned: Digest | None = None) -> TensorDiges
                 f"{path}: is not the list of tensors that the manifest names: its {pinned.algorithm} is "
                 f"{hasher.hexdigest()}, not {pinned.hex}",
                 hint="get it from where the manifest came from",
+                path=path,
             )
-    return parse_tensor_digests(content, str(path))
+    try:
+        return parse_tensor_digests(content, str(path))
+    except ManifestError as error:
+        error.path = path
+        raise
 
 
 def parse_tensor_digests(content: bytes, where: str) -> TensorDigests:

@@ -128,17 +128,21 @@ def read_pins() -> SignerPins:
     path = user_folder() / PINS
     try:
         if path.stat().st_size > MAX_PINS_BYTES:
-            raise ManifestError(f"{path}: is too large")
+            raise ManifestError(f"{path}: is too large", path=path)
         document = json.loads(path.read_bytes())
         if document["format"] != FORMAT:
-            raise ManifestError(f"{path}: is of format {str(document['format'])[:20]}", hint="upgrade Magnetar")
+            raise ManifestError(
+                f"{path}: is of format {str(document['format'])[:20]}", hint="upgrade Magnetar", path=path
+            )
         releases = {str(name): SignerPin(**_check_texts(pin)) for name, pin in document["releases"].items()}
         return SignerPins(releases, _check_texts(document["publishers"]))
     except FileNotFoundError:
         return SignerPins()
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ManifestError(
-            f"{path}: cannot be read: {str(error)[:200]}", hint="restore it: it says which signers you have met"
+            f"{path}: cannot be read: {str(error)[:200]}",
+            hint="restore it: it says which signers you have met",
+            path=path,
         ) from error
 
 

@@ -1,7 +1,9 @@
-"""HTTP requests (RFC 9110): byte ranges as streams, and small whole answers. The only module that knows urllib3."""
+"""HTTP requests (RFC 9110): byte ranges as streams, and small whole answers.
+
+This module and ``connections`` are the only ones that know urllib3.
+"""
 
 import re
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -9,17 +11,15 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, cast
 from urllib.parse import urljoin, urlsplit
-from urllib.request import getproxies, proxy_bypass
 from weakref import WeakSet
 
 import urllib3
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError, LocationParseError
 
 from magnetar.errors import OutsideError
-from magnetar.fetch.http.address_policy import AddressPolicy, NotAllowed, is_literal
-from magnetar.fetch.http.deadline import Deadline, watch_socket
+from magnetar.fetch.http.address_policy import AddressPolicy
+from magnetar.fetch.http.connections import binding, environment_proxy, open_direct, open_proxied
+from magnetar.fetch.http.deadline import Deadline
 from magnetar.fetch.link.urls import host_of, shown
 
 MAX_REDIRECTIONS = 8
@@ -126,9 +126,8 @@ class Client:
         self._proxy = proxy
         self._uses_proxies = not (direct or policy.only_loopback)
         self._interface = interface
-        self._settings: dict[str, Any] = {"maxsize": connections, "headers": _HEADERS, **_binding(interface)}
-        self._direct = urllib3.PoolManager(**self._settings)
-        self._direct.pool_classes_by_scheme = _watched_pools(policy)
+        self._settings: dict[str, Any] = {"maxsize": connections, "headers": _HEADERS, **binding(interface)}
+        self._direct = open_direct(policy, self._settings)
         self._proxied: dict[str, urllib3.ProxyManager] = {}
         self._answers: WeakSet[Answer] = WeakSet()
 
@@ -205,44 +204,16 @@ class Client:
             )
 
     def _manager(self, url: str) -> urllib3.PoolManager:
-        proxy = (self._proxy or _environment_proxy(url)) if self._uses_proxies else ""
-        if self._interface and not _binding(self._interface):
+        proxy = (self._proxy or environment_proxy(url)) if self._uses_proxies else ""
+        if self._interface and not binding(self._interface):
             raise HttpFailed(f"cannot be reached by way of {self._interface} alone: name one of its addresses instead")
         if not proxy:
             return self._direct
         if urlsplit(proxy).scheme not in ("http", "https"):
             raise HttpFailed(f"cannot be reached through the proxy {shown(proxy)}: only those of http are spoken")
         if proxy not in self._proxied:
-            self._proxied[proxy] = _proxy_manager(proxy, self._settings)
+            self._proxied[proxy] = open_proxied(proxy, self._settings)
         return self._proxied[proxy]
-
-
-def _proxy_manager(proxy: str, settings: dict[str, Any]) -> urllib3.ProxyManager:
-    auth = urllib3.util.parse_url(proxy).auth
-    headers = urllib3.make_headers(proxy_basic_auth=auth) if auth else None
-    manager = urllib3.ProxyManager(proxy, proxy_headers=headers, **settings)
-    manager.pool_classes_by_scheme = _watched_pools(None)  # the proxy's own address is the user's choice
-    return manager
-
-
-def _binding(interface: str) -> dict[str, Any]:
-    """The settings that make a connection leave by an interface; none where the system cannot bind to its name."""
-    if is_literal(interface):
-        return {"source_address": (interface, 0)}
-    option = getattr(socket, "SO_BINDTODEVICE", None)
-    if not interface or option is None:
-        return {}
-    name = (socket.SOL_SOCKET, option, interface.encode() + b"\0")
-    return {"socket_options": [*HTTPConnection.default_socket_options, name]}
-
-
-def _environment_proxy(url: str) -> str:
-    split = urlsplit(url)
-    proxies = getproxies()
-    proxy = proxies.get(split.scheme) or proxies.get("all") or ""
-    if not proxy or proxy_bypass(host_of(url)):
-        return ""
-    return proxy if "://" in proxy else f"http://{proxy}"
 
 
 def _let_go(response: urllib3.BaseHTTPResponse) -> None:
@@ -326,49 +297,3 @@ def _cause(error: BaseException) -> str:
     """The last line of what went wrong, without urllib3's own objects in it."""
     text = str(error).rpartition(": ")[2] or type(error).__name__
     return text[:200]
-
-
-class _WatchedConnection:
-    """Checks the address that a connection leads to before anything is sent: a name may resolve differently by then.
-
-    Its socket is also made known to the deadline of the request that uses it, if that has one.
-    """
-
-    policy: AddressPolicy | None
-    host: str
-    sock: socket.socket | None
-
-    def _new_conn(self) -> socket.socket:
-        connected: socket.socket = super()._new_conn()  # type: ignore[misc]
-        try:
-            if self.policy is not None:
-                self.policy.check_address(self.host, connected.getpeername()[0])
-        except NotAllowed:
-            connected.close()
-            raise
-        watch_socket(connected)
-        return connected
-
-    def request(self, *arguments: Any, **named: Any) -> None:
-        if self.sock is not None:  # kept from an earlier request, or wrapped for TLS since it was made
-            watch_socket(self.sock)
-        super().request(*arguments, **named)  # type: ignore[misc]
-
-
-def _watched_pools(policy: AddressPolicy | None) -> dict[str, Any]:
-    """urllib3's pools by scheme, of connections that are checked by ``policy`` unless it is None."""
-
-    class Plain(_WatchedConnection, HTTPConnection):
-        pass
-
-    class Secure(_WatchedConnection, HTTPSConnection):
-        pass
-
-    class PlainPool(HTTPConnectionPool):
-        ConnectionCls = Plain
-
-    class SecurePool(HTTPSConnectionPool):
-        ConnectionCls = Secure
-
-    Plain.policy = Secure.policy = policy
-    return {"http": PlainPool, "https": SecurePool}

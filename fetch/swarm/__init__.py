@@ -1,6 +1,6 @@
 """The swarm: peers, trackers and the DHT, behind an interface that tests can implement.
 
-``protocol`` is that interface; ``libtorrent_session``, ``libtorrent_intake`` and ``libtorrent_settings`` implement it.
+``protocol`` is that interface, and the modules ``libtorrent_…`` implement it.
 Everybody else works like this::
 
     swarm = lazy_session.open()                        # one session for the whole run

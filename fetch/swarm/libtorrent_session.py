@@ -1,6 +1,6 @@
 """The swarm, by libtorrent: one session, with the settings that measurements chose.
 
-This module, ``libtorrent_intake`` and ``magnetar.fetch.torrent.metainfo`` are the only ones that know libtorrent.
+Only the modules ``libtorrent_…`` of this room and ``magnetar.fetch.torrent.metainfo`` know libtorrent.
 An alert must not be used after the next ``pop_alerts``, so its fields are copied at once, and nothing outside this
 module ever holds one.
 """
@@ -16,20 +16,13 @@ import libtorrent
 
 from magnetar.errors import DiskError, NoSpace, OutsideError
 from magnetar.events import TrackerAnswered
-from magnetar.fetch.link.magnet import Magnet
 from magnetar.fetch.request.options import Network
 from magnetar.fetch.swarm.libtorrent_intake import LibtorrentIntake
+from magnetar.fetch.swarm.libtorrent_parameters import add_torrent_params
 from magnetar.fetch.swarm.libtorrent_settings import listening_place, must_listen, settings_of
 from magnetar.fetch.swarm.protocol import FileFailed, Joining, Notice, Phase, PieceFailed, Status, Swarm
-from magnetar.fetch.torrent.metainfo import (
-    bare_torrent,
-    damaged_paths,
-    file_priorities,
-    foreign_errors,
-    load,
-    payload_paths,
-)
-from magnetar.files import OUT_OF_SPACE, STATE_FOLDER
+from magnetar.fetch.torrent.metainfo import bare_torrent, damaged_paths, foreign_errors, payload_paths
+from magnetar.files import OUT_OF_SPACE
 
 lt: Any = libtorrent  # its stubs are partly wrong
 
@@ -89,7 +82,7 @@ class LibtorrentSwarm:
         return self._dht_nodes
 
     def join(self, joining: Joining) -> "LibtorrentTransfer":
-        params = _parameters(joining, self._network)
+        params = add_torrent_params(joining, self._network)
         with foreign_errors("the torrent cannot be joined"):
             handle = self._session.add_torrent(params)
         transfer = LibtorrentTransfer(handle, self, joining)
@@ -259,77 +252,6 @@ class LibtorrentTransfer:
     def _await_disk(self, done: Callable[[], bool]) -> None:
         if not self._swarm.wait_until(done, DISK_TIMEOUT):
             raise DiskError(f"the disk did not take what was received within {DISK_TIMEOUT:.0f} s", path=self._folder)
-
-
-def _parameters(joining: Joining, network: Network) -> Any:
-    """libtorrent's ``add_torrent_params`` for a torrent to join."""
-    if joining.torrent:
-        params = _resumed(joining) or load(joining.torrent)
-        # Where each file lies is decided here and nowhere else: whatever resume data says is overwritten.
-        params.renamed_files = payload_paths(params.ti)
-        if joining.unwanted:
-            params.file_priorities = file_priorities(params.ti, joining.unwanted)
-        if joining.only is not None:
-            # Before it is added: a web seed is asked for megabytes at once, and would send what is not wanted.
-            pieces = range(params.ti.num_pieces())
-            params.piece_priorities = [4 if piece in joining.only else 0 for piece in pieces]
-    else:
-        params = lt.add_torrent_params()
-        params.info_hashes = _info_hashes(joining.magnet)
-    params.save_path = str(joining.folder.resolve())
-    params.part_file_dir = STATE_FOLDER  # libtorrent takes it as relative to save_path in any case
-    params.trackers = list(joining.magnet.trackers)
-    params.tracker_tiers = []
-    # Of version 2 alone, it would throw away what they send: see mirrors_of_web_seeds.
-    params.url_seeds = list(joining.magnet.web_seeds) if joining.magnet.infohash_v1 else []
-    params.peers = list(joining.magnet.peers)
-    params.flags = _flags(joining, network)
-    params.download_limit = joining.download_limit or -1
-    params.upload_limit = joining.upload_limit or -1
-    return params
-
-
-def _flags(joining: Joining, network: Network) -> int:
-    flags = int(lt.torrent_flags.duplicate_is_error)
-    if not network.peer_exchange:
-        flags |= int(lt.torrent_flags.disable_pex)
-    if joining.check_only:
-        flags |= int(lt.torrent_flags.upload_mode)
-    if not joining.torrent:
-        # The metadata is wanted, the payload not yet: nothing may be written before it was looked at.
-        flags |= int(lt.torrent_flags.upload_mode | lt.torrent_flags.default_dont_download)
-    return flags
-
-
-def _resumed(joining: Joining) -> Any:
-    """The parameters in the resume data; None if there is none, or it is damaged or of another torrent."""
-    if not joining.resume:
-        return None
-    wanted = load(joining.torrent).ti
-    try:
-        params = lt.read_resume_data(joining.resume)
-    except (RuntimeError, UnicodeError):
-        return None
-    if params.info_hashes != wanted.info_hashes():
-        return None
-    params.ti = params.ti or wanted
-    if joining.trusted:
-        # Read back, the list is padded to a multiple of eight, and libtorrent then skips its own check of sizes.
-        params.have_pieces = params.have_pieces[: wanted.num_pieces()]
-        params.verified_pieces = params.verified_pieces[: wanted.num_pieces()]
-    else:
-        params.have_pieces, params.verified_pieces, params.unfinished_pieces = [], [], {}
-    params.file_priorities, params.piece_priorities = [], []
-    return params
-
-
-def _info_hashes(magnet: Magnet) -> Any:
-    hashes = []
-    if magnet.infohash_v1:
-        hashes.append(lt.sha1_hash(bytes.fromhex(magnet.infohash_v1)))
-    if magnet.infohash_v2:
-        hashes.append(lt.sha256_hash(bytes.fromhex(magnet.infohash_v2)))
-    return lt.info_hash_t(*hashes)
 
 
 def _disk_error(path: str, error: Any) -> NoSpace | DiskError:

@@ -1,7 +1,6 @@
 """Reading and writing ``.torrent`` bytes.
 
-One of the modules that know libtorrent; the others are ``magnetar.fetch.swarm.libtorrent_session`` and
-``libtorrent_intake``.
+This module and those called ``libtorrent_…`` in ``magnetar.fetch.swarm`` are the only ones that know libtorrent.
 """
 
 import re

@@ -26,17 +26,21 @@ class Terminated(KeyboardInterrupt):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a command has no result: the exit code, the name of the error, what was wrong, and what to do next."""
+    """Why a command has no result: the exit code, the name of the error, what was wrong, and what to do next.
+
+    ``error`` has further facts as attributes, such as the file at fault.
+    """
 
     code: ExitCode
     kind: str
     message: str
     hint: str = ""
+    error: MagnetarError | None = None
 
     @classmethod
     def of(cls, error: MagnetarError) -> "Failure":
         """The failure that the error tells of."""
-        return cls(error.exit_code, type(error).__name__, error.message, error.hint)
+        return cls(error.exit_code, type(error).__name__, error.message, error.hint, error)
 
 
 class Screen:
@@ -131,10 +135,10 @@ class Screen:
     def fail(self, failed: Failure) -> ExitCode:
         """Write an error: for a person to stderr, for a program to stdout. Returns its exit code."""
         if self.as_json:
-            from magnetar.render.json_shapes.documents import Error, failure
+            from magnetar.render.json_shapes.documents import failure
 
-            error = Error(kind=failed.kind, message=failed.message, hint=failed.hint)
-            self.out.out(failure(self.command, failed.code, error), highlight=False)
+            words = {"kind": failed.kind, "message": failed.message, "hint": failed.hint}
+            self.out.out(failure(self.command, failed.code, **words, facts=failed.error), highlight=False)
         else:
             lines = [Text.assemble(("error: ", "bold red"), clean(failed.message))]
             lines += [Text.assemble(("hint:  ", "cyan"), clean(failed.hint))] if failed.hint else []

@@ -20,7 +20,7 @@ MIN_ZERO_PERCENT = 1
 """Weights have short runs of zeros. So many of them are no accident."""
 
 
-def diagnose(
+def diagnose_files(
     folder: Path,
     findings: Sequence[Finding],
     found: Mapping[str, tuple[Digest, ...]],

@@ -15,7 +15,7 @@ from magnetar.errors import DiskError, UsageError
 from magnetar.events import Began, Emit, Ended, FoundWrong, Moved, Step, ignore
 from magnetar.findings import Finding
 from magnetar.manifests.checking.choose_manifest import ChosenManifest, Trust
-from magnetar.manifests.checking.diagnose_file import diagnose
+from magnetar.manifests.checking.diagnose_file import diagnose_files
 from magnetar.manifests.checking.report import PIECES, FileFault, FileResult, FileState, PieceCheck, VerifyReport
 from magnetar.manifests.checking.verified_index import VerifiedIndex
 from magnetar.manifests.folder.layout import payload_paths
@@ -64,7 +64,7 @@ def verify(
     unexpected, unreadable = _list_unexpected(folder, expected, options.parts)
     # Only now that every file was seen can a missing file be recognised under another name.
     found = {file.finding.subject: file.digests for file in checked if file.finding}
-    findings = diagnose(folder, [file.finding for file in checked if file.finding], found, expected, unexpected)
+    findings = diagnose_files(folder, [file.finding for file in checked if file.finding], found, expected, unexpected)
     if options.strict:
         findings += [Finding(FileFault.UNEXPECTED, path, "the release has no such file") for path in unexpected]
         findings += [Finding(FileFault.UNREADABLE, path, "is a folder that cannot be read") for path in unreadable]
@@ -156,7 +156,7 @@ class _Verification:
     ) -> tuple[tuple[Digest, ...], Finding | None]:
         """Read the whole file and compare. A file that somebody writes to meanwhile has no digest to speak of."""
         algorithms = [digest.algorithm for digest in file.digests]
-        found = digest_parts(paths, algorithms, self._report_progress, full=self._cores_are_full)
+        found = digest_parts(paths, algorithms, self._report_progress, cores_are_full=self._cores_are_full)
         for path, status in zip(paths, before, strict=True):
             if _stamp_of(path) != (status.st_size, status.st_mtime_ns, status.st_ino):
                 return found, Finding(FileFault.CHANGED_WHILE_READ, file.path, "somebody wrote to it while it was read")

@@ -4,16 +4,15 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
-from queue import SimpleQueue
-from threading import Event, Thread
+from threading import Event
 from typing import Protocol, Self
 
 from magnetar.byte_source import new_buffer
 from magnetar.errors import DiskError, MalformedError
+from magnetar.manifests.hashing.distribute import ByteConsumer, distributing
 from magnetar.manifests.hashing.merkle import MerkleHasher
 from magnetar.parallel import work_in_parallel
 
@@ -58,12 +57,6 @@ class Digest:
         return self.algorithm in WEAK
 
 
-class ByteConsumer(Protocol):
-    """Takes a file's bytes from the beginning to the end: a hasher, or the piece hashes of a torrent."""
-
-    def update(self, data: memoryview, /) -> object: ...
-
-
 class Hasher(ByteConsumer, Protocol):
     """What hashlib and blake3 have in common."""
 
@@ -97,7 +90,7 @@ def digest_files(
     After an error, or Ctrl-C, the files that are being read are left at once. Raises as ``digest_file`` does.
     """
     stopped = Event()
-    full = fills_cores(size_on_disk(folder / path) for path in paths)
+    cores_are_full = fills_cores(size_on_disk(folder / path) for path in paths)
 
     def digest(path: str) -> tuple[Digest, ...]:
         def progress_unless_stopped(count: int) -> None:
@@ -105,7 +98,9 @@ def digest_files(
                 raise _Stopped
             progress(count)
 
-        digests = digest_file(folder / path, algorithms, progress_unless_stopped, consumers_of(path), full=full)
+        digests = digest_file(
+            folder / path, algorithms, progress_unless_stopped, consumers_of(path), cores_are_full=cores_are_full
+        )
         finished(path, digests)
         return digests
 
@@ -136,15 +131,15 @@ def digest_file(
     progress: Callable[[int], None],
     consumers: Collection[ByteConsumer] = (),
     *,
-    full: bool = False,
+    cores_are_full: bool = False,
 ) -> tuple[Digest, ...]:
     """The digests of a file by ``algorithms``, in their order, from a single read of it.
 
     ``progress`` is called with the bytes that were read. Each algorithm, and each of the other ``consumers``, runs on a
-    thread of its own, so the slowest sets the pace. Where other files keep the cores ``full``, all run on this thread.
-    Raises ``DiskError`` if the file cannot be read to its end, and whatever ``progress`` or a consumer raises.
+    thread of its own, so the slowest sets the pace. If the ``cores_are_full`` of work on other files, all run on this
+    thread. Raises ``DiskError`` if the file cannot be read to its end, and whatever ``progress`` or a consumer raises.
     """
-    return digest_parts((path,), algorithms, progress, consumers, full=full)
+    return digest_parts((path,), algorithms, progress, consumers, cores_are_full=cores_are_full)
 
 
 def digest_parts(
@@ -153,18 +148,18 @@ def digest_parts(
     progress: Callable[[int], None],
     consumers: Collection[ByteConsumer] = (),
     *,
-    full: bool = False,
+    cores_are_full: bool = False,
 ) -> tuple[Digest, ...]:
     """As ``digest_file``, for a file that was cut into parts; ``paths`` are the parts in their order."""
-    hashers = {algorithm: new_hasher(algorithm, cores=1 if full else None) for algorithm in algorithms}
-    with _distributing((*hashers.values(), *consumers), in_parallel=not full) as distribute:
+    hashers = {algorithm: new_hasher(algorithm, cores=1 if cores_are_full else None) for algorithm in algorithms}
+    with distributing((*hashers.values(), *consumers), in_parallel=not cores_are_full) as distribute:
         for path in paths:
             try:
-                for chunk in read_chunks(path, ahead=not full):
+                for chunk in read_chunks(path, ahead=not cores_are_full):
                     distribute(chunk)
                     progress(len(chunk))
             except OSError as error:
-                raise DiskError(f"{path}: cannot be read: {error.strerror}") from error
+                raise DiskError(f"{path}: cannot be read: {error.strerror}", path=path) from error
     return tuple(Digest(algorithm, hashers[algorithm].hexdigest()) for algorithm in algorithms)
 
 
@@ -177,61 +172,3 @@ def read_chunks(path: Path, *, ahead: bool = False) -> Iterator[memoryview]:
             if not count:
                 return
             yield buffer[:count]
-
-
-@contextmanager
-def _distributing(
-    consumers: Collection[ByteConsumer], *, in_parallel: bool
-) -> Iterator[Callable[[memoryview], object]]:
-    """Yield a function that gives a chunk to each of ``consumers``, and raises what one of them raised.
-
-    If ``in_parallel``, each consumer has a thread of its own. The function then waits until all are done with the chunk
-    *before*, and returns while they work on this one: the caller can read the next chunk meanwhile.
-    """
-    if not in_parallel:
-        yield lambda chunk: [consumer.update(chunk) for consumer in consumers]
-        return
-    inboxes: list[SimpleQueue[memoryview | None]] = [SimpleQueue() for _ in consumers]
-    answers: SimpleQueue[BaseException | None] = SimpleQueue()
-    threads = [
-        Thread(target=_consume, args=(consumer, inbox, answers))
-        for consumer, inbox in zip(consumers, inboxes, strict=True)
-    ]
-    awaited = 0  # answers to the chunk before that have not come yet
-
-    def wait_for_answers() -> None:
-        nonlocal awaited
-        while awaited:
-            awaited -= 1
-            if error := answers.get():
-                raise error
-
-    def distribute(chunk: memoryview) -> None:
-        nonlocal awaited
-        wait_for_answers()
-        for inbox in inboxes:
-            inbox.put(chunk)
-        awaited = len(inboxes)
-
-    for thread in threads:
-        thread.start()
-    try:
-        yield distribute
-        wait_for_answers()
-    finally:
-        for inbox in inboxes:
-            inbox.put(None)
-        for thread in threads:
-            thread.join()
-
-
-def _consume(
-    consumer: ByteConsumer, inbox: SimpleQueue[memoryview | None], answers: SimpleQueue[BaseException | None]
-) -> None:
-    """Give each chunk from ``inbox`` to ``consumer`` until None comes; answer each with None, or with the error."""
-    while (chunk := inbox.get()) is not None:
-        try:
-            consumer.update(chunk)
-            answers.put(None)
-        except BaseException as error:  # it is raised in the thread that waits for the answer
-            answers.put(error)

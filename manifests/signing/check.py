@@ -18,7 +18,7 @@ from magnetar.errors import WrongBytesError
 from magnetar.manifests.signing.keys import (
     MAX_KEY_BYTES,
     encode_pem,
-    fingerprint,
+    key_fingerprint,
     load_library,
     parse_public_key,
     read_key,
@@ -124,7 +124,7 @@ def _make_verifier(expected: Expected, key: Path) -> tuple[Any, Signer | None]:
     config = load_library().verifying.Config()
     match expected:
         case ByKey(pem, where):
-            signer = Signer("key", fingerprint(parse_public_key(pem, where)))
+            signer = Signer("key", key_fingerprint(parse_public_key(pem, where)))
             key.write_bytes(pem)
             return config.use_elliptic_key_verifier(public_key=key), signer
         case ByCertificate(roots):
@@ -151,4 +151,4 @@ def _leaf_of(signature: bytes) -> str:
 
     chain = json.loads(signature)["verificationMaterial"]["x509CertificateChain"]["certificates"]
     leaf = load_der_x509_certificate(base64.b64decode(chain[0]["rawBytes"]))
-    return f"{leaf.subject.rfc4514_string()} {fingerprint(leaf.public_key())}"
+    return f"{leaf.subject.rfc4514_string()} {key_fingerprint(leaf.public_key())}"

@@ -24,7 +24,7 @@ def load_library() -> Any:
     return model_signing
 
 
-def fingerprint(public_key: Any) -> str:
+def key_fingerprint(public_key: Any) -> str:
     """``sha256:`` and the digest of a key in DER: ``openssl pkey -pubin -outform DER | sha256sum`` gives the same."""
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 

@@ -11,7 +11,7 @@ from magnetar.manifests.folder.layout import SIGNATURE
 from magnetar.manifests.signing.check import ByCertificate, ByKey, Signer, check_signature
 from magnetar.manifests.signing.keys import (
     encode_pem,
-    fingerprint,
+    key_fingerprint,
     load_library,
     read_key,
     read_private_key,
@@ -69,13 +69,13 @@ class ManifestSigner:
             case KeySigning(key):
                 private_key = read_private_key(key)
                 self.public_key = encode_pem(private_key.public_key())
-                self.signer = Signer("key", fingerprint(private_key.public_key()))
+                self.signer = Signer("key", key_fingerprint(private_key.public_key()))
                 self._config = config.use_elliptic_key_signer(private_key=key)
             case CertificateSigning(key, certificate, chain):
                 private_key, self._roots = read_private_key(key), chain or (certificate,)
                 for path in self._roots:
                     read_key(path)
-                name = f"{subject_of(certificate)} {fingerprint(private_key.public_key())}"
+                name = f"{subject_of(certificate)} {key_fingerprint(private_key.public_key())}"
                 self.signer = Signer("certificate", name)
                 with wrap_key_errors(f"{certificate}: is not the certificate of {key}"):
                     self._config = config.use_certificate_signer(

@@ -1,7 +1,9 @@
+from pathlib import Path
+
 import pytest
 
 from magnetar.errors import ManifestError
-from magnetar.manifests.schema import Manifest, parse_manifest
+from magnetar.manifests.schema import Manifest, load_manifest, parse_manifest
 from tests.effort import measured_effort
 
 HEAD = 'format = 1\nname = "tiny"\ntitle = "Tiny"\npublisher = "us"\nlicence = "Apache-2.0"\n'
@@ -126,3 +128,14 @@ def test_the_info_dictionary_is_pinned_by_a_strong_digest_only() -> None:
     assert str(parse(f'info = "sha256:{"a" * 64}"').info) == "sha256:" + "a" * 64
     with pytest.raises(ManifestError, match="too weak"):
         parse(f'info = "sha1:{"a" * 40}"')
+
+
+def test_the_error_of_a_manifest_carries_its_file_and_the_first_key_at_fault(tmp_path: Path) -> None:
+    path = tmp_path / "broken.toml"
+    path.write_text(HEAD + '[[files]]\npath = "a"\n[[files]]\npath = "../b"')
+    with pytest.raises(ManifestError) as caught:
+        load_manifest(path)
+    assert (caught.value.path, caught.value.key) == (path, "files.1.path")
+    with pytest.raises(ManifestError) as caught:
+        load_manifest(tmp_path / "absent.toml")
+    assert (caught.value.path, caught.value.key) == (tmp_path / "absent.toml", "")

@@ -74,8 +74,8 @@ class Diagnosis(Shape):
     nearest: Cure | None
 
 
-class Conducted(Shape):
-    """The pieces at the head of the text, and the experts that answered: ``chosen`` by layer, token and rank."""
+class RoutedText(Shape):
+    """The tokens at the head of the text, and the experts that answered: ``chosen`` by layer and token."""
 
     pieces: list[Text]
     chosen: list[list[list[int]]]
@@ -111,7 +111,7 @@ class Booted(Shape):
     routing_entropy: Number | None
     residual_rms: list[Number]
     sample: Text | None
-    conducted: Conducted | None
+    routed_text: RoutedText | None
     golden: Comparison | None
     agreement: Agreement | None
     diagnosis: Diagnosis | None

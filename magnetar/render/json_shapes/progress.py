@@ -129,11 +129,12 @@ class Adopted(Shape):
 
 
 class MirrorDropped(Shape):
-    """A mirror is not asked any more."""
+    """The mirror ``url`` on ``host`` is not asked any more. ``url`` is without queries and passwords."""
 
     format: Format = FORMAT
     event: Literal["mirror-dropped"] = "mirror-dropped"
     host: Text
+    url: Text
     reason: Text
 
 

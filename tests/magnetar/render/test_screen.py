@@ -87,11 +87,16 @@ def test_a_result_is_one_json_object_with_its_exit_code(capsys: pytest.CaptureFi
 
 def test_an_error_is_one_json_object_with_its_kind_and_hint(capsys: pytest.CaptureFixture[str]) -> None:
     def work(_emit: Emit) -> Removed:
-        raise NoSpace("full", hint="make space")
+        raise NoSpace("full", hint="make space", path=Path("/a"), needed=3, free=0)
 
     assert screen(as_json=True).run(work, str) == 4
     document = json.loads(capsys.readouterr().out)
-    assert document["error"] == {"kind": "NoSpace", "message": "full", "hint": "make space"}
+    assert document["error"] == {
+        "kind": "NoSpace",
+        "message": "full",
+        "hint": "make space",
+        "details": {"path": "/a", "needed": 3, "free": 0},
+    }
     assert (document["ok"], document["exit"]) == (False, 4)
 
 
@@ -104,6 +109,9 @@ def test_being_stopped_is_told_with_its_exit_code_and_how_to_go_on(
 
     assert screen().run(work, str) == code
     assert "run the same command again" in capsys.readouterr().err
+    assert screen(as_json=True).run(work, str) == code
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert (error["kind"], error["details"]) == ({130: "Interrupted", 143: "Terminated"}[code], {})
 
 
 def test_a_bug_is_not_hidden() -> None:

@@ -6,7 +6,7 @@ from magnetar.errors import ManifestError, UsageError
 from magnetar.manifests.catalog import find_release
 from magnetar.manifests.checking.choose_manifest import ChosenManifest, Trust, choose_manifest
 from magnetar.manifests.folder.layout import OWN_MANIFEST
-from magnetar.manifests.folder.origin import Origin, read_origin, record_origin
+from magnetar.manifests.folder.origin import Origin
 from tests.manifests.conftest import write
 
 OWN = b'format = 1\nname = "own"\ntitle = "Own"\npublisher = "us"\nlicence = "MIT"\n[[files]]\npath = "a"\n'
@@ -110,15 +110,3 @@ def test_an_own_manifest_that_is_broken_is_an_error_of_the_manifest(tmp_path: Pa
     write(tmp_path, {OWN_MANIFEST: b"format = 1\n[[files]]\npath = '../x'"})
     with pytest.raises(ManifestError):
         choose(tmp_path)
-
-
-@pytest.mark.parametrize("noted", [b"", b"{}", b"[]", b"[" * 100_000, b'{"name": 1}', b"\xff", b"1" * 5000])
-def test_an_unreadable_note_of_origin_is_as_good_as_none(tmp_path: Path, noted: bytes) -> None:
-    write(tmp_path, {".magnetar/origin.json": noted})
-    assert read_origin(tmp_path) is None
-
-
-def test_a_note_of_origin_comes_back_as_it_was_written(tmp_path: Path) -> None:
-    origin = Origin("näme\x1b", "a" * 40, "", complete=False)
-    record_origin(tmp_path, origin)
-    assert read_origin(tmp_path) == origin

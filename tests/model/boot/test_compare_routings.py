@@ -29,23 +29,9 @@ def test_the_trained_routing_is_among_those_compared_and_beats_chance(scores: di
     assert list(scores) == [strategy.value for strategy in SHOWN]
     assert [score.strategy for score in scores.values() if score.trained] == ["top2"]
     bits = {name: score.bits_per_byte or 0 for name, score in scores.items()}
-    assert (
-        bits(
-            "top2",
-        )
-        < bits["top1"]
-        < bits["random"]
-    )
-    assert (
-        bits(
-            "top2",
-        )
-        < bits["all-weighed"]
-        < bits["random"]
-    )
-    assert bits(
-        "top2",
-    ) == pytest.approx(boot(BootRequest(bundled_release(), text=TEXT, sample_tokens=1)).bits_per_byte)
+    assert bits["top2"] < bits["top1"] < bits["random"]
+    assert bits["top2"] < bits["all-weighed"] < bits["random"]
+    assert bits["top2"] == pytest.approx(boot(BootRequest(bundled_release(), text=TEXT, sample_tokens=1)).bits_per_byte)
 
 
 def test_each_routing_is_computed_in_the_numbers_and_the_memory_that_are_allowed(

@@ -1,5 +1,6 @@
 """The declared shapes: every word and every event of the parts has a place in them, and the schemas in docs/ say so."""
 
+import inspect
 import json
 import math
 import runpy
@@ -12,6 +13,7 @@ import jsonschema
 import pytest
 from pydantic import TypeAdapter
 
+import magnetar.errors
 from magnetar import events
 from magnetar.cli.app import build_app
 from magnetar.convert.compare.comparison_report import How
@@ -75,6 +77,15 @@ def test_every_event_is_declared_with_all_of_its_fields() -> None:
         assert {field.name for field in fields(event)} == set(shape.model_fields) - {"format", "event"}
     names = [shape.model_fields["event"].default for shape in progress.SHAPES.values()]
     assert len(set(names)) == len(names)
+
+
+def test_every_fact_of_an_error_is_declared() -> None:
+    errors = [error for error in vars(magnetar.errors).values() if inspect.isclass(error)]
+    facts: set[str] = set()
+    for error in errors:
+        if issubclass(error, magnetar.errors.MagnetarError):
+            facts |= set(inspect.signature(error).parameters)
+    assert facts - {"message", "hint"} == set(documents.ErrorDetails.model_fields)
 
 
 def test_a_manifest_is_printed_with_every_key_that_it_may_have() -> None:
