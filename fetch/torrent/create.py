@@ -24,7 +24,8 @@ from magnetar.fetch.torrent.piece_hasher import Sha1Pieces, TreePieces
 from magnetar.fetch.torrent.piece_layout import Extent, PieceLayout, Span
 from magnetar.files import disk_failure
 from magnetar.manifests.folder.layout import payload_paths
-from magnetar.manifests.hashing.digests import ByteConsumer, digest_files
+from magnetar.manifests.hashing.digests import digest_files
+from magnetar.manifests.hashing.distribute import ByteConsumer
 
 Version = Literal["hybrid", "v2", "v1"]
 

@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from magnetar.events import Emit, ignore
 from magnetar.files import replace_file
 from magnetar.manifests.schema import Manifest
 from magnetar.manifests.tensor_digests import format_tensor_digests
-from magnetar.manifests.writing.create import create_manifest, pin_digests, round_trip, to_toml
+from magnetar.manifests.writing.create import ManifestFacts, create_manifest, pin_digests, round_trip, to_toml
 from magnetar.manifests.writing.lfs_pointers import import_manifest
 from magnetar.pipeline.folder.release_folder import require_folder
 from magnetar.pipeline.proving.request import VerifyRequest
@@ -27,7 +26,7 @@ class WrittenManifest:
 
 
 def create(
-    folder: Path, facts: dict[str, Any], algorithms: Sequence[str], path: Path | None, emit: Emit = ignore
+    folder: Path, facts: ManifestFacts, algorithms: Sequence[str], path: Path | None, emit: Emit = ignore
 ) -> WrittenManifest:
     """Describe ``folder``, and write that to ``path`` if there is one. Raises as ``create_manifest`` does."""
     return _write(create_manifest(folder, facts, algorithms, emit), path)

@@ -1,10 +1,9 @@
 """``publish``: a folder of weights becomes a release that others can fetch, prove and trust."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from magnetar.errors import UsageError
@@ -21,7 +20,7 @@ from magnetar.manifests.schema import Manifest, Mirror
 from magnetar.manifests.signing.check import Signer
 from magnetar.manifests.signing.keys import read_key
 from magnetar.manifests.signing.sign import E_MAIL_IS_PUBLISHED, ManifestSigner, Signing, SigstoreSigning
-from magnetar.manifests.writing.create import assemble_manifest, plain_name, to_toml
+from magnetar.manifests.writing.create import ManifestFacts, assemble_manifest, plain_name, to_toml
 from magnetar.pipeline.folder.release_folder import ReleaseFolder
 from magnetar.pipeline.publishing.describe_weights import DescribedWeights, describe_weights
 from magnetar.pipeline.publishing.hash_files import Hashed, hash_files
@@ -125,27 +124,32 @@ class _Description:
     torrent: bytes
     metadata: Metadata
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> ManifestFacts:
         """Keys of the manifest."""
-        return self.weights.facts() | {
-            "magnet": str(magnet_of(self.metadata)),
-            "infohash_v1": self.metadata.infohash_v1 or None,
-            "infohash_v2": self.metadata.infohash_v2 or None,
-            "info": info_digest(self.torrent, "sha256"),
-            "folder": self.metadata.name,
-            "mirrors": tuple(
-                Mirror(url=f"{url.rstrip('/')}/{quote(self.metadata.name)}/") for url in self.metadata.web_seeds
-            ),
-        }
+        mirrors = (f"{url.rstrip('/')}/{quote(self.metadata.name)}/" for url in self.metadata.web_seeds)
+        return self.weights.facts() | ManifestFacts(
+            magnet=str(magnet_of(self.metadata)),
+            infohash_v1=self.metadata.infohash_v1 or None,
+            infohash_v2=self.metadata.infohash_v2 or None,
+            info=info_digest(self.torrent, "sha256"),
+            folder=self.metadata.name,
+            mirrors=tuple(Mirror(url=url) for url in mirrors),
+        )
 
 
-def _state_claims(folder: Path, claims: Claims) -> dict[str, Any]:
+def _state_claims(folder: Path, claims: Claims) -> ManifestFacts:
     """The claims as keys of the manifest. What is wrong with them is said before a byte is read."""
     name = claims.name or plain_name(folder.name)
     if not name:
         raise UsageError(f"{folder}: a release's name has letters of a to z or digits", hint="say one with --name")
-    said = {key: value for key, value in asdict(claims).items() if value}
-    facts = {"title": folder.name, "publisher": "unknown", "licence": "unknown", **said, "name": name}
+    facts = ManifestFacts(
+        name=name,
+        title=claims.title or folder.name,
+        publisher=claims.publisher or "unknown",
+        licence=claims.licence or "unknown",
+        summary=claims.summary or None,
+        published=claims.published,
+    )
     assemble_manifest(folder, (), facts)
     return facts
 

@@ -156,7 +156,7 @@ class _Verification:
     ) -> tuple[tuple[Digest, ...], Finding | None]:
         """Read the whole file and compare. A file that somebody writes to meanwhile has no digest to speak of."""
         algorithms = [digest.algorithm for digest in file.digests]
-        found = digest_parts(paths, algorithms, self._report_progress, full=self._cores_are_full)
+        found = digest_parts(paths, algorithms, self._report_progress, cores_are_full=self._cores_are_full)
         for path, status in zip(paths, before, strict=True):
             if _stamp_of(path) != (status.st_size, status.st_mtime_ns, status.st_ino):
                 return found, Finding(FileFault.CHANGED_WHILE_READ, file.path, "somebody wrote to it while it was read")

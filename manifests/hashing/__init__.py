@@ -6,5 +6,6 @@
         for hasher in hashers, in parallel:  # one thread for each, unless other files keep the cores busy
             hasher.update(chunk)
 
-``merkle`` has the hash trees of version 2 torrents (BEP 52), behind the same ``update`` and ``hexdigest``.
+``digests`` has the digest as a value, and this loop; ``distribute`` runs the hashers; ``merkle`` has the hash trees of
+version 2 torrents (BEP 52), behind the same ``update`` and ``hexdigest``.
 """

@@ -4,16 +4,15 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
-from queue import SimpleQueue
-from threading import Event, Thread
+from threading import Event
 from typing import Protocol, Self
 
 from magnetar.byte_source import new_buffer
 from magnetar.errors import DiskError, MalformedError
+from magnetar.manifests.hashing.distribute import ByteConsumer, distributing
 from magnetar.manifests.hashing.merkle import MerkleHasher
 from magnetar.parallel import work_in_parallel
 
@@ -58,12 +57,6 @@ class Digest:
         return self.algorithm in WEAK
 
 
-class ByteConsumer(Protocol):
-    """Takes a file's bytes from the beginning to the end: a hasher, or the piece hashes of a torrent."""
-
-    def update(self, data: memoryview, /) -> object: ...
-
-
 class Hasher(ByteConsumer, Protocol):
     """What hashlib and blake3 have in common."""
 
@@ -97,7 +90,7 @@ def digest_files(
     After an error, or Ctrl-C, the files that are being read are left at once. Raises as ``digest_file`` does.
     """
     stopped = Event()
-    full = fills_cores(size_on_disk(folder / path) for path in paths)
+    cores_are_full = fills_cores(size_on_disk(folder / path) for path in paths)
 
     def digest(path: str) -> tuple[Digest, ...]:
         def progress_unless_stopped(count: int) -> None:
@@ -105,7 +98,9 @@ def digest_files(
                 raise _Stopped
             progress(count)
 
-        digests = digest_file(folder / path, algorithms, progress_unless_stopped, consumers_of(path), full=full)
+        digests = digest_file(
+            folder / path, algorithms, progress_unless_stopped, consumers_of(path), cores_are_full=cores_are_full
+        )
         finished(path, digests)
         return digests
 
@@ -136,15 +131,15 @@ def digest_file(
     progress: Callable[[int], None],
     consumers: Collection[ByteConsumer] = (),
     *,
-    full: bool = False,
+    cores_are_full: bool = False,
 ) -> tuple[Digest, ...]:
     """The digests of a file by ``algorithms``, in their order, from a single read of it.
 
     ``progress`` is called with the bytes that were read. Each algorithm, and each of the other ``consumers``, runs on a
-    thread of its own, so the slowest sets the pace. Where other files keep the cores ``full``, all run on this thread.
-    Raises ``DiskError`` if the file cannot be read to its end, and whatever ``progress`` or a consumer raises.
+    thread of its own, so the slowest sets the pace. If the ``cores_are_full`` of work on other files, all run on this
+    thread. Raises ``DiskError`` if the file cannot be read to its end, and whatever ``progress`` or a consumer raises.
     """
-    return digest_parts((path,), algorithms, progress, consumers, full=full)
+    return digest_parts((path,), algorithms, progress, consumers, cores_are_full=cores_are_full)
 
 
 def digest_parts(
@@ -153,14 +148,14 @@ def digest_parts(
     progress: Callable[[int], None],
     consumers: Collection[ByteConsumer] = (),
     *,
-    full: bool = False,
+    cores_are_full: bool = False,
 ) -> tuple[Digest, ...]:
     """As ``digest_file``, for a file that was cut into parts; ``paths`` are the parts in their order."""
-    hashers = {algorithm: new_hasher(algorithm, cores=1 if full else None) for algorithm in algorithms}
-    with _distributing((*hashers.values(), *consumers), in_parallel=not full) as distribute:
+    hashers = {algorithm: new_hasher(algorithm, cores=1 if cores_are_full else None) for algorithm in algorithms}
+    with distributing((*hashers.values(), *consumers), in_parallel=not cores_are_full) as distribute:
         for path in paths:
             try:
-                for chunk in read_chunks(path, ahead=not full):
+                for chunk in read_chunks(path, ahead=not cores_are_full):
                     distribute(chunk)
                     progress(len(chunk))
             except OSError as error:
@@ -177,76 +172,3 @@ def read_chunks(path: Path, *, ahead: bool = False) -> Iterator[memoryview]:
             if not count:
                 return
             yield buffer[:count]
-
-
-@contextmanager
-def _distributing(
-    consumers: Collection[ByteConsumer], *, in_parallel: bool
-) -> Iterator[Callable[[memoryview], object]]:
-    """Yield a function that gives a chunk to each of ``consumers``, and raises what one of them raised.
-
-    If ``in_parallel``, each consumer has a thread of its own. The function then waits until all are done with the chunk
-    *before*, and returns while they work on this one: the caller can read the next chunk meanwhile.
-    """
-    if not in_parallel:
-        yield lambda chunk: [consumer.update(chunk) for consumer in consumers]
-        return
-    workers = [_Worker(consumer) for consumer in consumers]
-
-    def wait_for_all() -> None:
-        for worker in workers:
-            worker.wait()
-
-    def distribute(chunk: memoryview) -> None:
-        wait_for_all()
-        for worker in workers:
-            worker.give(chunk)
-
-    for worker in workers:
-        worker.start()
-    try:
-        yield distribute
-        wait_for_all()
-    finally:
-        for worker in workers:
-            worker.stop()
-
-
-class _Worker:
-    """Runs one consumer on a thread of its own, a chunk at a time.
-
-    ``give`` hands it a chunk and returns at once; ``wait`` returns when the chunk is done, or raises what the consumer
-    raised. Between two calls of ``give`` there must be one of ``wait``.
-    """
-
-    def __init__(self, consumer: ByteConsumer) -> None:
-        self._consumer = consumer
-        self._chunks: SimpleQueue[memoryview | None] = SimpleQueue()
-        self._answers: SimpleQueue[BaseException | None] = SimpleQueue()
-        self._is_busy = False
-        self._thread = Thread(target=self._run)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def give(self, chunk: memoryview) -> None:
-        self._is_busy = True
-        self._chunks.put(chunk)
-
-    def wait(self) -> None:
-        if self._is_busy:
-            self._is_busy = False
-            if error := self._answers.get():
-                raise error
-
-    def stop(self) -> None:
-        self._chunks.put(None)
-        self._thread.join()
-
-    def _run(self) -> None:
-        while (chunk := self._chunks.get()) is not None:
-            try:
-                self._consumer.update(chunk)
-                self._answers.put(None)
-            except BaseException as error:  # raised again by ``wait``, in the thread that reads
-                self._answers.put(error)

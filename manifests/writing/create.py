@@ -1,31 +1,60 @@
 """Make a manifest of a folder, or add strong digests to a manifest from a download that was proven."""
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from magnetar.errors import ManifestError, UsageError
 from magnetar.events import Began, Emit, Ended, Moved, Step, ignore
 from magnetar.manifests.checking.report import FileState, VerifyReport
 from magnetar.manifests.folder.layout import payload_paths
-from magnetar.manifests.hashing.digests import HEX_LENGTHS, ByteConsumer, Digest, digest_files
-from magnetar.manifests.schema import FORMAT, Manifest, ReleaseFile, parse_manifest
+from magnetar.manifests.hashing.digests import HEX_LENGTHS, Digest, digest_files
+from magnetar.manifests.schema import (
+    FORMAT,
+    ArchitectureFacts,
+    Manifest,
+    Mirror,
+    ReleaseFile,
+    SideFile,
+    Smoke,
+    parse_manifest,
+)
 
 ALGORITHMS = ("sha256", "blake3")
 """A new manifest has both: SHA-256, which everybody can check, and BLAKE3, which is checked fastest."""
+
+
+class ManifestFacts(TypedDict, total=False):
+    """The keys of a manifest besides ``format`` and ``files``. None is the same as a key that is not there."""
+
+    name: str
+    title: str
+    publisher: str
+    licence: str
+    published: date | None
+    summary: str | None
+    magnet: str | None
+    infohash_v1: str | None
+    infohash_v2: str | None
+    info: Digest | None
+    folder: str | None
+    layout: str | None
+    architecture: ArchitectureFacts
+    mirrors: tuple[Mirror, ...]
+    tensors: SideFile | None
+    smoke: Smoke | None
 
 
 def list_files(
     folder: Path,
     algorithms: Sequence[str] = ALGORITHMS,
     emit: Emit = ignore,
-    consumers_of: Callable[[str], Collection[ByteConsumer]] = lambda _path: (),
 ) -> tuple[ReleaseFile, ...]:
     """Every file of a folder with its size and digests, in the order of paths; state folders are left out.
 
-    ``consumers_of`` gives, for a path, what else takes the file's bytes in the same read.
     Raises ``UsageError`` for an unknown algorithm, a link, or a folder without files; ``MalformedError`` for a name
     that no manifest may hold; ``DiskError``.
     """
@@ -39,7 +68,7 @@ def list_files(
         if (folder / path).is_symlink() or not (folder / path).is_file():
             raise UsageError(f"{folder / path}: is no regular file, and a manifest lists nothing else")
     emit(Began(Step.DIGEST, sum((folder / path).stat().st_size for path in paths)))
-    digests = digest_files(folder, paths, algorithms, lambda count: emit(Moved(Step.DIGEST, count)), consumers_of)
+    digests = digest_files(folder, paths, algorithms, lambda count: emit(Moved(Step.DIGEST, count)))
     files = tuple(
         ReleaseFile(path=path, size=(folder / path).stat().st_size, digests=found)
         for path, found in zip(paths, digests, strict=True)
@@ -48,8 +77,8 @@ def list_files(
     return files
 
 
-def create_manifest(folder: Path, facts: dict[str, Any], algorithms: Sequence[str], emit: Emit = ignore) -> Manifest:
-    """Make a manifest of ``folder``. ``facts`` are the other keys of the manifest, named as in the schema.
+def create_manifest(folder: Path, facts: ManifestFacts, algorithms: Sequence[str], emit: Emit = ignore) -> Manifest:
+    """Make a manifest of ``folder``, with ``facts`` as its other keys.
 
     Raises ``ManifestError`` for a fact that the schema refuses, and as ``list_files``.
     """
@@ -61,7 +90,7 @@ def plain_name(text: str) -> str:
     return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")[:100]
 
 
-def assemble_manifest(folder: Path, files: tuple[ReleaseFile, ...], facts: dict[str, Any]) -> Manifest:
+def assemble_manifest(folder: Path, files: tuple[ReleaseFile, ...], facts: ManifestFacts) -> Manifest:
     """A manifest of these files and facts. Raises ``ManifestError``, naming ``folder``, for a fact that is refused."""
     return round_trip(Manifest.model_construct(format=FORMAT, files=files, **facts), str(folder))
 

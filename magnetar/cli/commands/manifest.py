@@ -1,7 +1,7 @@
 """``magnetar manifest``: documents that say what a release is."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -60,18 +60,18 @@ def create(
     output: OutputFile = None,
 ) -> None:
     """Make the manifest of a folder: every file with its size and digests."""
-    from magnetar.manifests.writing.create import plain_name
+    from magnetar.manifests.writing.create import ManifestFacts, plain_name
     from magnetar.pipeline.manifest import create as describe
     from magnetar.render.manifest import draw_written
 
-    facts: dict[str, Any] = {
-        "name": name or plain_name(folder.resolve().name),
-        "title": title or folder.resolve().name,
-        "publisher": publisher,
-        "licence": licence,
-        "layout": layout,
-        "magnet": magnet,
-    }
+    facts = ManifestFacts(
+        name=name or plain_name(folder.resolve().name),
+        title=title or folder.resolve().name,
+        publisher=publisher,
+        licence=licence,
+        layout=layout,
+        magnet=magnet,
+    )
     finish("manifest create", display, lambda emit: describe(folder, facts, algorithm, output, emit), draw_written)
 
 

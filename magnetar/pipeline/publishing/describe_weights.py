@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
-from typing import Any, Self
+from typing import Self
 
 from magnetar.convert.compare.tensor_digests import tensor_digests
 from magnetar.convert.read.checkpoint_source import AS_IS, CheckpointSource, open_as_it_is, open_source
@@ -17,6 +17,7 @@ from magnetar.manifests.checking.unfinished_hashes import UnfinishedHashes
 from magnetar.manifests.hashing.digests import Digest
 from magnetar.manifests.schema import ArchitectureFacts, SideFile, Smoke
 from magnetar.manifests.tensor_digests import format_tensor_digests
+from magnetar.manifests.writing.create import ManifestFacts
 from magnetar.pipeline.folder.expectations import look_up
 from magnetar.pipeline.folder.release_folder import ReleaseFolder
 
@@ -40,15 +41,14 @@ class DescribedWeights:
     not_done: tuple[str, ...] = ()
     recalled: int = 0
 
-    def facts(self) -> dict[str, Any]:
-        """Those that are known, as keys of the manifest."""
-        facts = {
-            "layout": self.layout,
-            "architecture": self.architecture,
-            "tensors": self.tensors,
-            "smoke": self.smoke,
-        }
-        return {key: value for key, value in facts.items() if value is not None}
+    def facts(self) -> ManifestFacts:
+        """The facts as keys of the manifest."""
+        return ManifestFacts(
+            layout=self.layout,
+            architecture=self.architecture or ArchitectureFacts(),
+            tensors=self.tensors,
+            smoke=self.smoke,
+        )
 
 
 def describe_weights(

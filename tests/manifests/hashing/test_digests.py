@@ -33,13 +33,15 @@ def test_other_text_is_refused(text: str) -> None:
         Digest.parse(text)
 
 
-@pytest.mark.parametrize("full", [False, True], ids=["side by side", "the cores being full"])
+@pytest.mark.parametrize("cores_are_full", [False, True], ids=["side by side", "the cores being full"])
 @pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, 3 * CHUNK_BYTES + 5])
-def test_one_read_gives_every_digest(tmp_path: Path, size: int, full: bool) -> None:
+def test_one_read_gives_every_digest(tmp_path: Path, size: int, cores_are_full: bool) -> None:
     content = bytes(range(256)) * (size // 256 + 1)
     (tmp_path / "file").write_bytes(content[:size])
     seen: list[int] = []
-    digests = digest_file(tmp_path / "file", ["sha256", "md5", "blake3", "sha1"], seen.append, full=full)
+    digests = digest_file(
+        tmp_path / "file", ["sha256", "md5", "blake3", "sha1"], seen.append, cores_are_full=cores_are_full
+    )
     expected = [hashlib.new(name, content[:size]).hexdigest() for name in ("sha256", "md5", "sha1")]
     assert [digest.hex for digest in digests] == [*expected[:2], blake3(content[:size]).hexdigest(), expected[2]]
     assert sum(seen) == size
@@ -59,14 +61,14 @@ def test_files_fill_the_cores_if_none_of_them_outlasts_the_others(monkeypatch: p
 
 
 @pytest.mark.parametrize("side_by_side", [True, False])
-def test_what_a_feed_raises_is_raised_by_the_reading(tmp_path: Path, side_by_side: bool) -> None:
+def test_what_a_consumer_raises_is_raised_by_the_reading(tmp_path: Path, side_by_side: bool) -> None:
     class Broken:
         def update(self, _data: memoryview) -> None:
             raise MalformedError("no more")
 
     (tmp_path / "file").write_bytes(bytes(3 * CHUNK_BYTES))
     with pytest.raises(MalformedError, match="no more"):
-        digest_file(tmp_path / "file", ["sha256"], lambda _count: None, [Broken()], full=not side_by_side)
+        digest_file(tmp_path / "file", ["sha256"], lambda _count: None, [Broken()], cores_are_full=not side_by_side)
 
 
 def test_a_file_that_went_away_is_an_error_of_the_disk_among_many_too(tmp_path: Path) -> None:
@@ -81,8 +83,8 @@ def test_a_disk_that_refuses_is_named_by_the_error(tmp_path: Path) -> None:
     assert caught.value.path == tmp_path / "absent"
 
 
-@pytest.mark.parametrize("full", [False, True], ids=["in parallel", "the cores being full"])
-def test_every_consumer_gets_every_byte_in_order(tmp_path: Path, full: bool) -> None:
+@pytest.mark.parametrize("cores_are_full", [False, True], ids=["in parallel", "the cores being full"])
+def test_every_consumer_gets_every_byte_in_order(tmp_path: Path, cores_are_full: bool) -> None:
     class Collector:
         def __init__(self) -> None:
             self.content = b""
@@ -93,5 +95,5 @@ def test_every_consumer_gets_every_byte_in_order(tmp_path: Path, full: bool) -> 
     content = bytes(range(256)) * (2 * CHUNK_BYTES // 256) + b"end"
     (tmp_path / "file").write_bytes(content)
     collectors = [Collector() for _ in range(3)]
-    digest_file(tmp_path / "file", ["sha256"], lambda _count: None, collectors, full=full)
+    digest_file(tmp_path / "file", ["sha256"], lambda _count: None, collectors, cores_are_full=cores_are_full)
     assert all(collector.content == content for collector in collectors)

@@ -1,6 +1,5 @@
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -11,10 +10,10 @@ from magnetar.manifests.checking.choose_manifest import ChosenManifest, Trust
 from magnetar.manifests.checking.report import PieceCheck
 from magnetar.manifests.checking.verify import VerifyOptions, verify
 from magnetar.manifests.schema import Manifest, parse_manifest
-from magnetar.manifests.writing.create import create_manifest, pin_digests, strength_of, to_toml
+from magnetar.manifests.writing.create import ManifestFacts, create_manifest, pin_digests, strength_of, to_toml
 from tests.manifests.conftest import CONTENT, manifest_of, write
 
-FACTS: dict[str, Any] = {"name": "tiny", "title": "Tiny", "publisher": "us", "licence": "MIT"}
+FACTS = ManifestFacts(name="tiny", title="Tiny", publisher="us", licence="MIT")
 
 
 @pytest.mark.parametrize("manifest", catalog().values(), ids=lambda manifest: manifest.name)
