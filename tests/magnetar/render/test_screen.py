@@ -52,6 +52,7 @@ class BadCopy:
     release: str = "mine"
     trust: str = "the release"
     outcome: Outcome = Outcome.BAD
+    question: Question = Question.BYTES
 
 
 def screen(command: str = "catalog remove", *, as_json: bool = False) -> Screen:
