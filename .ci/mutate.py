@@ -75,11 +75,8 @@ def _operators(node: ast.AST) -> Iterator[Change]:
         other = SWAPPED[type(node.op)]()
         yield node.lineno, _told(node.op, other), partial(setattr, node, "op", other)
     elif isinstance(node, ast.If | ast.IfExp | ast.While):
-        yield (
-            node.lineno,
-            f"not ({ast.unparse(node.test)[:60]})",
-            partial(setattr, node, "test", ast.UnaryOp(ast.Not(), node.test)),
-        )
+        negated = ast.UnaryOp(ast.Not(), node.test)
+        yield node.lineno, f"not ({ast.unparse(node.test)[:60]})", partial(setattr, node, "test", negated)
 
 
 def _told(one: ast.AST, other: ast.AST) -> str:
