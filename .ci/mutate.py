@@ -1,8 +1,7 @@
 """Change one thing at a time in a pure module, and see whether its tests notice: ``.ci/mutate.py [PART OF A NAME…]``.
 
 A change that no test notices is printed with its line, as a survivor. Some survivors are no fault of the tests: the
-changed program does the same. No file is written: each changed module lives in a process of its own, which is forked
-from one that has loaded the libraries already. Needs Linux or macOS. Not a gate: whoever reads the list decides.
+changed program does the same. No file is written: each changed module lives in a process that is forked for it.
 """
 
 import ast
@@ -19,9 +18,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 MODULES = {
-    "magnetar.findings": ["tests/magnetar/test_findings.py", "tests/manifests/checking"],
+    "magnetar.findings": ["tests/manifests/checking", "tests/magnetar/cli/test_exit_codes.py"],
     "magnetar.convert.layout.architecture": ["tests/convert/layout"],
-    "magnetar.convert.layout.gguf_architecture": ["tests/convert/formats/test_gguf.py"],
     "magnetar.convert.layout.mapping": ["tests/convert/layout", "tests/convert/write/test_plan.py"],
     "magnetar.convert.layout.tables": ["tests/convert/layout"],
     "magnetar.convert.layout.tensor_layout": ["tests/convert/layout"],
@@ -31,7 +29,7 @@ MODULES = {
     "magnetar.fetch.mirror.schedule": ["tests/fetch/mirror/test_schedule.py"],
     "magnetar.fetch.torrent.piece_layout": ["tests/fetch/torrent/test_piece_layout.py"],
     "magnetar.manifests.checking.choose_manifest": ["tests/manifests/checking/test_choose_manifest.py"],
-    "magnetar.manifests.folder.safe_path": ["tests/manifests"],
+    "magnetar.manifests.folder.safe_path": ["tests/manifests/folder"],
     "magnetar.model.cluster.shares": ["tests/model/cluster/test_torchrun.py", "-k", "every_tensor"],
 }
 LIBRARIES = ("numpy", "pydantic", "pytest", "hypothesis", "hypothesis.strategies", "libtorrent", "torch", "safetensors")
@@ -61,7 +59,8 @@ def changes(tree: ast.Module) -> Iterator[Change]:
             if not isinstance(body, list):
                 continue
             for place, statement in enumerate(body):
-                if isinstance(statement, ast.Raise) or _is_call(statement):
+                is_call = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call)
+                if is_call or isinstance(statement, ast.Raise):
                     told = f"without: {ast.unparse(statement).splitlines()[0][:70]}"
                     yield statement.lineno, told, partial(body.__setitem__, place, ast.Pass())
 
@@ -76,19 +75,12 @@ def _operators(node: ast.AST) -> Iterator[Change]:
         other = SWAPPED[type(node.op)]()
         yield node.lineno, _told(node.op, other), partial(setattr, node, "op", other)
     elif isinstance(node, ast.If | ast.IfExp | ast.While):
-        yield node.lineno, f"not ({ast.unparse(node.test)[:60]})", partial(_negate, node)
+        negated = ast.UnaryOp(ast.Not(), node.test)
+        yield node.lineno, f"not ({ast.unparse(node.test)[:60]})", partial(setattr, node, "test", negated)
 
 
 def _told(one: ast.AST, other: ast.AST) -> str:
     return f"{type(one).__name__} -> {type(other).__name__}"
-
-
-def _negate(node: ast.If | ast.IfExp | ast.While) -> None:
-    node.test = ast.UnaryOp(ast.Not(), node.test)
-
-
-def _is_call(statement: ast.stmt) -> bool:
-    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call)
 
 
 def read(module: str) -> ast.Module:
@@ -134,7 +126,7 @@ def _install(module: str, number: int) -> None:
     patched.get_code = lambda loader, name: code if name == module else original(loader, name)
 
 
-def main(wanted: list[str]) -> int:
+def main(wanted: list[str]) -> None:
     """Try every change to the modules whose name holds one of ``wanted``, or to all."""
     os.chdir(ROOT)
     sys.path.insert(0, str(ROOT))
@@ -146,7 +138,8 @@ def main(wanted: list[str]) -> int:
         for module in [name for name in MODULES if not wanted or any(word in name for word in wanted)]:
             _, status, used = os.wait4(start(module, None, limit=3600), 0)
             if status:
-                sys.exit(f"{module}: its tests fail as it is: {' '.join(MODULES[module])}")
+                print(f"{module}: passed over, its tests fail as it is: {' '.join(MODULES[module])}")
+                continue
             found = list(changes(read(module)))
             survivors = list(find_survivors(module, len(found), limit=10 + int(10 * (used.ru_utime + used.ru_stime))))
             print(f"{module}: {len(survivors)} of {len(found)} changes survive", flush=True)
@@ -154,8 +147,7 @@ def main(wanted: list[str]) -> int:
                 print(f"    line {line}: {told}", flush=True)
             alive, total = alive + len(survivors), total + len(found)
     print(f"{alive} of {total} changes survive")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from magnetar.convert.formats import pickle_reader
 from magnetar.convert.formats.pickle_reader import read_pickle
 from magnetar.convert.formats.state_dict import is_contiguous, read_state_dict
 from magnetar.convert.read.checkpoint_source import open_checkpoint
@@ -141,9 +142,19 @@ def test_a_transposed_tensor_is_refused(tmp_path: Path) -> None:
         open_checkpoint(tmp_path / "x.pth")
 
 
-def test_a_pickle_that_pushes_for_ever_is_stopped() -> None:
+@pytest.mark.parametrize("step", [b"N", b"\x94"], ids=["pushes", "keeps"])
+def test_a_pickle_that_fills_the_memory_is_stopped_as_soon_as_it_holds_too_much(
+    step: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pickle_reader, "MAX_VALUES", 1000)
+    done: list[bytes] = []
+    instruction = pickle_reader.NAMES[step]
+    work = pickle_reader.INSTRUCTIONS[instruction]
+    counted = {instruction: lambda machine, argument: (done.append(step), work(machine, argument))}
+    monkeypatch.setattr(pickle_reader, "INSTRUCTIONS", {**pickle_reader.INSTRUCTIONS, **counted})
     with pytest.raises(CheckpointError, match="more values"):
-        read_state_dict(b"\x80\2" + b"N" * 5_000_000 + b".", WHERE)
+        read_state_dict(b"\x80\4N" + step * 5000 + b".", WHERE)
+    assert 999 <= len(done) <= 1001
 
 
 def test_tuples_in_tuples_in_tuples_cost_nothing() -> None:
