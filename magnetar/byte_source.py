@@ -146,7 +146,7 @@ class LocalFile:
         except FileNotFoundError as error:
             raise UsageError(f"{path}: there is no such file", hint="check the path") from error
         except OSError as error:
-            raise DiskError(f"{path}: cannot be opened: {error.strerror}") from error
+            raise DiskError(f"{path}: cannot be opened: {error.strerror}", path=path) from error
 
     @property
     def name(self) -> str:
@@ -162,9 +162,11 @@ class LocalFile:
             try:
                 count = os.preadv(self._descriptor, [buffer[done:]], offset + done)
             except OSError as error:
-                raise DiskError(f"{self.path}: cannot be read at byte {offset + done}: {error.strerror}") from error
+                what = f"{self.path}: cannot be read at byte {offset + done}: {error.strerror}"
+                raise DiskError(what, path=self.path) from error
             if count == 0:
-                raise DiskError(f"{self.path}: ends at byte {offset + done}, {len(buffer) - done} bytes too early")
+                what = f"{self.path}: ends at byte {offset + done}, {len(buffer) - done} bytes too early"
+                raise DiskError(what, path=self.path)
             done += count
 
     def spans(self, offset: int, length: int) -> Iterator[FileSpan]:
@@ -227,14 +229,14 @@ class _LocalSizes(Mapping[str, int]):
             if path.name == name and path.is_file():
                 return path.stat().st_size
         except OSError as error:
-            raise DiskError(f"{path}: cannot be looked at: {error.strerror}") from error
+            raise DiskError(f"{path}: cannot be looked at: {error.strerror}", path=path) from error
         raise KeyError(name)
 
     def __iter__(self) -> Iterator[str]:
         try:
             return iter([entry.name for entry in self._folder.iterdir() if entry.is_file()])
         except OSError as error:
-            raise DiskError(f"{self._folder}: cannot be listed: {error.strerror}") from error
+            raise DiskError(f"{self._folder}: cannot be listed: {error.strerror}", path=self._folder) from error
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

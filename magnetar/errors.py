@@ -206,7 +206,11 @@ class WrongBytesError(MagnetarError):
 
 
 class ConversionError(MagnetarError):
-    """The checkpoint cannot be converted. ``path`` is the file, and ``tensor`` the name of the tensor, at fault."""
+    """The checkpoint cannot be converted.
+
+    ``path`` is the file at fault, or its name in the folder that was opened; ``tensor`` is the name of the tensor. None
+    and empty where the fault is not about one file, or one tensor.
+    """
 
     exit_code = ExitCode.CANNOT_CONVERT
 
@@ -216,32 +220,27 @@ class ConversionError(MagnetarError):
         self.tensor = tensor
 
 
-class _WeightsError(ConversionError):
-    """A fault in the weights themselves.
-
-    ``path`` is the file, or its name in the folder that was opened; ``tensor`` is the tensor's name. None and empty
-    where the fault is not about one file, or one tensor.
-    """
-
-    def __init__(self, message: str, *, hint: str = "", path: Path | None = None, tensor: str = "") -> None:
-        super().__init__(message, hint=hint)
-        self.path = path
-        self.tensor = tensor
-
-
-class UnsafePickle(_WeightsError):
+class UnsafePickle(ConversionError):
     """A pickle names something that a state dict does not need. It was not executed."""
 
 
-class CheckpointError(_WeightsError):
+class CheckpointError(ConversionError):
     """A checkpoint's container is damaged, hostile, or of an unknown kind."""
 
 
-class LayoutError(_WeightsError):
+class LayoutError(ConversionError):
     """Names, shapes or dtypes are not those of a layout that we know."""
 
 
 class BootError(MagnetarError):
-    """The weights do not boot, or boot and are not healthy."""
+    """The weights do not boot, or boot and are not healthy.
+
+    Where there is too little memory, ``needed`` and ``limit`` are in bytes.
+    """
 
     exit_code = ExitCode.UNHEALTHY
+
+    def __init__(self, message: str, *, hint: str = "", needed: int | None = None, limit: int | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.needed = needed
+        self.limit = limit

@@ -41,7 +41,8 @@ class UncachedFile(LocalFile):
             take = self._fill if straight else self._copy
             count = take(offset + done, buffer[done:])
             if count <= 0:
-                raise DiskError(f"{self.path}: ends at byte {offset + done}, {len(buffer) - done} bytes too early")
+                what = f"{self.path}: ends at byte {offset + done}, {len(buffer) - done} bytes too early"
+                raise DiskError(what, path=self.path)
             done += count
 
     def _fill(self, offset: int, buffer: memoryview) -> int:
@@ -87,7 +88,8 @@ class UncachedFile(LocalFile):
         try:
             return os.preadv(self._descriptor, parts, start)
         except OSError as error:
-            raise DiskError(f"{self.path}: cannot be read at byte {start}: {error.strerror}") from error
+            what = f"{self.path}: cannot be read at byte {start}: {error.strerror}"
+            raise DiskError(what, path=self.path) from error
 
 
 MIN_DIRECT_BYTES = 64 << 10

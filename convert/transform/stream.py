@@ -115,7 +115,8 @@ def side_by_side(
 def _report_overflow(move: Move, count: int, allow_overflow: bool, emit: Emit) -> None:
     what = f"{count:,} of the {math.prod(move.shape):,} numbers of {move.name} are too large for {move.dtype}"
     if not allow_overflow:
-        raise ConversionError(what, hint="choose a wider dtype, such as bf16, or allow overflow")
+        hint = "choose a wider dtype, such as bf16, or allow overflow"
+        raise ConversionError(what, hint=hint, tensor=move.name)
     emit(Remarked(what))
 
 

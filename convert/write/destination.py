@@ -67,6 +67,9 @@ def check_space(destination: Path, needed: int) -> None:
         raise NoSpace(
             f"{destination}: {needed + SIDE_FILES_ROOM:,} bytes are needed, {free:,} are free",
             hint="make space, or choose a folder on another disk",
+            path=destination,
+            needed=needed + SIDE_FILES_ROOM,
+            free=free,
         )
 
 

@@ -1,6 +1,7 @@
 """The metadata of a GGUF file for a model of the Mistral family: its sizes and its tokenizer."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from magnetar.convert.formats.gguf import Field, MetadataType
 from magnetar.convert.layout.architecture import DEFAULT_CONTEXT, Architecture
@@ -65,6 +66,7 @@ def describe_tokenizer(vocabulary: Vocabulary, vocab_size: int) -> Iterator[Fiel
         raise ConversionError(
             f"tokenizer.model has {len(vocabulary.pieces)} pieces, the model has rows for {vocab_size}",
             hint="put the tokenizer of this release beside the weights",
+            path=Path("tokenizer.model"),
         )
     padding = range(len(vocabulary.pieces), vocab_size)
     texts = [piece.text for piece in vocabulary.pieces] + [f"[PAD{index}]" for index in padding]

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from magnetar.byte_source import SourceFolder, read_file
@@ -127,7 +128,8 @@ def read_tokenizer(source: CheckpointSource) -> bytes | None:
         return None
     size = source.folder.sizes[TOKENIZER]
     if size > MAX_MODEL_BYTES:
-        raise ConversionError(f"{TOKENIZER}: {size:,} bytes are too many for a SentencePiece model")
+        what = f"{TOKENIZER}: {size:,} bytes are too many for a SentencePiece model"
+        raise ConversionError(what, path=Path(TOKENIZER))
     return source.read_tokenizer()
 
 

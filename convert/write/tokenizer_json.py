@@ -4,6 +4,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import Path
 from typing import Any
 
 from magnetar.errors import ConversionError
@@ -75,7 +76,9 @@ def read_vocabulary(content: bytes) -> Vocabulary:
         )
     except (ValueError, TypeError, IndexError, struct.error) as error:
         raise ConversionError(
-            f"tokenizer.model is not a SentencePiece model: {error}", hint="fetch the release's again"
+            f"tokenizer.model is not a SentencePiece model: {error}",
+            hint="fetch the release's again",
+            path=Path("tokenizer.model"),
         ) from error
 
 

@@ -2,7 +2,7 @@
 
 Debian ships it as ``r-cran-janeaustenr``; its folder ``data`` holds ``Rdata.rdx`` (an index: for each
 name an offset and a length) and ``Rdata.rdb`` (the values: 4 bytes of size, then a zlib stream).
-Both unfold to R's XDR serialisation, described in "R Internals", section 1.8.
+Decompressed, both are R's XDR serialisation, described in "R Internals", section 1.8.
 """
 
 import struct
@@ -15,7 +15,7 @@ from typing import Any
 from magnetar.errors import MalformedError, UsageError
 
 MAX_VALUE_BYTES = 16 << 20
-"""Emma, one of the longest of the novels, unfolds to 1.1 MB; more than this is not a novel."""
+"""Limit of one decompressed value. Emma, one of the longest of the novels, has 1.1 MB."""
 
 HELD_OUT_SHARE = 0.05
 BETWEEN_NOVELS = "\n\n\n"
@@ -44,8 +44,8 @@ def read_novels(folder: Path) -> tuple[Novel, ...]:
             hint="give the folder usr/lib/R/site-library/janeaustenr/data of Debian's r-cran-janeaustenr",
         ) from error
     try:
-        places = XdrReader(_unfold(index)).read()["variables"]
-        lines = {name: XdrReader(_unfold(values[at + 4 : at + size])).read() for name, (at, size) in places.items()}
+        places = XdrReader(_decompress(index)).read()["variables"]
+        lines = {name: XdrReader(_decompress(values[at + 4 : at + size])).read() for name, (at, size) in places.items()}
         return tuple(Novel(name, "\n".join(lines[name])) for name in sorted(lines))
     except (KeyError, TypeError, ValueError, RecursionError, struct.error) as error:
         raise MalformedError(f"{folder}: this is not the data of a package of texts") from error
@@ -61,15 +61,15 @@ def held_out_text(novels: Sequence[Novel]) -> str:
     return BETWEEN_NOVELS.join(novel.split()[1] for novel in novels)
 
 
-def _unfold(folded: bytes) -> bytes:
+def _decompress(compressed: bytes) -> bytes:
     inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)  # zlib or gzip, whichever its header says
     try:
-        unfolded = inflater.decompress(folded, MAX_VALUE_BYTES)
+        content = inflater.decompress(compressed, MAX_VALUE_BYTES)
     except zlib.error as error:
         raise MalformedError(f"the R data is damaged: {error}") from error
     if not inflater.eof:
-        raise MalformedError(f"the R data is cut short, or unfolds to more than {MAX_VALUE_BYTES} bytes")
-    return unfolded
+        raise MalformedError(f"the R data is cut short, or decompresses to more than {MAX_VALUE_BYTES} bytes")
+    return content
 
 
 class XdrReader:

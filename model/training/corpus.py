@@ -1,4 +1,4 @@
-"""The text that the bundled release learns from, as piece ids, and the scoring of a model on its held-out part."""
+"""The text that the bundled release learns from, as token ids, and the scoring of a model on its held-out part."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from magnetar.model.training.tokenizer import train_pieces
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """The training text and the held-out text as piece ids, and the ``tokenizer.model`` that they are pieces of."""
+    """The training text as token ids, the held-out text, and the ``tokenizer.model`` (``pieces``)."""
 
     pieces: bytes
     training: Tensor
@@ -23,7 +23,7 @@ class Corpus:
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """What reads the ids."""
+        """The tokenizer of the ids."""
         return Tokenizer(self.pieces)
 
     def batch(self, step: int, sequences: int, context: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -46,15 +46,15 @@ def read_corpus(data: Path, vocab_size: int) -> Corpus:
 
 
 def evaluate(
-    model: Mixtral, corpus: Corpus, context: int, most_windows: int | None = None
+    model: Mixtral, corpus: Corpus, context: int, max_windows: int | None = None
 ) -> tuple[float, tuple[tuple[float, ...], ...]]:
-    """Bits per byte on the held-out text, or on about ``most_windows`` windows all over it, and the experts' load."""
+    """Bits per byte on the held-out text, or on about ``max_windows`` windows spread over it, and the experts' load."""
     tokenizer = corpus.tokenizer
     loads = [ExpertLoad() for _ in model.layers]
     bits, size = 0.0, 0
     with torch.inference_mode():
         windows = list(cut_windows(tokenizer.encode(corpus.held_out), context))
-        for index in range(0, len(windows), max(1, len(windows) // (most_windows or len(windows)))):
+        for index in range(0, len(windows), max(1, len(windows) // (max_windows or len(windows)))):
             inputs, targets = windows[index]
             bits += count_bits(model(inputs, watches=loads), targets)
             size += tokenizer.count_bytes(targets[0].tolist(), opening=index == 0)

@@ -1,4 +1,4 @@
-"""The curve of a training run, and its picture."""
+"""The loss curve of a training run, and its picture."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,13 +6,13 @@ from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT = 760, 560
 LEFT, RIGHT, TOP, BOTTOM = 64, 736, 48, 320
-LOWEST, HIGHEST = 1.3, 2.3
-"""Bits per byte at the bottom and at the top of the picture; what lies above is cut."""
+MIN_SHOWN, MAX_SHOWN = 1.3, 2.3
+"""Bits per byte at the bottom and at the top of the picture; points above are left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One look at the run. ``loss`` is of training, in nats per token; the rest is of held-out text."""
+    """One evaluation during the run. ``loss`` is of training, in nats per token; the rest is of held-out text."""
 
     step: int
     tokens: int
@@ -42,7 +42,7 @@ _HEAD = f"""\
 
 def _draw_axes(tokens: int) -> list[str]:
     marks = [_text(LEFT, 28, "Bits per byte on held-out text, over tokens seen", weight="bold")]
-    for tenth in range(round(LOWEST * 10), round(HIGHEST * 10) + 1, 2):
+    for tenth in range(round(MIN_SHOWN * 10), round(MAX_SHOWN * 10) + 1, 2):
         y = _height(tenth / 10)
         marks.append(f'<path d="M{LEFT} {y:.1f}H{RIGHT}" stroke="#dddddd"/>')
         marks.append(_text(LEFT - 8, y + 4, f"{tenth / 10:.1f}", anchor="end"))
@@ -56,13 +56,13 @@ def _draw_line(points: Sequence[Point]) -> str:
     places = [
         f"{LEFT + (RIGHT - LEFT) * point.tokens / points[-1].tokens:.1f},{_height(point.bits_per_byte):.1f}"
         for point in points
-        if point.bits_per_byte <= HIGHEST
+        if point.bits_per_byte <= MAX_SHOWN
     ]
     return f'<polyline fill="none" stroke="#0b6e99" stroke-width="2" points="{" ".join(places)}"/>'
 
 
 def _draw_load(shares: Sequence[Sequence[float]]) -> list[str]:
-    """A cell for each expert, the darker the more it answers; an even share is the middle of the scale."""
+    """A cell for each expert, darker for a larger share of the answers; an even share is the middle of the scale."""
     marks = [_text(LEFT, BOTTOM + 60, "Share of the answers that each expert gives, in per cent", weight="bold")]
     for layer, row in enumerate(shares):
         y = BOTTOM + 76 + 36 * layer
@@ -78,7 +78,7 @@ def _draw_load(shares: Sequence[Sequence[float]]) -> list[str]:
 
 
 def _height(bits_per_byte: float) -> float:
-    return BOTTOM - (BOTTOM - TOP) * (bits_per_byte - LOWEST) / (HIGHEST - LOWEST)
+    return BOTTOM - (BOTTOM - TOP) * (bits_per_byte - MIN_SHOWN) / (MAX_SHOWN - MIN_SHOWN)
 
 
 def _text(x: float, y: float, text: str, anchor: str = "start", weight: str = "normal", fill: str = "#222222") -> str:

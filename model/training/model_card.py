@@ -1,12 +1,12 @@
-"""The words that go with the bundled release: the notes in its ``RELEASE``, and its model card."""
+"""The texts that go with the bundled release: the notes in its ``RELEASE``, and its model card."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 from magnetar.convert.layout.architecture import Architecture
 from magnetar.model.run.run_facts import routing_entropy
 from magnetar.model.training.loss_curve import Point
+from magnetar.model.training.recipe import Recipe
 
 RELEASE_NOTES = """
 austen-moe: a Mixture of Experts of 3.6 million parameters, released with Magnetar
@@ -33,12 +33,10 @@ class ReleaseScore:
     sample: str
 
 
-def write_card(
-    architecture: Architecture, recipe: Mapping[str, Any], points: Sequence[Point], score: ReleaseScore
-) -> str:
+def write_card(architecture: Architecture, recipe: Recipe, points: Sequence[Point], score: ReleaseScore) -> str:
     """The model card, in Markdown, with the numbers of the run and of the release that came of it."""
     return CARD.format(
-        **recipe,
+        **asdict(recipe),
         total=architecture.total_parameters,
         active=architecture.active_parameters,
         bits_per_byte=score.bits_per_byte,

@@ -12,7 +12,7 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, orthogonalised. All matrices of one shape, so all experts of a kind, are worked as one batch."""
+    """Momentum, orthogonalised. All matrices of one shape, such as those of all experts, are one batch."""
 
     def __init__(
         self, matrices: Iterable[Tensor], lr: float = 0.02, momentum: float = 0.95, weight_decay: float = 0.05
@@ -23,7 +23,7 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: Any = None) -> None:  # type: ignore[override]  # no closure is ever given
         """One step. A matrix without a gradient, such as an expert that no token chose, only keeps its momentum."""
         for group in self.param_groups:
-            for matrices in _by_shape(group["params"]):
+            for matrices in _group_by_shape(group["params"]):
                 self._step_batch(matrices, group)
 
     def _step_batch(self, matrices: list[Tensor], group: dict[str, Any]) -> None:
@@ -51,7 +51,7 @@ def orthogonalise(batch: Tensor, steps: int = 5) -> Tensor:
     return (x.mT if tall else x).float()
 
 
-def _by_shape(matrices: Iterable[Tensor]) -> Iterable[list[Tensor]]:
+def _group_by_shape(matrices: Iterable[Tensor]) -> Iterable[list[Tensor]]:
     batches = defaultdict(list)
     for matrix in matrices:
         batches[matrix.shape].append(matrix)

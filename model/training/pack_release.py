@@ -1,4 +1,4 @@
-"""Writing a release in exactly the form in which the big one came, the same bytes for the same weights."""
+"""Write a release in exactly the form in which Mixtral came: the same bytes for the same weights."""
 
 import hashlib
 import json

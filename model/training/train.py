@@ -1,14 +1,14 @@
 """Train the bundled release from nothing: ``python -m magnetar.model.training.train --data FOLDER --work FOLDER``.
 
-The data is the six novels in Debian's ``r-cran-janeaustenr`` (see ``austen.py``). The tokenizer, the sampling and the
-weights depend on the seed alone, on one machine and build of torch. A run that was killed goes on from its
+The data is the six novels in Debian's ``r-cran-janeaustenr`` (see ``austen_corpus.py``). On one machine and build of
+torch, the tokenizer, the sampling and the weights depend on the seed alone. A run that was killed continues from its
 last checkpoint when the same command is given again.
 """
 
 import argparse
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from magnetar.model.training.loss_curve import Point, draw_curve
 from magnetar.model.training.model_card import RELEASE_NOTES, ReleaseScore, write_card
 from magnetar.model.training.muon import Muon
 from magnetar.model.training.pack_release import write_release
+from magnetar.model.training.recipe import Recipe
 
 BUNDLED = Architecture(
     dim=128,
@@ -46,33 +47,8 @@ BUNDLED = Architecture(
     experts_per_token=2,
 )
 
-WINDOWS_LOOKED_AT = 24
-"""How much of the held-out text one look at the run scores; the end scores all of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """What a run depends on besides its text.
-
-    A step sees ``sequences`` windows of ``context`` tokens. ``balance`` weighs the routers' imbalance, summed over the
-    layers, against the loss. The rates rise for ``warmup`` steps and fall over the last ``decay_share`` of all.
-    """
-
-    steps: int = 5000
-    sequences: int = 4
-    context: int = 512
-    seed: int = 1
-    muon_rate: float = 0.02
-    adam_rate: float = 0.01
-    weight_decay: float = 0.05
-    balance: float = 0.01
-    warmup: int = 20
-    decay_share: float = 0.6
-    look_every: int = 100
-
-    def rate(self, step: int) -> float:
-        """The learning rate of ``step`` as a share of the highest: up, level, then linearly down to nothing."""
-        return min(1.0, (step + 1) / self.warmup, (self.steps - step) / (self.steps * self.decay_share))
+MAX_EVALUATED_WINDOWS = 24
+"""Windows of the held-out text that are scored during the run; at the end all of it is scored."""
 
 
 class TrainingRun:
@@ -113,16 +89,16 @@ class TrainingRun:
         self.cpu_seconds += time.process_time() - began
         return float(loss.detach())
 
-    def look(self, corpus: Corpus, loss: float) -> None:
+    def evaluate(self, corpus: Corpus, loss: float) -> None:
         """ReleaseScore a few windows of the held-out text, and add the point to the curve."""
         recipe = self.recipe
-        bits_per_byte, shares = evaluate(self.model, corpus, recipe.context, WINDOWS_LOOKED_AT)
+        bits_per_byte, shares = evaluate(self.model, corpus, recipe.context, MAX_EVALUATED_WINDOWS)
         tokens = self.step * recipe.sequences * recipe.context
         entropy = routing_entropy(shares)
         self.curve.append(Point(self.step, tokens, self.cpu_seconds, loss, bits_per_byte, entropy))
 
     def save(self, path: Path) -> None:
-        """Write everything that going on needs, atomically."""
+        """Write everything that is needed to continue, atomically."""
         state = {
             "step": self.step,
             "cpu_seconds": self.cpu_seconds,
@@ -136,7 +112,7 @@ class TrainingRun:
         temporary.replace(path)
 
     def resume(self, path: Path) -> None:
-        """Go on from what ``save`` wrote."""
+        """Continue from what ``save`` wrote. Raises ``UsageError`` if that run had another recipe."""
         state: dict[str, Any] = torch.load(path, weights_only=True)
         if state["recipe"] != asdict(self.recipe):
             raise UsageError(f"{path}: this run began with another recipe", hint="give another --work folder")
@@ -148,7 +124,10 @@ class TrainingRun:
 
 
 def imbalance(routing: Routing) -> Tensor:
-    """1 where a router spreads its tokens evenly, up to E where one expert gets all (arXiv:2101.03961, eq. 4)."""
+    """The balancing loss of the Switch Transformer (arXiv:2101.03961, eq. 4).
+
+    It is 1 where a router spreads its tokens evenly, and up to E where one expert gets all.
+    """
     n_experts = routing.logits.shape[-1]
     picks = routing.chosen.flatten()
     share = picks.bincount(minlength=n_experts) / len(picks)
@@ -156,7 +135,7 @@ def imbalance(routing: Routing) -> Tensor:
 
 
 def train(run: TrainingRun, corpus: Corpus, checkpoint: Path) -> Iterator[Point]:
-    """Train to the recipe's last step, yielding what is seen on the way. Goes on from ``checkpoint`` if it is there."""
+    """Train to the last step, and yield the points of the curve. Continues from ``checkpoint`` if it exists."""
     recipe = run.recipe
     if checkpoint.exists():
         run.resume(checkpoint)
@@ -164,15 +143,15 @@ def train(run: TrainingRun, corpus: Corpus, checkpoint: Path) -> Iterator[Point]
     while run.step < recipe.steps:
         batch = corpus.batch(run.step, recipe.sequences, recipe.context, recipe.seed)
         losses.append(run.advance(*batch))
-        if run.step % recipe.look_every == 0 or run.step == recipe.steps:
-            run.look(corpus, sum(losses) / len(losses))
+        if run.step % recipe.evaluate_every == 0 or run.step == recipe.steps:
+            run.evaluate(corpus, sum(losses) / len(losses))
             run.save(checkpoint)
             losses.clear()
             yield run.curve[-1]
 
 
 def _initialise(model: Mixtral) -> None:
-    """Every layer begins as the identity, since what writes into the residual stream begins at zero."""
+    """Every layer begins as the identity: the matrices that write into the residual stream begin at zero."""
     torch.nn.init.normal_(model.tok_embeddings.weight, std=0.1)
     torch.nn.init.zeros_(model.output.weight)
     for name, weight in model.named_parameters():
@@ -188,9 +167,11 @@ def main() -> None:
     """Train, print the curve as it grows, and write the release."""
     parser = argparse.ArgumentParser(description="Train the bundled release from nothing.")
     parser.add_argument("--data", type=Path, required=True, help="the data folder of the R package janeaustenr")
-    parser.add_argument("--work", type=Path, required=True, help="where the checkpoint of the run lies")
-    parser.add_argument("--release", type=Path, required=True, help="where the release, its card and its text go")
-    parser.add_argument("--threads", type=int, default=1, help="of the arithmetic; another number, other roundings")
+    parser.add_argument("--work", type=Path, required=True, help="folder for the checkpoint of the run")
+    parser.add_argument("--release", type=Path, required=True, help="folder for the release, its card and its text")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="threads of the arithmetic; another number gives other roundings"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     arguments.work.mkdir(parents=True, exist_ok=True)
@@ -219,7 +200,7 @@ def publish(run: TrainingRun, corpus: Corpus, folder: Path) -> ReleaseScore:
         sample=corpus.tokenizer.decode([*prompt, *generate_greedily(model, prompt, 48)]),
     )
     replace_file(folder / "curve.svg", draw_curve(run.curve, load).encode())
-    card = write_card(source.architecture, asdict(run.recipe), run.curve, score)
+    card = write_card(source.architecture, run.recipe, run.curve, score)
     replace_file(folder / "MODEL_CARD.md", card.encode())
     return score
 

@@ -345,8 +345,10 @@ def test_too_little_space_is_said_before_a_byte_is_written(
 ) -> None:
     usage = shutil.disk_usage(release)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
-    with pytest.raises(NoSpace, match=r"\d\d,\d\d\d,\d\d\d bytes are needed, 1,000 are free"):
+    with pytest.raises(NoSpace, match=r"\d\d,\d\d\d,\d\d\d bytes are needed, 1,000 are free") as caught:
         run(release, out)
+    assert (caught.value.path, caught.value.free) == (out, 1000)
+    assert caught.value.needed == forecast(ConvertRequest(release, out, shard_size=SHARD)).missing
     assert not out.exists()
 
 

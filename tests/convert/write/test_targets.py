@@ -108,8 +108,11 @@ def test_numbers_too_large_for_a_dtype_are_counted_and_refused(tmp_path: Path, o
     tensors["layers.1.attention.wo.weight"][3, 2:5] = 1e20
     tensors["layers.1.attention.wo.weight"][4, 4] = float("inf")  # was infinite before: not our doing
     release = write_release(tmp_path / "release", MOE, tensors)
-    with pytest.raises(ConversionError, match=r"3 of the 512 numbers of .*layers\.1.*o_proj.* too large for F16"):
+    with pytest.raises(
+        ConversionError, match=r"3 of the 512 numbers of .*layers\.1.*o_proj.* too large for F16"
+    ) as caught:
         convert_to("hf", release, out, dtype="f16")
+    assert caught.value.tensor == "model.layers.1.self_attn.o_proj.weight"
     assert not (out / "config.json").exists()
     events: list[Event] = []
     assert convert_to("hf", release, tmp_path / "b", dtype="f16", allow_overflow=True, emit=events.append).verified

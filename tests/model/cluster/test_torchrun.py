@@ -128,7 +128,7 @@ def test_what_is_wrong_in_the_layers_of_another_process_is_reported_as_if_it_wer
 
 def test_a_process_that_dies_ends_the_others(release: WriteRelease, tmp_path: Path) -> None:
     folder = release(make_model(replace(TINY, vocab_size=1024)))
-    ended = start([folder] * 2, tmp_path, DIES_AT="layers.2.attention.wq.weight", MAX_SILENCE_SECONDS="4")
+    ended = start([folder] * 2, tmp_path, DIES_AT="layers.2.attention.wq.weight", MAX_SILENCE_SECONDS="10")
     assert ended.codes == [ExitCode.OUTSIDE, -9]
     error = json.loads(ended.outputs[0])["error"]
     assert (error["kind"], error["message"]) == ("RankLost", "rank 1 has not been heard of for 10 seconds")

@@ -13,11 +13,12 @@ from magnetar.model.bundled import NAME, smoke_text
 from magnetar.model.training.corpus import Corpus
 from magnetar.model.training.loss_curve import Point, draw_curve
 from magnetar.model.training.muon import orthogonalise
-from magnetar.model.training.train import BUNDLED, Recipe, TrainingRun, imbalance, publish, train
+from magnetar.model.training.recipe import Recipe
+from magnetar.model.training.train import BUNDLED, TrainingRun, imbalance, publish, train
 from tests.model.forge import TINY
 
 SMALL: Architecture = replace(TINY, vocab_size=1024, n_layers=2)
-RECIPE = Recipe(steps=30, sequences=4, context=32, look_every=10)
+RECIPE = Recipe(steps=30, sequences=4, context=32, evaluate_every=10)
 
 
 @pytest.fixture(scope="module")
