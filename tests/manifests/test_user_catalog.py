@@ -87,6 +87,7 @@ def test_a_release_of_one_publisher_is_not_replaced_by_another_publisher() -> No
 
 def test_a_publisher_is_forgotten_with_its_last_release() -> None:
     pins = SignerPins().with_pin("one", LAB).with_pin("two", LAB)
+    assert pins.without("one") == SignerPins().with_pin("two", LAB)
     assert pins.without("one").signer_of("three", LAB.publisher) == LAB.signer
     assert pins.without("one").without("two") == SignerPins()
 

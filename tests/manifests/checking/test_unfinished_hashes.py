@@ -51,6 +51,15 @@ def test_nothing_is_kept_of_a_file_that_changed_since_the_note_was_opened(files:
     note = open_note(files)
     os.utime(files[0], (LONG_AGO + 1, LONG_AGO + 1))
     note.keep(VALUE)
+    os.utime(files[0], (LONG_AGO, LONG_AGO))  # as it was when the note was opened
+    assert open_note(files).value is None
+
+
+def test_nothing_is_kept_of_a_file_that_is_not_there(files: list[Path]) -> None:
+    files[0].unlink()
+    note = open_note(files)
+    note.keep(VALUE)
+    assert note.value is None
     assert open_note(files).value is None
 
 

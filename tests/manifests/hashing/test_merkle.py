@@ -1,10 +1,14 @@
 import hashlib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from magnetar.manifests.hashing.merkle import BLOCK, MerkleHasher
+from magnetar.byte_source import LocalFile
+from magnetar.manifests.hashing.merkle import READ_BYTES, MerkleHasher, merkle_root
+
+BLOCK = 16 * 1024  # as BEP 52 has it
 
 
 def plain_root(data: bytes) -> str:
@@ -43,3 +47,14 @@ def test_bytes_may_follow_after_the_root_was_asked_for() -> None:
     assert hasher.hexdigest() == plain_root(b"a" * (BLOCK + 1))
     hasher.update(b"a" * BLOCK)
     assert hasher.hexdigest() == plain_root(b"a" * (2 * BLOCK + 1))
+
+
+@pytest.mark.parametrize("size", [1, BLOCK, READ_BYTES - 1, READ_BYTES, READ_BYTES + BLOCK + 1])
+def test_the_root_of_a_part_of_a_file_is_that_of_its_bytes(tmp_path: Path, size: int) -> None:
+    data = bytes(range(251)) * (size // 251 + 1)
+    (tmp_path / "file").write_bytes(b"before" + data[:size] + b"after")
+    with LocalFile(tmp_path / "file") as source:
+        assert merkle_root(source, 6, size).hex() == plain_root(data[:size])
+        hasher = MerkleHasher(256)
+        hasher.update(data[:size])
+        assert merkle_root(source, 6, size, leaves=256) == hasher.digest()
