@@ -233,6 +233,14 @@ class LayoutError(ConversionError):
 
 
 class BootError(MagnetarError):
-    """The weights do not boot, or boot and are not healthy."""
+    """The weights do not boot, or boot and are not healthy.
+
+    Where there is too little memory, ``needed`` and ``limit`` are in bytes.
+    """
 
     exit_code = ExitCode.UNHEALTHY
+
+    def __init__(self, message: str, *, hint: str = "", needed: int | None = None, limit: int | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.needed = needed
+        self.limit = limit

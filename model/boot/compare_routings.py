@@ -65,7 +65,8 @@ def _plan_run(source: CheckpointSource, request: RoutingRequest) -> "RunPlan":
         raise UsageError("the text to score is empty", hint="give a text of a few hundred words")
     needed = estimate_memory(weights, a, len(ids), ahead=False)
     if not machine.admits(needed):
-        raise BootError(f"running takes about {needed:,} bytes, and {machine.describe_limit()}")
+        message = f"running takes about {needed:,} bytes, and {machine.describe_limit()}"
+        raise BootError(message, needed=needed, limit=machine.limit)
     ahead = choose_read_ahead(weights, a, len(ids), machine)
     return RunPlan(ids, tokenizer.count_bytes(ids), decoded=1, ahead=ahead, arithmetic=machine.arithmetic())
 

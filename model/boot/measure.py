@@ -34,13 +34,24 @@ from magnetar.model.compare.comparison import Answers, NoAnswer, ask
 from magnetar.model.run.fingerprint import Fingerprint, fits
 from magnetar.model.run.memory import choose_read_ahead, estimate_memory
 from magnetar.model.run.run_facts import RunFacts
-from magnetar.model.run.weights import RUNNABLE, explain_unrunnable
+from magnetar.model.run.weights import explain_unrunnable, find_unrunnable
 
 if TYPE_CHECKING:
     from magnetar.model.run.measure_run import RunPlan
 
 SAMPLE_PROMPT_TOKENS = 32
 """Tokens at the head of the text that the sample continues."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Subject:
+    """What is measured, and for which request. ``golden`` is the fingerprint that is run too; None if there is none."""
+
+    source: CheckpointSource
+    headers: HeaderFacts
+    request: BootRequest
+    golden: Fingerprint | None
+    process: DistributedRun
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,127 +80,107 @@ def measure(
     Raises ``UsageError`` for an empty text, ``CheckpointError`` or ``DiskError`` if a tensor cannot be read, and
     whatever ended another process.
     """
-    headers = read_headers(source, process.weights)
-    survey = Survey()
+    headers, survey = read_headers(source, process.weights), Survey()
     text: TextFacts | Finding | None = None
     other: Answers | NoAnswer | None = None
     if request.runs_the_model:
-        usable = golden if _is_usable(golden, headers, request) else None
+        is_usable = golden is not None and request.is_trained_routing and fits(golden, headers.architecture)
+        subject = Subject(source, headers, request, golden if is_usable else None, process)
         wanted = survey if Level.CONTENT in request.levels else None
-        text, other = _measure_on_text(source, headers, request, usable, process, wanted, emit)
+        text, other = _measure_on_text(subject, wanted, emit)
     if Level.CONTENT in request.levels:
         process.survey_rest(survey, emit)
     return BootFacts(headers, text, other, survey.facts)
 
 
-def _is_usable(golden: Fingerprint | None, headers: HeaderFacts, request: BootRequest) -> bool:
-    """Whether the fingerprint can be of this model, run in this way."""
-    return golden is not None and request.is_trained_routing and fits(golden, headers.architecture)
-
-
 def _measure_on_text(
-    source: CheckpointSource,
-    headers: HeaderFacts,
-    request: BootRequest,
-    golden: Fingerprint | None,
-    process: DistributedRun,
-    survey: Survey | None,
-    emit: Emit,
+    subject: Subject, survey: Survey | None, emit: Emit
 ) -> tuple[TextFacts | Finding, Answers | NoAnswer | None]:
     """Run the model on the text, or say what stands in the way; and what the other model answers, if there is one."""
-    text, obstacle = _prepare_text(source, headers, request, golden, process)
+    request, process = subject.request, subject.process
+    text, obstacle = _prepare_text(subject)
     obstacle = process.agree_to_run(obstacle, text.ids)
     if obstacle is not None:
         return obstacle, None if request.against is None else NoAnswer(NOT_RUN)
-    other = None
-    if request.against is not None and process.first:
-        window = text.ids if golden is None else golden.ids.tolist()
-        other = ask(request.against, window, headers.architecture.vocab_size, emit)
+    other = _ask_other(subject, text, emit)
     answers = other if isinstance(other, Answers) else None
-    plan = _plan_run(headers, request, golden, process, text, answers)
-    run = process.measure_run(headers.kind, plan, survey, emit)
+    run = process.measure_run(subject.headers.kind, _plan_run(subject, text, answers), survey, emit)
     facts = TextFacts(
         run,
         text_tokens=len(text.all_ids),
         answered_bytes=0 if answers is None else text.count_bytes(answers.fingerprint.ids.tolist()),
-        sample=_write_sample(run, request, process, text),
+        sample=_write_sample(run, subject, text),
         routed_text=None if text.tokenizer is None else _spell_routed_text(run, text.tokenizer),
     )
     return facts, other
 
 
-def _prepare_text(
-    source: CheckpointSource,
-    headers: HeaderFacts,
-    request: BootRequest,
-    golden: Fingerprint | None,
-    process: DistributedRun,
-) -> tuple[Text, Finding | None]:
+def _prepare_text(subject: Subject) -> tuple[Text, Finding | None]:
     """The tokens to run, and why the model cannot be run on them; None if it can."""
-    odd = next((spec for spec in headers.specs.values() if spec.dtype not in RUNNABLE), None)
-    if odd is not None:
-        return NO_TEXT, Finding("dtype", odd.name, explain_unrunnable(odd.dtype))
+    unrunnable = find_unrunnable(subject.headers.specs)
+    if unrunnable is not None:
+        return NO_TEXT, Finding("dtype", unrunnable.name, explain_unrunnable(unrunnable.dtype))
     tokenizer = None
     try:
-        tokenizer = open_tokenizer(source)
+        tokenizer = open_tokenizer(subject.source)
     except BootError as error:
-        if golden is None:
+        if subject.golden is None:
             return NO_TEXT, Finding("tokenizer", "", f"{error.message}; {error.hint}")
-    text = _choose_text(headers, request, golden, tokenizer)
-    needed = estimate_memory(process.weights, headers.architecture, len(text.ids), ahead=False)
-    if not request.machine.admits(needed):
-        limit = request.machine.describe_limit()
-        return text, Finding("memory", "", f"running takes about {needed:,} bytes, and {limit}")
+    text, machine = _choose_text(subject, tokenizer), subject.request.machine
+    needed = estimate_memory(subject.process.weights, subject.headers.architecture, len(text.ids), ahead=False)
+    if not machine.admits(needed):
+        return text, Finding("memory", "", f"running takes about {needed:,} bytes, and {machine.describe_limit()}")
     return text, None
 
 
-def _choose_text(
-    headers: HeaderFacts, request: BootRequest, golden: Fingerprint | None, tokenizer: Tokenizer | None
-) -> Text:
+def _choose_text(subject: Subject, tokenizer: Tokenizer | None) -> Text:
     """The text of the request; without a tokenizer, that of the fingerprint. Raises ``UsageError`` if it is empty."""
     from magnetar.model.run.measure_run import choose_tokens
 
     ids: Sequence[int] = ()
     if tokenizer is not None:
-        ids = tokenizer.encode(smoke_text().text if request.text is None else request.text)
-    elif golden is not None:
-        ids = golden.ids.tolist()
+        asked = subject.request.text
+        ids = tokenizer.encode(smoke_text().text if asked is None else asked)
+    elif subject.golden is not None:
+        ids = subject.golden.ids.tolist()
     if not ids:
         raise UsageError("the text to score is empty", hint="give a text of a few hundred words")
-    return Text(tokenizer, ids, choose_tokens(ids, headers.architecture))
+    return Text(tokenizer, ids, choose_tokens(ids, subject.headers.architecture))
 
 
-def _plan_run(
-    headers: HeaderFacts,
-    request: BootRequest,
-    golden: Fingerprint | None,
-    process: DistributedRun,
-    text: Text,
-    answers: Answers | None,
-) -> "RunPlan":
+def _ask_other(subject: Subject, text: Text, emit: Emit) -> Answers | NoAnswer | None:
+    """What the other model answers to the window that is run first. Process 0 asks for all."""
+    if subject.request.against is None or not subject.process.first:
+        return None
+    window = text.ids if subject.golden is None else subject.golden.ids.tolist()
+    return ask(subject.request.against, window, subject.headers.architecture.vocab_size, emit)
+
+
+def _plan_run(subject: Subject, text: Text, answers: Answers | None) -> "RunPlan":
     from magnetar.model.architecture.routing import Strategy
     from magnetar.model.run.measure_run import RunPlan, count_decoded
 
+    architecture, machine = subject.headers.architecture, subject.request.machine
     return RunPlan(
         ids=text.ids,
         text_bytes=text.count_bytes(text.ids),
-        golden=golden,
+        golden=subject.golden,
         other_ids=None if answers is None else answers.fingerprint.top_ids,
-        strategy=Strategy(request.routing),
-        decoded=count_decoded(headers.architecture),
-        ahead=choose_read_ahead(process.weights, headers.architecture, len(text.ids), request.machine),
-        arithmetic=request.machine.arithmetic(),
+        strategy=Strategy(subject.request.routing),
+        decoded=count_decoded(architecture),
+        ahead=choose_read_ahead(subject.process.weights, architecture, len(text.ids), machine),
+        arithmetic=machine.arithmetic(),
     )
 
 
-def _write_sample(run: RunFacts, request: BootRequest, process: DistributedRun, text: Text) -> str | None:
+def _write_sample(run: RunFacts, subject: Subject, text: Text) -> str | None:
     """Let the model continue the head of the text, if it gives finite numbers and fits in memory."""
-    if text.tokenizer is None or not request.is_trained_routing:
+    if text.tokenizer is None or not subject.request.is_trained_routing:
         return None
-    if not process.broadcast(run.not_finite is None):
+    if not subject.process.broadcast(run.not_finite is None):
         return None
     prompt = text.ids[:SAMPLE_PROMPT_TOKENS]
-    written = process.generate_greedily(prompt, request.sample_tokens)
+    written = subject.process.generate_greedily(prompt, subject.request.sample_tokens)
     return None if written is None else text.tokenizer.decode([*prompt, *written])
 
 

@@ -63,7 +63,8 @@ def open_predictor(source: CheckpointSource, room: int, machine: Machine) -> "Pr
     weights, architecture, arithmetic = view_as(source, PUBLISHED), source.architecture, machine.arithmetic()
     working = estimate_memory(weights, architecture, room, ahead=False)
     if not machine.admits(working):
-        raise BootError(f"writing takes about {working:,} bytes, and {machine.describe_limit()}")
+        message = f"writing takes about {working:,} bytes, and {machine.describe_limit()}"
+        raise BootError(message, needed=working, limit=machine.limit)
     space = machine.room_for_weights(working)
     if architecture.total_parameters * arithmetic.dtype.itemsize <= space:
         return predict_loaded(load_model(weights, architecture, arithmetic.dtype, arithmetic.device), room)

@@ -56,12 +56,12 @@ def read_headers(source: CheckpointSource, weights: Weights) -> HeaderFacts:
 
 def judge_structure(headers: HeaderFacts) -> LevelResult:
     """Hold dtypes and places of the tensors against what a model may be. Shapes are known to fit."""
-    findings = [*find_unrunnable(headers.specs), *_find_misplaced(headers)]
+    findings = [*_list_unrunnable(headers.specs), *_find_misplaced(headers)]
     remark = f"{len(headers.stored)} tensors, {headers.architecture.total_parameters:,} parameters"
     return conclude(Level.STRUCTURE, findings, remark)
 
 
-def find_unrunnable(specs: Mapping[str, TensorSpec]) -> Iterator[Finding]:
+def _list_unrunnable(specs: Mapping[str, TensorSpec]) -> Iterator[Finding]:
     """One finding for each dtype that cannot be computed with."""
     odd = [spec for spec in specs.values() if spec.dtype not in RUNNABLE]
     for dtype in sorted({spec.dtype for spec in odd}):

@@ -93,10 +93,15 @@ class Rendezvous:
     def _raise_failure(self) -> None:
         if self._store.check(["failed"]):
             rank, kind, message, hint = json.loads(self._store.get("failed"))
-            raise error_class(kind)(f"rank {rank}: {message}", hint=hint)
+            failure = error_class(kind)(f"rank {rank}: {message}", hint=hint)
+            if isinstance(failure, RankLost):
+                failure.rank = rank
+            raise failure
 
     def _lose_store(self) -> RankLost:
-        return RankLost(f"rank {self.rank}: the place where the processes meet cannot be reached", hint=HINT)
+        return RankLost(
+            f"rank {self.rank}: the place where the processes meet cannot be reached", hint=HINT, rank=self.rank
+        )
 
 
 class Heartbeats:
@@ -115,7 +120,9 @@ class Heartbeats:
             if latest != beat:
                 self._last[rank] = latest, now
             elif now - since > MAX_SILENCE_SECONDS:
-                raise RankLost(f"rank {rank} has not been heard of for {MAX_SILENCE_SECONDS:.0f} seconds", hint=HINT)
+                raise RankLost(
+                    f"rank {rank} has not been heard of for {MAX_SILENCE_SECONDS:.0f} seconds", hint=HINT, rank=rank
+                )
 
 
 def poll(condition: Callable[[], bool], seconds: float) -> bool:

@@ -128,7 +128,7 @@ class TorchrunGroup:
         try:
             yield
         except RuntimeError as error:  # a connection that was closed, or too slow
-            raise RankLost(f"rank {self.rank}: a transfer failed: {error}", hint=HINT) from error
+            raise RankLost(f"rank {self.rank}: a transfer failed: {error}", hint=HINT, rank=self.rank) from error
 
 
 def join_group(device: str, environment: Mapping[str, str] = os.environ) -> TorchrunGroup:

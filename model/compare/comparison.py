@@ -21,7 +21,14 @@ from magnetar.model.checks.golden import FingerprintComparison, compare_overlap,
 from magnetar.model.checks.levels import LevelResult
 from magnetar.model.run.fingerprint import Fingerprint
 from magnetar.model.run.run_facts import RunFacts
-from magnetar.model.run.weights import RUNNABLE, explain_unrunnable, open_for_a_pass, stored_kind, view_to_run
+from magnetar.model.run.weights import (
+    RUNNABLE,
+    explain_unrunnable,
+    find_unrunnable,
+    open_for_a_pass,
+    stored_kind,
+    view_to_run,
+)
 
 MAX_ASKED_TOKENS = 512
 """Tokens of the text that another model is asked about: one window, ``measure_run.WINDOW``."""
@@ -105,9 +112,9 @@ class OtherCheckpoint:
 
         with open_for_a_pass(self._path) as source:
             weights, known = view_to_run(source), source.architecture.vocab_size
-            odd = next((spec for spec in weights.specs.values() if spec.dtype not in RUNNABLE), None)
-            if odd is not None:
-                raise BootError(f"{self.name}: {odd.name} {explain_unrunnable(odd.dtype)}")
+            unrunnable = find_unrunnable(weights.specs)
+            if unrunnable is not None:
+                raise BootError(f"{self.name}: {unrunnable.name} {explain_unrunnable(unrunnable.dtype)}")
             if max(ids) >= known:
                 raise BootError(f"{self.name}: knows {known} pieces, and the text has the piece {max(ids)}")
             run = measure_run(weights, source.architecture, stored_kind(source), RunPlan(ids, decoded=1), emit=emit)

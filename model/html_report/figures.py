@@ -1,4 +1,4 @@
-"""The figures of a page: curves by layer, the heat map of experts, the text in their colours. HTML and SVG alone."""
+"""Draw the figures of a page, in HTML and SVG: curves by layer, the load of the experts, the text by expert."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -8,41 +8,42 @@ from magnetar.model.boot.report import RoutedText
 
 WIDTH, HEIGHT = 640, 160
 MIN_ERROR = 1e-8
-"""Where the scale of errors begins: what is below is rounding."""
+"""The lower end of the scale of errors: what is below is rounding."""
 
 GOLDEN_ANGLE = 137.508
 """Degrees of hue from one expert to the next: neighbours differ, however many there are."""
 
 NEWLINE = "<0x0A>"
 MAX_LEGEND_COLOURS = 32
+"""Experts that the legend shows."""
 
 
 def draw_curve(title: str, values: Sequence[float], what: str, *, allowed: float | None = None) -> Iterator[str]:
-    """A curve from the first layer to the last. With ``allowed`` its scale is logarithmic, with a line there."""
+    """A curve from the first layer to the last. With ``allowed`` the scale is logarithmic, with a dashed line there."""
     if not values:
         return
     top = max(*values, allowed or 0.0, 0.0) or 1.0
-    shares = [_place(value, top, logarithmic=allowed is not None) for value in values]
+    shares = [_scale_height(value, top, logarithmic=allowed is not None) for value in values]
     step = WIDTH / max(1, len(values) - 1)
     places = [(i * step, HEIGHT * (1 - share)) for i, share in enumerate(shares)]
     points = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
     dots = "".join(f"M{x:.1f},{y:.1f}h0" for x, y in places)
     line = ""
     if allowed is not None:
-        y = HEIGHT * (1 - _place(allowed, top, logarithmic=True))
+        y = HEIGHT * (1 - _scale_height(allowed, top, logarithmic=True))
         line = f'<path class="allowed" d="M0,{y:.1f}H{WIDTH}"/>'
-    yield f"<h2>{show(title)}</h2><figure>"
+    yield f"<h2>{escaped(title)}</h2><figure>"
     yield f'<p class="axis"><span>{top:.3g}</span></p>'
-    yield f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" aria-label="{show(title)}">'
+    yield f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" aria-label="{escaped(title)}">'
     yield f'{line}<polyline points="{points}"/><path class="dots" d="{dots}"/></svg>'
     yield f'<p class="axis"><span>layer 0</span><span>layer {len(values) - 1}</span></p>'
     scale = f"{what}; the last {values[-1]:.3g}, the largest {max(values):.3g}"
     bounds = "from 0" if allowed is None else f"logarithmic from {MIN_ERROR:g}; dashed: what is allowed, {allowed:g}"
-    yield f"<figcaption>{show(scale[0].upper() + scale[1:])}. The scale is {bounds}.</figcaption></figure>"
+    yield f"<figcaption>{escaped(scale[0].upper() + scale[1:])}. The scale is {bounds}.</figcaption></figure>"
 
 
-def _place(value: float, top: float, *, logarithmic: bool) -> float:
-    """How high a value stands, 0 to 1."""
+def _scale_height(value: float, top: float, *, logarithmic: bool) -> float:
+    """The height of a value in the figure, 0 to 1."""
     if not math.isfinite(value):
         return 1.0
     if not logarithmic:
@@ -51,11 +52,11 @@ def _place(value: float, top: float, *, logarithmic: bool) -> float:
 
 
 def draw_load(load: Sequence[Sequence[float]]) -> Iterator[str]:
-    """The heat map: a row for each layer, a cell for each expert."""
+    """A heat map of the load: a row for each layer, a cell for each expert."""
     if not load:
         return
     heads = "".join(f"<th>{expert}</th>" for expert in range(len(load[0])))
-    yield '<h2>Who answers</h2><div class="wide"><table class="heat">'
+    yield '<h2>Load of the experts</h2><div class="wide"><table class="heat">'
     yield f"<tr><th>layer</th>{heads}</tr>"
     for layer, shares in enumerate(load):
         yield f"<tr><th>{layer}</th>{''.join(_draw_share(share, 1 / len(shares)) for share in shares)}</tr>"
@@ -72,7 +73,7 @@ def _draw_share(share: float, even: float) -> str:
 
 
 def draw_text(routed: RoutedText | None) -> Iterator[str]:
-    """The head of the text, each piece in the colour of the expert that weighed most, for up to three layers."""
+    """The head of the text, each token in the colour of its heaviest expert, for up to three layers."""
     if routed is None or not routed.chosen:
         return
     last = len(routed.chosen) - 1
@@ -94,7 +95,7 @@ def _draw_legend(routed: RoutedText) -> str:
 
 
 def _draw_piece(piece: str, chosen: Sequence[int]) -> str:
-    words = "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}\n" if piece == NEWLINE else show(piece)
+    words = "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}\n" if piece == NEWLINE else escaped(piece)
     title = f"experts {', '.join(map(str, chosen))}"
     return f'<span style="--hue:{_hue(chosen[0])}" title="{title}">{words}</span>'
 
@@ -103,7 +104,7 @@ def _hue(expert: int) -> int:
     return round(210 + GOLDEN_ANGLE * expert) % 360
 
 
-def show(text: str) -> str:
-    """Foreign text: markup escaped, control characters (and those that turn the direction) as their numbers."""
+def escaped(text: str) -> str:
+    """Escape foreign text: markup, and control characters (also those that change the direction) as their numbers."""
     kept = (c if c.isprintable() or c == "\n" else f"\\u{ord(c):04x}" for c in text)
     return escape("".join(kept))

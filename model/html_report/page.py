@@ -1,4 +1,4 @@
-"""A report as one page of HTML: no scripts, nothing fetched, light and dark. Everything foreign in it is escaped."""
+"""Draw a report as one page of HTML: no scripts, nothing fetched, light and dark. Everything foreign is escaped."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -7,18 +7,19 @@ from magnetar.model.boot.report import BootReport
 from magnetar.model.checks.cures import Cure, Diagnosis
 from magnetar.model.checks.levels import LevelResult
 from magnetar.model.compare.comparison import Agreement
-from magnetar.model.html_report.figures import draw_curve, draw_load, draw_text, show
+from magnetar.model.html_report.figures import draw_curve, draw_load, draw_text, escaped
 from magnetar.model.html_report.style import HEAD
 from magnetar.version import __version__
 
 MAX_TRIED_SHOWN = 12
-"""Cures that are named where none helped."""
+"""Cures that are listed where none helped."""
 
 MAX_FINDINGS_SHOWN = 40
+"""Findings that are listed for a level."""
 
 
 def draw_page(report: BootReport, name: str) -> str:
-    """The page for the checkpoint called ``name``: the verdict first, then what it rests on."""
+    """The page for the checkpoint called ``name``: the verdict first, then the facts that it rests on."""
     golden = report.golden
     parts = [
         *_draw_verdict(report, name),
@@ -34,28 +35,29 @@ def draw_page(report: BootReport, name: str) -> str:
         ),
         *draw_load(report.expert_load),
         *draw_text(report.routed_text),
-        *(["<h2>It writes</h2>", f"<pre>{show(report.sample.strip())}</pre>"] if report.sample else []),
+        *(["<h2>Sample</h2>", f"<pre>{escaped(report.sample.strip())}</pre>"] if report.sample else []),
         *_draw_diagnosis(report.diagnosis),
         *_draw_provenance(report, name),
     ]
-    head = f"<head>{HEAD}<title>{show(name)}: {_say_verdict(report)}</title></head>"
+    head = f"<head>{HEAD}<title>{escaped(name)}: {_describe_verdict(report)}</title></head>"
     return "\n".join(['<!doctype html>\n<html lang="en">', head, "<body><main>", *parts, "</main></body></html>\n"])
 
 
-def _say_verdict(report: BootReport) -> str:
+def _describe_verdict(report: BootReport) -> str:
     return "it works" if report.healthy else "it does not work"
 
 
 def _draw_verdict(report: BootReport, name: str) -> Iterator[str]:
     mark, words = ("good", "It works.") if report.healthy else ("bad", "It does not work.")
-    yield f'<header class="verdict {mark}"><h1>{show(name)}</h1><p class="word">{words}</p>'
+    yield f'<header class="verdict {mark}"><h1>{escaped(name)}</h1><p class="word">{words}</p>'
     if report.healthy and report.bits_per_byte is not None:
         known = "" if report.expected is None else f", where {report.expected:.4f} was expected"
         yield f"<p>{report.bits_per_byte:.4f} bits per byte on {report.tokens:,} tokens{known}.</p>"
     yield _list(report.reasons[:MAX_FINDINGS_SHOWN])
     if report.diagnosis is not None and report.diagnosis.cure is not None:
         cure = report.diagnosis.cure
-        yield f"<p>Mended by undoing this: <strong>{show(cure.name)}</strong>. What to do: {show(cure.advice)}.</p>"
+        what = f"It works when this is undone: <strong>{escaped(cure.name)}</strong>."
+        yield f"<p>{what} What to do: {escaped(cure.advice)}.</p>"
     yield "</header>"
 
 
@@ -80,7 +82,7 @@ def _list_facts(report: BootReport) -> Mapping[str, str]:
 
 
 def _draw_facts(facts: Mapping[str, str]) -> Iterator[str]:
-    cells = "".join(f"<div><dt>{show(name)}</dt><dd>{show(value)}</dd></div>" for name, value in facts.items())
+    cells = "".join(f"<div><dt>{escaped(name)}</dt><dd>{escaped(value)}</dd></div>" for name, value in facts.items())
     yield f'<h2>Numbers</h2><dl class="facts">{cells}</dl>'
 
 
@@ -93,7 +95,7 @@ def _draw_levels(levels: Sequence[LevelResult]) -> Iterator[str]:
         if len(found) > MAX_FINDINGS_SHOWN:
             findings += f"<p>and {len(found) - MAX_FINDINGS_SHOWN:,} more</p>"
         word = f'<td><span class="mark {mark}">{mark}</span></td>'
-        yield f"<tr><th>{show(level.name)}</th>{word}<td>{show(level.remark)}{findings}</td></tr>"
+        yield f"<tr><th>{escaped(level.name)}</th>{word}<td>{escaped(level.remark)}{findings}</td></tr>"
     yield "</table>"
 
 
@@ -110,10 +112,10 @@ def _draw_agreement(agreement: Agreement | None) -> Iterator[str]:
         "bits per byte there": (_number(agreement.other_bits_per_byte, 4), ""),
     }
     cells = "".join(
-        f"<tr><th>{name}</th><td>{show(value or 'not told')}</td><td>{show(remark)}</td></tr>"
+        f"<tr><th>{name}</th><td>{escaped(value or 'not told')}</td><td>{escaped(remark)}</td></tr>"
         for name, (value, remark) in rows.items()
     )
-    yield f"<h2>Against {show(agreement.other)}</h2><table>{cells}</table>"
+    yield f"<h2>Against {escaped(agreement.other)}</h2><table>{cells}</table>"
 
 
 def _draw_diagnosis(diagnosis: Diagnosis | None) -> Iterator[str]:
@@ -121,17 +123,17 @@ def _draw_diagnosis(diagnosis: Diagnosis | None) -> Iterator[str]:
         return
     yield f"<h2>Diagnosis</h2><p>{len(diagnosis.tried)} known cures were tried on these weights.</p>"
     if diagnosis.cure is not None:
-        yield _say_cure(diagnosis.cure, "restores it")
+        yield _describe_cure(diagnosis.cure, "restores it")
         return
     if diagnosis.nearest is not None:
-        yield _say_cure(diagnosis.nearest, "helps most, and does not restore it: more than one thing is wrong")
+        yield _describe_cure(diagnosis.nearest, "helps most, and does not restore it: more than one thing is wrong")
     some = ", ".join(diagnosis.tried[:MAX_TRIED_SHOWN])
-    yield f"<p>None of them restores it: {show(some)}{', …' if len(diagnosis.tried) > MAX_TRIED_SHOWN else ''}.</p>"
+    yield f"<p>None of them restores it: {escaped(some)}{', …' if len(diagnosis.tried) > MAX_TRIED_SHOWN else ''}.</p>"
 
 
-def _say_cure(cure: Cure, word: str) -> str:
+def _describe_cure(cure: Cure, word: str) -> str:
     score = f"{_number(cure.before, 3) or 'no'} bits per byte without, {_number(cure.bits_per_byte, 3)} with"
-    return f"<p><strong>{show(cure.name)}</strong> {word} ({score}). What to do: {show(cure.advice)}.</p>"
+    return f"<p><strong>{escaped(cure.name)}</strong> {word} ({score}). What to do: {escaped(cure.advice)}.</p>"
 
 
 def _draw_provenance(report: BootReport, name: str) -> Iterator[str]:
@@ -143,14 +145,14 @@ def _draw_provenance(report: BootReport, name: str) -> Iterator[str]:
         "digest of all tensors": report.weights,
         "program": f"Magnetar {__version__}",
     }
-    rows = "".join(f"<tr><th>{key}</th><td>{show(value)}</td></tr>" for key, value in facts.items() if value)
+    rows = "".join(f"<tr><th>{key}</th><td>{escaped(value)}</td></tr>" for key, value in facts.items() if value)
     yield f"<h2>Where this comes from</h2><table>{rows}</table>"
     if report.assumptions:
-        yield "<h3>Taken as given</h3>" + _list(report.assumptions)
+        yield "<h3>Assumptions</h3>" + _list(report.assumptions)
 
 
 def _list(lines: Sequence[str]) -> str:
-    return "<ul>" + "".join(f"<li>{show(line)}</li>" for line in lines) + "</ul>" if lines else ""
+    return "<ul>" + "".join(f"<li>{escaped(line)}</li>" for line in lines) + "</ul>" if lines else ""
 
 
 def _number(value: float | None, digits: int) -> str:

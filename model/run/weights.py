@@ -74,6 +74,11 @@ def view_to_run(source: CheckpointSource, layout: str = PUBLISHED) -> View:
     return view_as(source, layout, unpacked=find_spec("gguf") is not None)
 
 
+def find_unrunnable(specs: Mapping[str, TensorSpec]) -> TensorSpec | None:
+    """The first tensor of a dtype that cannot be computed with; None if there is none."""
+    return next((spec for spec in specs.values() if spec.dtype not in RUNNABLE), None)
+
+
 def explain_unrunnable(dtype: str, others: int = 0) -> str:
     """Why a tensor of a dtype that is not ``RUNNABLE``, and ``others`` like it, cannot be run, and what to do."""
     stored = f"is stored as {dtype}, like {others} others," if others else f"is stored as {dtype},"

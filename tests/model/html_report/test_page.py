@@ -59,11 +59,11 @@ def test_the_page_is_whole_and_says_the_verdict_first(report: BootReport) -> Non
         f"Against {bundled_release()}",
         "Residual stream after each layer",
         "Error against the release, by layer",
-        "Who answers",
+        "Load of the experts",
         "The text by expert",
-        "It writes",
+        "Sample",
         "Where this comes from",
-        "Taken as given",
+        "Assumptions",
     ]
     assert page.index("It works.") < page.index("<h2>Levels")
     assert len(re.findall(r"--share:\d+%", page)) == 4 * 8

@@ -65,7 +65,7 @@ def test_weights_too_large_to_be_held_are_read_past_the_cache_where_they_belong(
         expected = measure_run(view_as(source, "mistral"), TINY, "BF16", RunPlan(IDS))
     monkeypatch.setattr(weights, "MAX_HELD_BYTES", 0)
     monkeypatch.setattr(buffer_pool, "MIN_POOLED_BYTES", 1)
-    monkeypatch.setattr(uncached_file, "LEAST_DIRECT", buffer_pool.PAGE)
+    monkeypatch.setattr(uncached_file, "MIN_DIRECT_BYTES", buffer_pool.PAGE)
     monkeypatch.setattr(uncached_file, "_is_cached", lambda *_: False)
     digests: dict[str, str] = {}
 
