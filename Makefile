@@ -43,6 +43,7 @@ lint: $(VENV)/.test
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy tests/magnetar/typed_use.py
 	@$(BIN)/lint-imports
 
 bench: $(VENV)/.test

@@ -7,7 +7,7 @@ into an exit code, in one function, and the results themselves know nothing of e
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class Outcome(StrEnum):
@@ -27,6 +27,7 @@ class Question(StrEnum):
     """Does the model compute what it should?"""
 
 
+@runtime_checkable
 class Judgement(Protocol):
     """A result that can be other than good."""
 
