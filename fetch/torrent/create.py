@@ -96,7 +96,7 @@ class FileHashes:
 class Draft:
     """A torrent in the making. The bytes of every file must be fed to its ``hashers``, in one read with other hashers.
 
-    Instead, hashes that an earlier draft of the same ``terms`` gave as ``hashed`` may be given to ``take``.
+    Instead, hashes that an earlier draft of the same ``terms`` gave as ``hashed`` may be given to ``reuse``.
     ``.magnetar`` and ``.git`` are left out. Raises ``UsageError`` for an empty folder, a symbolic link, a name that no
     torrent may hold, a piece length that no torrent may have, or a URL that is not of a tracker or a web seed;
     ``DiskError``.
@@ -129,12 +129,12 @@ class Draft:
         """The hashes of the file at ``path``, after its bytes were fed to its hashers."""
         return self._entries[path].hashes
 
-    def take(self, path: str, hashes: FileHashes) -> None:
+    def reuse(self, path: str, hashes: FileHashes) -> None:
         """Use these hashes for the file at ``path``, which is then not fed. They must be of the same terms."""
-        self._entries[path].take(hashes)
+        self._entries[path].reuse(hashes)
 
     def finish(self) -> bytes:
-        """The ``.torrent`` bytes, after every file was fed or taken. Raises ``DiskError`` if a file changed."""
+        """The ``.torrent`` bytes, when all hashes are there. Raises ``DiskError`` if a file changed meanwhile."""
         for entry in self._entries.values():
             entry.check_unchanged()
         info: dict[bytes, Any] = {b"name": self.folder.name.encode(), b"piece length": self.piece_length}
@@ -209,7 +209,7 @@ class _Entry:
         self._version = version
         self._sha1 = Sha1Pieces(piece_length, skip)
         self._tree = TreePieces(piece_length)
-        self._taken = False
+        self._reused = False
         feeds: dict[Version, tuple[Sha1Pieces | TreePieces, ...]]
         feeds = {"v1": (self._sha1,), "v2": (self._tree,), "hybrid": (self._sha1, self._tree)}
         self.hashers = feeds[version]
@@ -223,12 +223,12 @@ class _Entry:
         pieces = self._sha1.end(padded=self.padded) if self._version == "hybrid" else self._sha1.digests
         return FileHashes(b"".join(pieces), *self._tree.end())
 
-    def take(self, hashes: FileHashes) -> None:
+    def reuse(self, hashes: FileHashes) -> None:
         self.hashes = hashes
-        self._taken = True
+        self._reused = True
 
     def check_unchanged(self) -> None:
-        seen = {self.size} if self._taken else {hasher.seen for hasher in self.hashers}
+        seen = {self.size} if self._reused else {hasher.seen for hasher in self.hashers}
         if _stamp(self._path) != self._stamp or seen != {self.size}:
             hint = "leave the folder alone, and retry"
             raise DiskError(f"{self._path}: changed while it was read", hint=hint, path=self._path)

@@ -66,7 +66,7 @@ def _recall(draft: Draft, path: str, value: Any) -> tuple[Digest, ...] | None:
     with suppress(KeyError, TypeError, ValueError):  # no note, or of another version of Magnetar
         pieces, root, layer = (bytes.fromhex(value[key]) for key in ("pieces", "root", "layer"))
         digests = tuple(Digest.parse(text) for text in value["digests"])
-        draft.take(path, FileHashes(pieces, root, layer))
+        draft.reuse(path, FileHashes(pieces, root, layer))
         return digests
     return None
 

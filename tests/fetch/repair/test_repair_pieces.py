@@ -262,6 +262,9 @@ def test_a_folder_without_a_torrent_needs_to_be_told_which(tmp_path: Path, offer
     flip_byte(folder / "big.bin", 200_000)
     with pytest.raises(UsageError, match="nothing says by which torrent"):
         repair(folder, options=NOBODY)
+    repaired = repair(folder, kept=offered.torrent, options=offered.asking())  # the caller knows what it remembered
+    assert repaired.written == 4096
+    flip_byte(folder / "big.bin", 200_000)
     assert repair(folder, offered.seeding.magnet, options=offered.asking()).written == 4096
     assert contents(folder) == whole
     with pytest.raises(UsageError, match="no such folder"):

@@ -225,3 +225,11 @@ def test_the_folder_of_a_damaged_release_alone_is_refused(tmp_path: Path, releas
     (release / "params.json").write_text("{}")
     with pytest.raises(WrongBytesError):
         seed(release, options=LOOPBACK, listening=lambda _seeding: None, stop=lambda: True)
+
+
+def test_a_caller_who_has_read_what_a_folder_remembers_may_say_it(tmp_path: Path) -> None:
+    mine = write_release(tmp_path / "mine", {"x": 70_000})
+    kept = create_torrent(write_release(tmp_path / "other-name", {"x": 70_000}))
+    seen: list[Seeding] = []
+    seed_all([mine], options=LOOPBACK, listening=seen.append, kept_torrent_of=lambda _folder: kept, stop=lambda: True)
+    assert seen[0].metadata == read_torrent(kept)
