@@ -14,7 +14,7 @@ BIN = $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test coverage soak mutate dead lint bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.boot
@@ -23,10 +23,27 @@ demo: $(VENV)/.boot
 test: $(VENV)/.test
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 
+coverage: $(VENV)/.test
+	@$(MAKE) --no-print-directory test PYTEST_ARGS="--cov --cov-report=term --cov-report=html $(PYTEST_ARGS)"
+	@echo "Line by line: build/coverage/html/index.html"
+
+# RUNS=10: the suite so many times, with little priority beside two busy loops, on a disk and in memory by turns.
+soak: $(VENV)/.test
+	@.ci/soak $(RUNS)
+
+# MODULES="plan schedule": what no test notices when it is changed, in the modules with these words in their names.
+mutate: $(VENV)/.test
+	@$(BIN)/python .ci/mutate.py $(MODULES)
+
+# What nothing names. Most of what it lists is called by a library.
+dead: $(VENV)/.test
+	@$(BIN)/vulture
+
 lint: $(VENV)/.test
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy tests/magnetar/typed_use.py
 	@$(BIN)/lint-imports
 
 bench: $(VENV)/.test

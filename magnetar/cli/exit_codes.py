@@ -1,4 +1,4 @@
-"""From what a command found to the exit code of the process. No other place knows both."""
+"""The one place that turns a result into the exit code of the process."""
 
 from magnetar.errors import ExitCode
 from magnetar.findings import Outcome, Question
@@ -7,7 +7,7 @@ BAD_CODES = {Question.BYTES: ExitCode.WRONG_BYTES, Question.FUNCTION: ExitCode.U
 
 
 def exit_code_of(result: object) -> ExitCode:
-    """The exit code for ``result``. One that is no judgement (``magnetar.findings.Judgement``) is good."""
+    """The exit code for ``result``. A result that is no ``magnetar.findings.Judgement`` counts as good."""
     match getattr(result, "outcome", Outcome.GOOD):
         case Outcome.GOOD:
             return ExitCode.GOOD

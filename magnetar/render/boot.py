@@ -23,7 +23,7 @@ BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
 def draw_boot(report: "BootReport") -> RenderableType:
-    """The verdict with its reasons, level by level, the score, the experts' load, and what the model says."""
+    """The verdict with its reasons: the levels, the score, the load of the experts, and a text by the model."""
     facts = Table.grid(padding=(0, 2))
     for name, value in _boot_facts(report):
         facts.add_row(Text(name, style="dim"), Text(clean(value)))
@@ -69,16 +69,16 @@ def _draw_diagnosis(report: "BootReport") -> Iterable[RenderableType]:
 
 
 def _colour_by_expert(routed_text: "RoutedText") -> Text:
-    """The head of the text, each piece in the colour of the expert that was asked first in the last layer."""
+    """The head of the text, each token in the colour of the first expert that answered it in the last layer."""
     text = Text()
     for piece, chosen in zip(routed_text.pieces, routed_text.chosen[-1], strict=False):
-        words = " " if piece == "<0x0A>" else clean(piece)  # the pieces are those of the vocabulary; lines fold here
+        words = " " if piece == "<0x0A>" else clean(piece)  # a token that is a line break
         text.append(words, style=EXPERT_COLOURS[chosen[0] % len(EXPERT_COLOURS)])
     return text
 
 
 def draw_routings(scores: "Sequence[RoutingScore]") -> RenderableType:
-    """The same weights under each way of choosing who answers."""
+    """The score of the same weights under each routing."""
     table = new_table("routing", ">bits per byte", ">expert FLOPs", ">tokens/s")
     for score in scores:
         bits = "not finite" if score.bits_per_byte is None else f"{score.bits_per_byte:.3f}"
@@ -88,12 +88,12 @@ def draw_routings(scores: "Sequence[RoutingScore]") -> RenderableType:
 
 
 def draw_written_on(written: "Continuation") -> RenderableType:
-    """What is to be said of a text that was shown as it was written."""
+    """The length and the speed of a text. The text itself was shown while it was written."""
     return Group(Text(""), note(f"{written.tokens} tokens, {pace(written.tokens, written.seconds, 'tokens')}"))
 
 
 def draw_golden(written: "WrittenFingerprint") -> RenderableType:
-    """Where the fingerprint went."""
+    """The file with the fingerprint, and its size."""
     return verdict("written", GOOD, f"{written.path}: {decimal(written.size)}")
 
 
@@ -119,12 +119,12 @@ def _boot_facts(report: "BootReport") -> Iterable[tuple[str, str]]:
 
 def _score(report: "BootReport") -> str:
     if not report.tokens:
-        return "as far as it was asked: the model was not run"
+        return "at the levels that were asked for; the model was not run"
     return "no finite score" if report.bits_per_byte is None else f"{report.bits_per_byte:.3f} bits per byte"
 
 
 def draw_expert_load(load: Sequence[Sequence[float]]) -> RenderableType:
-    """A picture: a row for each layer, a bar for each expert; a full bar is twice an even share."""
+    """A row for each layer with a bar for each expert. A full bar is twice the share of an even load."""
     grid = Table.grid(padding=(0, 1))
     for layer, shares in enumerate(load):
         even = 1 / max(len(shares), 1)
@@ -135,7 +135,7 @@ def draw_expert_load(load: Sequence[Sequence[float]]) -> RenderableType:
 
 
 def draw_agreement(agreement: "Agreement") -> Table:
-    """How far these weights and the other are from each other, on the same tokens."""
+    """How far the answers of these weights are from those of the other, on the same tokens."""
     table = new_table(f"against {clean(agreement.other)}", ">", "")
     for name, value, remark in list_agreement(agreement):
         table.add_row(name, value, Text(clean(remark), style="dim"))
@@ -143,16 +143,16 @@ def draw_agreement(agreement: "Agreement") -> Table:
 
 
 def list_agreement(agreement: "Agreement") -> list[tuple[str, str, str]]:
-    """The rows: what is compared, the number, and what is allowed."""
+    """The rows of the table: what is compared, the number, and what is allowed."""
     found, allowed = agreement.comparison, agreement.comparison.allowance
     first, tokens = agreement.first_difference, agreement.tokens
-    where = "" if first is None else f", the first other one at {first}"
+    where = "" if first is None else f"; the first difference is at {first}"
     excess = "" if agreement.excess is None else f"{agreement.excess:+.4f} here"
     scores = (agreement.bits_per_byte, agreement.other_bits_per_byte)
     ours, theirs = ("unknown" if score is None else f"{score:.4f}" for score in scores)
     rows = [
-        ("tokens", f"{tokens:,}", f"kept there as {agreement.kind or 'it does not say'}"),
-        ("likeliest piece", f"{found.agreement:.1%}", f"{allowed.agreement:.0%} is wanted{where}"),
+        ("tokens", f"{tokens:,}", f"the other's weights are {agreement.kind or 'of an unknown dtype'}"),
+        ("likeliest piece", f"{found.agreement:.1%}", f"at least {allowed.agreement:.0%} is expected{where}"),
         ("KL, in nats", f"{found.divergence:.2g}", f"{allowed.divergence:g} is allowed"),
         ("NMSE of the logits", f"{found.nmse:.2g}", f"{allowed.nmse:g} is allowed"),
         ("bits per byte", ours, f"{theirs} there" + (f"; {excess}" if excess else "")),

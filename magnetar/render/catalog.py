@@ -1,4 +1,4 @@
-"""The catalog on the screen: what is known, whose it is, and who signed what was added."""
+"""The releases of the catalog, what was added to it, and what was removed."""
 
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def draw_listing(listing: "Listing") -> RenderableType:
-    """One row a release; those that the user added say so."""
+    """A row for each release. Those that the user added are marked."""
     table = new_table("name", "publisher", "published", ">parameters", ">active", "licence", "")
     for entry in listing.entries:
         facts = entry.manifest.architecture
@@ -31,7 +31,7 @@ def draw_listing(listing: "Listing") -> RenderableType:
 
 
 def draw_entry(entry: "Entry") -> RenderableType:
-    """Everything that is known of one release, and of a release that was added, on whose word."""
+    """Everything that is known of one release; of one that was added, also its source and its signer."""
     manifest = draw_manifest(entry.manifest)
     if not entry.signer:
         return manifest
@@ -39,7 +39,7 @@ def draw_entry(entry: "Entry") -> RenderableType:
 
 
 def draw_added(added: "Added") -> RenderableType:
-    """The signer, and what that is worth."""
+    """The signer, and whether the signer was known before."""
     entry = added.entry
     word = "replaced" if added.replaced else "added"
     lines: list[RenderableType] = [
@@ -59,6 +59,6 @@ def draw_added(added: "Added") -> RenderableType:
 
 
 def draw_removed(removed: "Removed") -> RenderableType:
-    """What is gone, and what is not."""
+    """What was removed, and whether the signer is still remembered."""
     kept = "its signer is forgotten" if removed.forgotten else "its signer stays remembered"
     return verdict("removed", GOOD, f"{removed.name}; {kept}")

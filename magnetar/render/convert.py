@@ -29,7 +29,7 @@ def draw_converted(converted: "Converted") -> RenderableType:
 
 
 def draw_forecast(forecast: "Forecast") -> RenderableType:
-    """What a conversion would write, a line for each file and tensor, and what it would take."""
+    """What a conversion would write, with a line for each file and tensor, and the disk and memory that it needs."""
     lines = [Text(clean(line), no_wrap=True, overflow="ignore") for line in forecast.steps]
     turned = (
         f"{forecast.tensors - forecast.turned} tensors are copied, {forecast.turned} change the order of their rows"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def draw_fetched(fetched: "Fetched") -> RenderableType:
-    """Where the release is now, what came and went, and how to go on seeding."""
+    """The folder of the release, what was downloaded and sent, and how to go on seeding."""
     files, size = len(fetched.metadata.files), decimal(fetched.metadata.total_size)
     lines = [verdict("fetched", GOOD, f"{fetched.folder}: {files} files, {size}, every piece checked")]
     if fetched.downloaded:
@@ -29,7 +29,7 @@ def draw_fetched(fetched: "Fetched") -> RenderableType:
 
 
 def draw_fetch_plan(plan: "FetchPlan") -> RenderableType:
-    """What a fetch would bring, and what stands in its way."""
+    """What a fetch would download, and why it could not."""
     table = new_table("file", ">size", "")
     wanted = {file.path for file in plan.wanted}
     for file in plan.metadata.files:

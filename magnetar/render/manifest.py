@@ -51,7 +51,7 @@ def _manifest_facts(release: "Manifest") -> Iterable[tuple[str, str]]:
 
 
 def draw_written(written: "WrittenManifest") -> RenderableType:
-    """The text of a manifest, or where it went."""
+    """The text of a manifest, or the file that it was written to."""
     if written.path is None:
         return draw_text(written.text)
     files = len(written.manifest.files or ())
@@ -59,18 +59,18 @@ def draw_written(written: "WrittenManifest") -> RenderableType:
 
 
 def draw_tensor_digests(written: "WrittenTensors") -> RenderableType:
-    """Where the side file went, and the lines that the manifest needs for it."""
+    """The lines that name the side file in the manifest, and the path of the file."""
     words = f"{written.path}: {written.tensors:,} tensors as they lie in {written.layout}"
     return Group(draw_text(written.lines), verdict("written", GOOD, words))
 
 
 def draw_text(text: str) -> RenderableType:
-    """A document, as it is: for a file, or the next program."""
+    """A document without any markup, so that it can be piped into a file or a program."""
     return Text(text.rstrip("\n"), no_wrap=True, overflow="ignore")
 
 
 def draw_strength(strength: "Strength") -> RenderableType:
-    """What a well-formed manifest can prove."""
+    """How many files the manifest can prove."""
     if strength.files is None:
         return verdict("well-formed", UNSURE, f"{strength.name}: its files are not known, so it proves nothing")
     counts = f"{strength.strong} of {strength.files} files have a strong digest"

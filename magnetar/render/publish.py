@@ -1,4 +1,4 @@
-"""What was published: for the publisher on the screen, and for everybody else as a page of Markdown."""
+"""What was published: for the publisher on the screen, and for everybody else as a page in Markdown."""
 
 import math
 from collections.abc import Iterator
@@ -18,14 +18,14 @@ ONLY_V1 = "aria2c and some other clients read version 1 only: --torrent-version 
 
 
 def draw_published(published: "Published") -> RenderableType:
-    """The link, alone on its line, then what lies where and what to do next."""
+    """The link on a line of its own, then the files that were written and what to do next."""
     manifest = published.manifest
     parts: list[RenderableType] = [Text(clean(manifest.magnet), no_wrap=True, overflow="ignore")]
     parts.append(verdict("published", GOOD, f"{manifest.name}: {len(manifest.files or ())} files, {_size(published)}"))
     parts += [note(f"infohash {digest}") for digest in (manifest.infohash_v1, manifest.infohash_v2) if digest]
     parts.append(note(explain_pieces(published)))
     parts += [note(ONLY_V1)] if published.version != "v1" else []
-    parts += [note(text) for text in _say_what_was_not_read(published)]
+    parts += [note(text) for text in _describe_recalled(published)]
     parts += [note(f"wrote {path}") for path in published.written]
     if published.signer is None:
         parts.append(verdict("unsigned", UNSURE, "whoever can change these files can change the manifest too: --sign"))
@@ -37,8 +37,8 @@ def draw_published(published: "Published") -> RenderableType:
     return Group(*parts)
 
 
-def _say_what_was_not_read(published: "Published") -> Iterator[str]:
-    """What rests on a run that was stopped."""
+def _describe_recalled(published: "Published") -> Iterator[str]:
+    """How much was hashed by an earlier run, and not read again."""
     unchanged = "hashed by a run that was stopped, unchanged since (size, time, inode) and not read again"
     if published.recalled:
         yield f"{len(published.recalled)} of {len(published.manifest.files or ())} files {unchanged}"
@@ -47,7 +47,7 @@ def _say_what_was_not_read(published: "Published") -> Iterator[str]:
 
 
 def explain_pieces(published: "Published") -> str:
-    """How many pieces, how long, and why."""
+    """The number and the length of the pieces, and how the length was chosen."""
     pieces = f"{published.piece_count:,} pieces of {binary(published.piece_length)}"
     if not published.piece_rule:
         return f"{pieces}, as asked for"
@@ -62,7 +62,7 @@ def _size(published: "Published") -> str:
 
 
 def release_page(published: "Published") -> str:
-    """The page, in Markdown. Everything in it that is not ours is escaped."""
+    """The page of the release, in Markdown. All foreign text in it is escaped."""
     return "\n".join(_lines(published)) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""The screen: results to stdout, progress and hints to stderr, as text or as one JSON object."""
+"""Where a command writes: its result to stdout, its progress and errors to stderr, as text or as JSON."""
 
 import os
 import sys
@@ -17,11 +17,11 @@ from magnetar.render.text import clean
 Result = TypeVar("Result")
 
 PIPE_WIDTH = 4000
-"""Columns where no terminal says how many: what goes into a log or a pipe should not fold."""
+"""The width in columns where there is no terminal: lines in a log or a pipe should not be folded."""
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM: handled like Ctrl-C everywhere below, and told apart only by its exit code."""
+    """SIGTERM came. It is handled like Ctrl-C everywhere, and has another exit code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +39,12 @@ class Failure:
 
     @classmethod
     def of(cls, error: MagnetarError) -> "Failure":
-        """The failure that the error tells of."""
+        """The failure that an error means."""
         return cls(error.exit_code, type(error).__name__, error.message, error.hint, error)
 
 
 class Screen:
-    """Where one command writes. ``exit_code_of`` tells which code a result stands for."""
+    """Shows the result and the progress of one command. ``exit_code_of`` says which exit code a result has."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Screen:
         self.err = _console(sys.stderr)
 
     def run(self, work: Callable[[Emit], Result], draw: Callable[[Result], RenderableType]) -> ExitCode:
-        """Do the work with its progress shown, then show what came of it. Returns the exit code."""
+        """Do the work and show its progress, then its result or its error. Returns the exit code."""
         results: list[Result] = []
         failed = self._attempt(lambda emit: results.append(work(emit)))
         if failed is not None:
@@ -73,7 +73,7 @@ class Screen:
         return code
 
     def stay(self, work: Callable[[Emit], object]) -> ExitCode:
-        """Do work that lasts until it is stopped, and that shows its own result: being stopped is its good end."""
+        """Do work that goes on until it is stopped, and that shows its own result. To be stopped is no error then."""
         failed = self._attempt(work)
         if failed is None:
             return ExitCode.GOOD
@@ -83,20 +83,20 @@ class Screen:
 
     @contextmanager
     def streaming(self) -> Iterator[Callable[[str], None]]:
-        """Shows text on stdout as it is written; beside a JSON result on stderr, if somebody looks."""
+        """Yield a function that shows text at once: on stdout, or with ``--json`` on stderr if that is a terminal."""
         watched = self.progress is ProgressStyle.AUTO and self.err.is_terminal
         console = self.err if self.as_json else self.out
         if self.as_json and not watched:
             yield lambda _text: None
             return
-        self.progress = ProgressStyle.NONE  # two things that move would write over each other
+        self.progress = ProgressStyle.NONE  # bars would overwrite the text
         yield lambda text: console.out(clean(text), end="", highlight=False)
         if console is self.err:
             console.out("")
 
     @contextmanager
     def board(self, draw: Callable[[Result], RenderableType]) -> Iterator[Callable[[Result], None]]:
-        """A picture on stderr that is drawn anew each time, for work that lasts; none where there is no terminal."""
+        """Yield a function that draws its argument on stderr in the place of the one before, if that is a terminal."""
         if self.progress is not ProgressStyle.AUTO or not self.err.is_terminal:
             yield lambda _result: None
             return
@@ -106,7 +106,7 @@ class Screen:
             yield lambda result: live.update(draw(result), refresh=True)
 
     def _attempt(self, work: Callable[[Emit], object]) -> Failure | None:
-        """Do the work with its progress shown. Returns what went wrong, if something did."""
+        """Do the work and show its progress. Returns the failure, or None."""
         try:
             if self.progress is ProgressStyle.NONE:
                 work(ignore)
@@ -151,7 +151,7 @@ class Screen:
             return
         with self.out.capture() as captured:
             self.out.print(drawing)
-        # Columns are padded to their width, which is of no use to whoever reads a pipe.
+        # Rich pads columns with spaces to their width, which a reader of a pipe does not want.
         self.out.out("\n".join(line.rstrip() for line in captured.get().splitlines()), highlight=False)
 
 
@@ -159,11 +159,11 @@ RESUME_HINT = "what is on disk is kept: run the same command again to go on"
 
 
 class _Console(Console):
-    """A console whose reader may go away: it then says nothing more, and the exit code is what it would have been."""
+    """A console whose reader may close the pipe. It then prints nothing more, and the exit code is not changed."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
-        # The interpreter flushes once more at its end, and would complain of the same pipe.
+        # The interpreter flushes the stream once more when it exits, which would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 

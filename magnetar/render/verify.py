@@ -20,7 +20,7 @@ MAX_TENSORS = 12
 
 
 def draw_report(report: "VerifyReport") -> RenderableType:
-    """Every file with its verdict, every finding, where the damage is, and what the whole is worth."""
+    """Every file with its verdict, every finding, where the damage is, and the verdict on the whole."""
     table = new_table("file", ">size", "verdict", "checked by")
     styles = {"good": "green", "bad": "red", "unchanged": "green", "not checked": "yellow"}
     for file in report.files:

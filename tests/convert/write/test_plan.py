@@ -140,6 +140,12 @@ def test_a_pack_may_have_exactly_the_bytes_of_the_limit(limit: int | None, packs
     assert [[move.name for move in pack] for pack in found] == packs
 
 
+def test_without_an_alignment_nothing_is_padded() -> None:
+    shard = Shard("f", b"", (copied("a", 3), copied("b", 7)))
+    assert [shard.padding(move) for move in shard.moves] == [0, 0]
+    assert shard.nbytes == 10
+
+
 def test_no_tensors_are_no_packs() -> None:
     assert pack_moves([], 10) == []
 

@@ -204,7 +204,7 @@ def test_a_folder_that_may_not_be_written_to_is_said_so(tmp_path: Path, publishe
 def test_a_parent_that_is_a_file_is_the_disks_no(tmp_path: Path, published: Seeding) -> None:
     (tmp_path / "file").touch()
     with pytest.raises((DiskError, UsageError)):
-        fetch(published.magnet, tmp_path / "file", options=replace(NEARBY, metadata_timeout=5))
+        fetch(published.magnet, tmp_path / "file", options=NEARBY)
 
 
 def test_torrent_sizes_that_no_disk_can_hold_are_refused(tmp_path: Path, release: Path) -> None:

@@ -8,11 +8,12 @@ from magnetar.errors import MetadataTimeout
 from magnetar.events import Event
 from magnetar.fetch.download import disk_checks, plan
 from magnetar.fetch.download.fetch import fetch
-from magnetar.fetch.download.plan import plan_fetch
+from magnetar.fetch.download.plan import FetchPlan, plan_fetch
 from magnetar.fetch.link.magnet import Magnet
 from magnetar.fetch.seed.seed import Seeding
 from magnetar.fetch.torrent.create import create_torrent
 from tests.fetch.world import NEARBY, SIZES
+from tests.patience import patiently
 
 TOTAL = sum(SIZES.values())
 
@@ -25,9 +26,13 @@ def short_lookout(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_dry_run_shows_files_sizes_space_and_peers_and_writes_nothing(
     tmp_path: Path, published: Seeding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan, "LOOKOUT", 2.0)
     events: list[Event] = []
-    found = plan_fetch(published.magnet, tmp_path / "new", options=NEARBY, emit=events.append)
+
+    def look(seconds: float) -> FetchPlan:
+        monkeypatch.setattr(plan, "LOOKOUT", seconds)
+        return plan_fetch(published.magnet, tmp_path / "new", options=NEARBY, emit=events.append)
+
+    found = patiently(look, lambda found: found.seeds)
     assert found.folder == tmp_path / "new" / "mixtral-tiny"
     assert {str(file.path): file.size for file in found.wanted} == SIZES
     assert (found.missing, found.wanted_size, found.left_out) == (TOTAL, TOTAL, ())

@@ -1,7 +1,6 @@
 import json
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 
@@ -11,6 +10,7 @@ from magnetar.fetch.http.address_policy import AddressPolicy, NotAllowed
 from magnetar.fetch.http.client import AnswerTooLarge, Client, DeadlinePassed, HttpFailed, WholeAnswer
 from tests import needs
 from tests.fetch.mirror_world import mirror_server
+from tests.patience import PATIENCE
 
 HERE = AddressPolicy(frozenset({"127.0.0.1"}))
 
@@ -122,7 +122,7 @@ def raw_server(answer: Callable[[socket.socket, bytes], None]) -> Iterator[str]:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
 
 
-def ask(url: str, body: bytes | None = None, *, max_bytes: int = 1000, seconds: float = 20.0) -> WholeAnswer:
+def ask(url: str, body: bytes | None = None, *, max_bytes: int = 1000, seconds: float = PATIENCE) -> WholeAnswer:
     client = Client(HERE, direct=True, connections=1)
     method = "GET" if body is None else "POST"
     headers = {"Content-Type": "application/json"}
@@ -177,13 +177,11 @@ def test_the_deadline_holds_for_the_whole_answer_however_it_drips(head: bytes) -
         connection.sendall(head)
         while head and not over.wait(0.05):
             connection.sendall(b"x")
-        over.wait(60)
+        over.wait()
 
     with raw_server(drip) as url:
-        began = time.monotonic()
         with pytest.raises(DeadlinePassed, match=r"did not answer within 0\.3 seconds"):
             ask(url, seconds=0.3)
-        assert time.monotonic() - began < 20  # not the 50 s in which the body would be whole
         over.set()
 
 

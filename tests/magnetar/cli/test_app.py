@@ -3,8 +3,10 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 from magnetar.cli.app import build_app, main
 from magnetar.model.bundled import bundled_release
@@ -33,13 +35,32 @@ def test_a_command_loads_no_other(tmp_path: Path) -> None:
     assert done.stdout.split() == ["magnetar.cli.commands.verify"]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_says_what_a_command_does_and_gives_an_example(magnetar: Run, command: str) -> None:
-    shown = magnetar(command, "--help")
+def every_command() -> dict[str, Any]:
+    """The commands as they are typed, those below a group too."""
+    built: Any = typer.main.get_command(build_app())
+    commands = dict(built.commands)
+    for group in GROUPS:
+        commands |= {f"{group} {name}": command for name, command in commands[group].commands.items()}
+    return commands
+
+
+@pytest.mark.parametrize("words", [name for name in every_command() if name != "manifest"])
+def test_help_says_what_a_command_and_each_of_its_options_do_and_gives_an_example(words: str) -> None:
+    command = every_command()[words]
+    assert command.help
+    assert f"Example: magnetar {words}" in (command.epilog or "").replace("Examples:", "Example:")
+    names = {name for parameter in command.params for name in parameter.opts}
+    assert {"--json", "--quiet", "--progress"} <= names
+    for parameter in command.params:
+        assert parameter.help, f"{words} {parameter.name}"
+        assert parameter.help.endswith("."), f"{words} {parameter.name}: {parameter.help}"
+
+
+@pytest.mark.parametrize("words", [(), ("boot",), ("catalog", "add"), ("get",)])
+def test_help_is_shown(magnetar: Run, words: tuple[str, ...]) -> None:
+    shown = magnetar(*words, "--help")
     assert shown.code == 0
-    assert "--json" in shown.out
-    assert "--quiet" in shown.out
-    assert f"Example: magnetar {command}" in shown.out.replace("Examples:", "Example:")
+    assert "Usage: magnetar" in shown.out
 
 
 def test_no_words_at_all_shows_the_help(magnetar: Run) -> None:
@@ -51,50 +72,79 @@ def test_the_version_is_shown(magnetar: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "code"),
+    ("words", "code", "kind"),
     [
-        (("verify", "repair", "{tmp}/absent"), 2),
-        (("verify", "{tmp}"), 2),
-        (("verify", "{tmp}/file"), 2),
-        (("verify", "{tmp}", "--manifest", "nonsense"), 2),
-        (("verify", "{tmp}", "--manifest", "{tmp}/unsafe.toml"), 3),
-        (("convert", "{tmp}/absent", "{tmp}/out"), 2),
-        (("convert", "{tmp}/empty", "{tmp}/out"), 6),
-        (("convert", "{tmp}/file", "{tmp}/out"), 6),
-        (("convert", "{tmp}/empty", "{tmp}/out", "--to", "nonsense"), 2),
-        (("convert", "{tmp}/empty", "{tmp}/out", "--shard-size", "many"), 2),
-        (("boot", "{tmp}/absent"), 2),
-        (("boot", "{tmp}/empty"), 6),
-        (("boot", "{tmp}/file"), 6),
-        (("inspect", "{tmp}/absent"), 2),
-        (("inspect", "{tmp}/empty"), 6),
-        (("inspect", "{tmp}/file"), 6),
-        (("inspect", "{tmp}/broken.torrent"), 3),
-        (("inspect", "magnet:?dn=nothing"), 3),
-        (("fetch", ""), 2),
-        (("fetch", "nonsense"), 2),
-        (("fetch", "magnet:?xt=urn:btih:xyz"), 3),
-        (("fetch", "{tmp}/absent.torrent"), 2),
-        (("fetch", "{tmp}/broken.torrent", "--dir", "{tmp}/down"), 3),
-        (("fetch", MIXTRAL, "--peer", "not-a-peer"), 2),
-        (("fetch", MIXTRAL, "--metadata-timeout", "soon"), 2),
-        (("get", "nonsense"), 2),
-        (("get", "magnet:?xt=urn:btih:xyz", "--dir", "{tmp}/down"), 3),
-        (("same", "{tmp}/absent", "{tmp}/empty"), 2),
-        (("same", "{tmp}/empty", "{tmp}/empty"), 6),
-        (("seed", "{tmp}/absent"), 2),
-        (("seed", "{tmp}/empty"), 2),
-        (("seed", "{tmp}/file"), 2),
-        (("catalog", "show", "nonsense"), 2),
-        (("nonsense",), 2),
-        (("verify", "--nonsense"), 2),
-        (("verify",), 2),
+        (("verify", "repair", "{tmp}/absent"), 2, "UsageError"),
+        (("verify", "{tmp}"), 2, "UsageError"),
+        (("verify", "{tmp}/file"), 2, "UsageError"),
+        (("verify", "{tmp}", "--manifest", "nonsense"), 2, "UsageError"),
+        (("verify", "{tmp}", "--manifest", "{tmp}/unsafe.toml"), 3, "ManifestError"),
+        (("verify", "{tmp}", "--require-signature"), 2, "UsageError"),
+        (("verify", "{tmp}", "--identity", "me"), 2, "UsageError"),
+        (("verify", "--nonsense"), 2, "UsageError"),
+        (("verify",), 2, "UsageError"),
+        (("convert", "{tmp}/absent", "{tmp}/out"), 2, "UsageError"),
+        (("convert", "{tmp}/empty", "{tmp}/out"), 6, "CheckpointError"),
+        (("convert", "{tmp}/file", "{tmp}/out"), 6, "LayoutError"),
+        (("convert", "{tmp}/empty", "{tmp}/out", "--to", "nonsense"), 2, "UsageError"),
+        (("convert", "{tmp}/empty", "{tmp}/out", "--shard-size", "many"), 2, "UsageError"),
+        (("boot", "{tmp}/absent"), 2, "UsageError"),
+        (("boot", "{tmp}/empty"), 6, "CheckpointError"),
+        (("boot", "{tmp}/file"), 6, "CheckpointError"),
+        (("boot", "{tmp}/empty", "--level", "nonsense"), 2, "UsageError"),
+        (("boot", "{tmp}/empty", "--routing", "nonsense"), 2, "UsageError"),
+        (("boot", "{tmp}/empty", "--prompt", "x"), 6, "CheckpointError"),
+        (("inspect", "{tmp}/absent"), 2, "UsageError"),
+        (("inspect", "{tmp}/empty"), 6, "CheckpointError"),
+        (("inspect", "{tmp}/file"), 6, "CheckpointError"),
+        (("inspect", "{tmp}/broken.torrent"), 3, "TorrentError"),
+        (("inspect", "magnet:?dn=nothing"), 3, "MagnetError"),
+        (("fetch", ""), 2, "UsageError"),
+        (("fetch", "nonsense"), 2, "UsageError"),
+        (("fetch", "magnet:?xt=urn:btih:xyz"), 3, "MagnetError"),
+        (("fetch", "{tmp}/absent.torrent"), 2, "UsageError"),
+        (("fetch", "{tmp}/broken.torrent", "--dir", "{tmp}/down"), 3, "TorrentError"),
+        (("fetch", MIXTRAL, "--peer", "not-a-peer"), 2, "UsageError"),
+        (("fetch", MIXTRAL, "--metadata-timeout", "soon"), 2, "UsageError"),
+        (("get", "nonsense"), 2, "UsageError"),
+        (("get", "magnet:?xt=urn:btih:xyz", "--dir", "{tmp}/down"), 3, "MagnetError"),
+        (("get", MIXTRAL, "--seed"), 2, "UsageError"),
+        (("repair", "{tmp}/absent"), 2, "UsageError"),
+        (("repair", "{tmp}/empty"), 2, "UsageError"),
+        (("repair", "{tmp}/file"), 2, "UsageError"),
+        (("repair", "{tmp}/empty", "--torrent", "{tmp}/broken.torrent"), 3, "TorrentError"),
+        (("same", "{tmp}/absent", "{tmp}/empty"), 2, "UsageError"),
+        (("same", "{tmp}/empty", "{tmp}/empty"), 6, "CheckpointError"),
+        (("seed", "{tmp}/absent"), 2, "UsageError"),
+        (("seed", "{tmp}/empty"), 2, "UsageError"),
+        (("seed", "{tmp}/file"), 2, "UsageError"),
+        (("publish", "{tmp}/absent"), 2, "UsageError"),
+        (("publish", "{tmp}/empty"), 2, "UsageError"),
+        (("publish", "{tmp}/empty", "--sign", "key"), 2, "UsageError"),
+        (("publish", "{tmp}/empty", "--published", "yesterday"), 2, "UsageError"),
+        (("publish", "{tmp}/empty", "--piece-length", "3"), 2, "UsageError"),
+        (("catalog", "show", "nonsense"), 2, "UsageError"),
+        (("catalog", "add", "{tmp}/absent"), 2, "UsageError"),
+        (("catalog", "add", "{tmp}/file"), 3, "ManifestError"),
+        (("catalog", "remove", "nonsense"), 2, "UsageError"),
+        (("manifest", "create", "{tmp}/absent"), 4, "DiskError"),
+        (("manifest", "create", "{tmp}/empty", "--algorithm", "nonsense"), 2, "UsageError"),
+        (("manifest", "show", "nonsense"), 2, "UsageError"),
+        (("manifest", "check", "{tmp}/unsafe.toml"), 3, "ManifestError"),
+        (("manifest", "pin", "{tmp}/empty"), 2, "UsageError"),
+        (("manifest", "import", "{tmp}/absent"), 2, "UsageError"),
+        (("manifest", "import", "{tmp}/file"), 3, "ManifestError"),
+        (("manifest", "tensors", "{tmp}/empty", "--output", "{tmp}/out"), 6, "CheckpointError"),
+        (("manifest", "export", "grok-1"), 3, "MalformedError"),
+        (("manifest", "export", "austen-moe", "--format", "lfs"), 2, "UsageError"),
+        (("demo", "--nonsense"), 2, "UsageError"),
+        (("nonsense",), 2, "UsageError"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else str(value),
 )  # fmt: skip
 @pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
 def test_bad_input_gets_a_clear_line_a_hint_and_its_exit_code(
-    magnetar: Run, tmp_path: Path, words: tuple[str, ...], code: int, as_json: bool
+    magnetar: Run, tmp_path: Path, words: tuple[str, ...], code: int, kind: str, as_json: bool
 ) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("<!DOCTYPE html><p>404")
@@ -109,6 +159,7 @@ def test_bad_input_gets_a_clear_line_a_hint_and_its_exit_code(
         assert shown.document["ok"] is False
         assert shown.document["exit"] == code
         error = shown.document["error"]
+        assert error["kind"] == kind
         assert error["message"]
     else:
         assert shown.out == ""
