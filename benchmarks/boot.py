@@ -2,12 +2,12 @@
 
     python benchmarks/boot.py [stream] [transformers] [decode] [--work FOLDER] [--layers 4] [--rounds 1]
 
-``stream`` writes random bfloat16 weights in transformers' layout (2.9 GB a layer), and measures, each in a process of
-its own, with the file dropped from the page cache and again with it there: a plain sequential read; the pass that
-``magnetar boot`` makes, with reading ahead; and the same arithmetic on weights in memory. The ratio is that of the pass
-to the slower of the other two. ``transformers`` loads and runs the same file (half as many layers, as it holds them
-all), bfloat16 in both. ``decode`` is ``benchmarks/decode.py``. Without a name all three are measured. The files are
-removed at the end. What is said of 32 layers is an estimate.
+``stream`` writes random bfloat16 weights in transformers' layout (2.9 GB a layer), and measures three things, each in a
+process of its own, first with the file dropped from the page cache, then with it there: a plain sequential read; the
+pass that ``magnetar boot`` makes, with reading ahead; and the same arithmetic on weights in memory. The ratio is that
+of the pass to the slower of the other two. ``transformers`` loads and runs the same file, in bfloat16 on both sides,
+with half as many layers, because it holds all of them in memory. ``decode`` is ``benchmarks/decode.py``. Without a name
+all three are measured. The files are removed at the end. The number for 32 layers is an estimate.
 """
 
 import os
@@ -58,7 +58,7 @@ def write_checkpoint(folder: Path, a: Architecture) -> Path:
     if path.exists():
         return path
     laid = find_layout("hf").tensors(a).values()
-    specs = [TensorSpec(one.name, "BF16", one.shape, 0, 0, 2 * int(np.prod(one.shape))) for one in laid]
+    specs = [TensorSpec(entry.name, "BF16", entry.shape, 0, 0, 2 * int(np.prod(entry.shape))) for entry in laid]
     random = np.random.default_rng(0)
     block = ((random.integers(0, 1 << 16, CHUNK // 2, np.uint16) & 0x80FF) | 0x3C00).tobytes()
     partial = path.with_suffix(".partial")
@@ -88,8 +88,8 @@ def run_from_disk(folder: Path, tokens: int, dtype: str) -> Numbers:
     return stream(folder, tokens, dtype, content=False)
 
 
-def run_and_look(folder: Path, tokens: int, dtype: str) -> Numbers:
-    """As ``magnetar boot`` does it by default: every tensor digested, its numbers looked at, in the same read."""
+def run_with_content(folder: Path, tokens: int, dtype: str) -> Numbers:
+    """As ``magnetar boot`` does by default: every tensor is digested and its numbers measured, in the same read."""
     return stream(folder, tokens, dtype, content=True)
 
 
@@ -108,7 +108,7 @@ def stream(folder: Path, tokens: int, dtype: str, *, content: bool) -> Numbers:
 
 
 class Resident:
-    """Weights in memory, handed out without a copy. Every layer has the numbers of the first."""
+    """Weights in memory, returned without a copy. Every layer has the numbers of the first."""
 
     def __init__(self, folder: Path) -> None:
         from magnetar.convert.read.checkpoint_source import open_source
@@ -182,7 +182,7 @@ CONTENT = "boot with content"
 PARTS: dict[str, Callable[[Path, int, str], Numbers]] = {
     "read": read_through,
     "boot": run_from_disk,
-    CONTENT: run_and_look,
+    CONTENT: run_with_content,
     "compute": compute_alone,
     "transformers": run_transformers,
 }
@@ -227,12 +227,12 @@ def compare_streaming(arguments: argparse.Namespace) -> None:
                 if (part, cold) == ("read", False):
                     fill_cache(folder)  # our pass past the cache left it as it was
                 took.setdefault((part, cold), []).append(measure(part, *common, cold=cold)["seconds"])
-        seconds = {key: statistics.median(each) for key, each in took.items()}
-        looked = measure(CONTENT, *common, cold=False)["seconds"]
+        seconds = {key: statistics.median(values) for key, values in took.items()}
+        content = measure(CONTENT, *common, cold=False)["seconds"]
         for cold in (True, False):
             ratio = seconds["boot", cold] / max(seconds["read", cold], seconds["compute", False])
             print(f"{'cold' if cold else 'warm'}: {ratio:.2f} of the slower of reading and computing", flush=True)
-        print(f"digests and content in the same read: {looked / seconds['boot', False]:.2f} times that")
+        print(f"digests and content in the same read: {content / seconds['boot', False]:.2f} times that")
         whole = seconds["boot", False] * MIXTRAL.n_layers / a.n_layers
         print(f"32 layers, as an estimate: {whole:.0f} s warm, without content")
 

@@ -2,8 +2,8 @@
 
     python benchmarks/decode.py [--tokens 256] [--rounds 5] [--threads 1]
 
-All three compute in float32 with the same number of threads, go on from the same 32 tokens, and take the likeliest
-piece each time. Each is loaded and warmed up in a process of its own, and they take turns. A ratio above 1 means that
+All three compute in float32 with the same number of threads, continue the same 32 tokens, and take the likeliest token
+each time. Each is loaded and warmed up in a process of its own, and they take turns. A ratio above 1 means that
 Magnetar is the faster.
 """
 
@@ -82,8 +82,8 @@ def load_llama_cpp(folder: Path, threads: int) -> Callable[[int], int]:
     server, prompt = xllamacpp.Server(parameters), read_prompt()
 
     def write(count: int) -> int:
-        wish = {"prompt": prompt, "n_predict": count, "temperature": 0, "ignore_eos": True, "cache_prompt": False}
-        return int(server.handle_completions(wish)["usage"]["completion_tokens"])
+        request = {"prompt": prompt, "n_predict": count, "temperature": 0, "ignore_eos": True, "cache_prompt": False}
+        return int(server.handle_completions(request)["usage"]["completion_tokens"])
 
     return write
 

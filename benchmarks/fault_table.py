@@ -1,6 +1,6 @@
-"""The faults that weights and configurations come with, and the formats that are none, each as a change of the release.
+"""The table that ``benchmarks/faults.py`` runs: faults of weights and configurations, each as a change of the release.
 
-The table of ``benchmarks/faults.py``, which runs it.
+Storage in narrower formats is in it too, which is no fault.
 """
 
 from collections.abc import Callable, Iterator
@@ -31,7 +31,7 @@ Numbers = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True)
 class Fault:
-    """One row. ``cure`` is a part of the right cure's name, empty where none is known. ``kind``: as it is declared."""
+    """One row. ``cure`` is a part of the name of the right cure, if one is known; ``kind`` is the declared format."""
 
     name: str
     group: str

@@ -1,8 +1,8 @@
 """Which level of ``magnetar boot`` catches which fault, and whether the diagnosis names the cure.
 
-Every row is the bundled release after one change, run on the 512 tokens of its fingerprint and, for the score, on
-the head of its smoke text. Rows in three groups: faults in the weights, faults of configuration or runtime, and what
-must not fail: storage in narrower formats, declared as such.
+Every row is the bundled release after one change, run on the 512 tokens of its fingerprint and, for the score, on the
+head of its smoke text. There are three groups of rows: faults in the weights; faults of the configuration or the
+runtime; and storage in narrower formats, declared as such, none of which may fail.
 
     python benchmarks/faults.py [--json FILE]
 """
@@ -42,7 +42,7 @@ from magnetar.model.run.weights import Weights
 
 TOKENS = 6144
 NOISE = 8.5e-5
-"""KL of the same weights computed in bfloat16: what is below this cannot be told from another kernel's rounding."""
+"""KL of the same weights computed in bfloat16. A smaller KL cannot be told from the rounding of another kernel."""
 
 
 @dataclass(frozen=True)

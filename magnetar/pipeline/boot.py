@@ -44,8 +44,9 @@ class WrittenFingerprint:
 def boot_release(request: BootRequest, *, manifest: str | None = None, emit: Emit = ignore) -> BootReport:
     """Boot a checkpoint, and hold it against what the manifest of its release expects.
 
-    The manifest is the one named, or the one that is found for the folder. It says the expected score, and where the
-    request does not, the text and the fingerprint. A release without a text of its own is scored on the neutral one.
+    The manifest is the one named, or the one that is found for the folder. It completes the request: the text, the
+    expected score with its tolerance, and the fingerprint, each where the request does not say it. A release without a
+    text of its own is scored on the neutral one, and the report says so.
 
     Raises what ``look_up`` and ``boot`` raise.
     """
@@ -56,11 +57,11 @@ def boot_release(request: BootRequest, *, manifest: str | None = None, emit: Emi
         request,
         text=known.text if request.text is None else request.text,
         golden=known.golden if request.golden is None else request.golden,
-        expected=known.bits_per_byte,
-        tolerance=known.tolerance,
+        expected=known.bits_per_byte if request.expected is None else request.expected,
+        tolerance=known.tolerance if request.expected is None else request.tolerance,
     )
     report = boot(completed, emit)
-    if known.own or not report.tokens:
+    if known.own or request.text is not None or not report.tokens:
         return report
     return replace(report, assumptions=(*report.assumptions, NEUTRAL))
 

@@ -1,6 +1,6 @@
 """The smoke test: run a checkpoint once, in whatever layout, and say whether it works.
 
-Digests prove which bytes these are. Only a run proves that whoever trained or converted them left a model that works.
+Digests prove which bytes these are. Only a run proves that these bytes are a model that works.
 torch is imported only when a test begins that needs it.
 """
 
@@ -17,7 +17,7 @@ from magnetar.model.architecture.tokenizer import open_tokenizer
 from magnetar.model.boot.build_report import build_report
 from magnetar.model.boot.distributed_run import DistributedRun
 from magnetar.model.boot.find_cure import find_cure
-from magnetar.model.boot.judge import Expectations, judge
+from magnetar.model.boot.judge import BootExpectations, judge
 from magnetar.model.boot.measure import measure
 from magnetar.model.boot.partial_checkpoint import report_partial
 from magnetar.model.boot.report import REPORT_OF_ANOTHER_PROCESS, BootReport
@@ -43,14 +43,14 @@ def boot(request: BootRequest, emit: Emit = ignore) -> BootReport:
         require_torch()
         check_routing(request.routing)
     golden = None if request.golden is None else read_fingerprint(request.golden)
-    expected = Expectations(ExpectedScore(request.expected, request.tolerance), golden)
+    expected = BootExpectations(ExpectedScore(request.expected, request.tolerance), golden)
     report = _open_and_boot(request, expected, emit)
     peaks = request.machine.group.gather(peak_memory())
     peak = None if None in peaks else max(peaks, default=None)
     return replace(report, seconds=time.monotonic() - began, peak_memory=peak)
 
 
-def _open_and_boot(request: BootRequest, expected: Expectations, emit: Emit) -> BootReport:
+def _open_and_boot(request: BootRequest, expected: BootExpectations, emit: Emit) -> BootReport:
     """Open the checkpoint and boot it. What is no whole model of a known kind is tested as it is."""
     group, error = request.machine.group, None
     try:
@@ -67,7 +67,7 @@ def _open_and_boot(request: BootRequest, expected: Expectations, emit: Emit) -> 
         return _boot_source(source, request, expected, emit)
 
 
-def _boot_source(source: CheckpointSource, request: BootRequest, expected: Expectations, emit: Emit) -> BootReport:
+def _boot_source(source: CheckpointSource, request: BootRequest, expected: BootExpectations, emit: Emit) -> BootReport:
     """Measure, judge, look for a cure, report."""
     weights = view_to_run(source)
     process = DistributedRun(weights, source.architecture, request.machine)

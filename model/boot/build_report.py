@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from magnetar.model.boot.facts import BootFacts, TextFacts
-from magnetar.model.boot.judge import Expectations, Verdicts
+from magnetar.model.boot.judge import BootExpectations, Verdicts
 from magnetar.model.boot.report import BootReport
 from magnetar.model.checks.content import digest_weights
 from magnetar.model.checks.cures import Diagnosis
@@ -12,7 +12,7 @@ from magnetar.model.run.run_facts import routing_entropy
 
 
 def build_report(
-    facts: BootFacts, expected: Expectations, verdicts: Verdicts, diagnosis: Diagnosis | None, routing: str
+    facts: BootFacts, expected: BootExpectations, verdicts: Verdicts, diagnosis: Diagnosis | None, routing: str
 ) -> BootReport:
     """The report of one checkpoint. ``routing`` is the strategy that was asked for."""
     headers, text = facts.headers, facts.text if isinstance(facts.text, TextFacts) else None
@@ -48,7 +48,7 @@ def build_report(
     )
 
 
-def _state_assumptions(facts: BootFacts, expected: Expectations) -> Iterator[str]:
+def _state_assumptions(facts: BootFacts, expected: BootExpectations) -> Iterator[str]:
     """What was taken as given, one line each."""
     headers = facts.headers
     yield f"layout {headers.layout}: {headers.layout_reason}"

@@ -48,7 +48,7 @@ def compare_routings(request: RoutingRequest, emit: Emit = ignore) -> tuple[Rout
         check_routing(name)
     with open_source(request.path) as source:
         if not source.architecture.n_experts:
-            raise BootError(f"{request.path}: is a dense model, so there is nobody to choose from")
+            raise BootError(f"{request.path}: is a dense model, which has no experts to choose from")
         plan = _plan_run(source, request)
         chosen = [Strategy(name) for name in request.strategies] or SHOWN
         return tuple(_score(source, replace(plan, strategy=strategy), emit) for strategy in chosen)

@@ -4,7 +4,7 @@ from magnetar.convert.read.checkpoint_source import CheckpointSource
 from magnetar.events import Emit
 from magnetar.model.architecture.tokenizer import open_tokenizer
 from magnetar.model.boot.facts import BootFacts
-from magnetar.model.boot.judge import Expectations, Verdicts, tolerate_format
+from magnetar.model.boot.judge import BootExpectations, Verdicts, tolerate_format
 from magnetar.model.checks.allowances import allowance_for
 from magnetar.model.checks.cures import Diagnosis, advise_reconversion
 from magnetar.model.checks.golden import Reference
@@ -19,7 +19,7 @@ def find_cure(
     source: CheckpointSource,
     weights: Weights,
     facts: BootFacts,
-    expected: Expectations,
+    expected: BootExpectations,
     verdicts: Verdicts,
     machine: Machine,
     emit: Emit,
@@ -60,7 +60,7 @@ def _needs_cure(verdicts: Verdicts) -> bool:
     return verdicts.strays_from_other and verdicts.golden is None
 
 
-def _choose_reference(facts: BootFacts, expected: Expectations, verdicts: Verdicts) -> Reference | None:
+def _choose_reference(facts: BootFacts, expected: BootExpectations, verdicts: Verdicts) -> Reference | None:
     """What these weights should answer: as the release does; else as the other model from which they stray."""
     if verdicts.golden is not None and expected.golden is not None:
         allowance = allowance_for(facts.headers.kind, expected.golden)

@@ -16,7 +16,7 @@ from magnetar.model.run.fingerprint import Fingerprint
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Expectations:
+class BootExpectations:
     """What is known of a release that works: its score on the text, and its fingerprint (None if there is none)."""
 
     score: ExpectedScore = UNKNOWN_SCORE
@@ -45,7 +45,7 @@ class Verdicts:
         return self.agreement is not None and self.levels[-1].outcome is Outcome.BAD
 
 
-def judge(facts: BootFacts, expected: Expectations, asked: Collection[Level]) -> Verdicts:
+def judge(facts: BootFacts, expected: BootExpectations, asked: Collection[Level]) -> Verdicts:
     """The verdicts on the levels that were ``asked`` for, and on the agreement with the other model, if there is one.
 
     ::
@@ -76,7 +76,7 @@ def tolerate_format(score: ExpectedScore, kind: str) -> ExpectedScore:
     return replace(score, tolerance=score_tolerance(kind, score.tolerance))
 
 
-def _judge_forward(facts: BootFacts, expected: Expectations) -> LevelResult:
+def _judge_forward(facts: BootFacts, expected: BootExpectations) -> LevelResult:
     if not isinstance(facts.text, TextFacts):
         return skip(Level.FORWARD, *_explain_not_run(facts.text))
     run, headers = facts.text.run, facts.headers
@@ -84,7 +84,7 @@ def _judge_forward(facts: BootFacts, expected: Expectations) -> LevelResult:
     return judge_forward(run, headers.architecture, score)
 
 
-def _judge_golden(facts: BootFacts, expected: Expectations) -> tuple[LevelResult, FingerprintComparison | None]:
+def _judge_golden(facts: BootFacts, expected: BootExpectations) -> tuple[LevelResult, FingerprintComparison | None]:
     if facts.run is None:
         return skip(Level.GOLDEN, NOT_RUN), None
     return judge_golden(facts.run, expected.golden, facts.headers.kind)

@@ -30,7 +30,7 @@ from magnetar.model.bundled import smoke_text
 from magnetar.model.checks.content import Survey
 from magnetar.model.checks.levels import Level
 from magnetar.model.checks.structure import HeaderFacts, read_headers
-from magnetar.model.compare.comparison import Answers, NoAnswer, ask
+from magnetar.model.compare.comparison import Answers, NoAnswer, ask_other
 from magnetar.model.run.fingerprint import Fingerprint, fits
 from magnetar.model.run.memory import choose_read_ahead, estimate_memory
 from magnetar.model.run.run_facts import RunFacts
@@ -153,7 +153,7 @@ def _ask_other(subject: Subject, text: Text, emit: Emit) -> Answers | NoAnswer |
     if subject.request.against is None or not subject.process.first:
         return None
     window = text.ids if subject.golden is None else subject.golden.ids.tolist()
-    return ask(subject.request.against, window, subject.headers.architecture.vocab_size, emit)
+    return ask_other(subject.request.against, window, subject.headers.architecture.vocab_size, emit)
 
 
 def _plan_run(subject: Subject, text: Text, answers: Answers | None) -> "RunPlan":

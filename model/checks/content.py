@@ -196,7 +196,7 @@ def _other_name(name: str, stored: Mapping[str, str]) -> str:
 def _judge_alone(fact: TensorFacts, architecture: Architecture | None) -> Iterator[Finding]:
     """What is wrong with a tensor whatever the others are; the gravest thing only, and runs of zeros."""
     if fact.nan:
-        yield Finding("nan", fact.name, f"{fact.nan:,} of its {fact.size:,} numbers are not numbers")
+        yield Finding("nan", fact.name, f"{fact.nan:,} of its {fact.size:,} numbers are NaN")
     elif fact.infinite:
         yield Finding("infinite", fact.name, f"{fact.infinite:,} of its {fact.size:,} numbers are infinite")
     elif fact.zeros == fact.size:
@@ -231,7 +231,7 @@ def _find_copies(facts: Iterable[TensorFacts]) -> Iterator[Finding]:
         other = first.setdefault(fact.digest, fact.name)
         if other != fact.name:
             tied = {fact.name, other} == {"tok_embeddings.weight", "output.weight"}
-            yield Finding("tied" if tied else "duplicate", fact.name, f"has the very bytes of {other}")
+            yield Finding("tied" if tied else "duplicate", fact.name, f"has the same bytes as {other}")
 
 
 def _find_outliers(facts: Iterable[TensorFacts], architecture: Architecture | None) -> Iterator[Finding]:

@@ -1,7 +1,7 @@
 """The place where the processes of one boot meet: a store of values that all can see, and heartbeats.
 
-A process that waits for a value also looks whether another one failed, or has not been heard of. So nobody waits for a
-process that is gone, and a signal is answered at once. Values are JSON; nothing is pickled.
+A process that waits for a value also looks whether another process failed, or is silent. So no process waits for one
+that is gone, and a signal is answered at once. Values are JSON; nothing is pickled.
 """
 
 import json

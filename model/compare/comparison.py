@@ -123,7 +123,7 @@ class OtherCheckpoint:
         return Answers(self.name, run.fingerprint, run.bits)
 
 
-def ask(other: OtherModel, ids: Sequence[int], vocab_size: int, emit: Emit = ignore) -> Answers | NoAnswer:
+def ask_other(other: OtherModel, ids: Sequence[int], vocab_size: int, emit: Emit = ignore) -> Answers | NoAnswer:
     """The answers of ``other`` to the first window of ``ids``, if they are about tokens that our model knows."""
     try:
         answers = other.answer(ids[:MAX_ASKED_TOKENS], emit)

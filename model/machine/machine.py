@@ -13,7 +13,7 @@ NEXT_ONE = 1
 """Read ahead as little as possible: one tensor, the next, whatever its size."""
 
 MAX_HELD_BYTES = 2 << 30
-"""Bytes of weights that stay in memory for a text to be written, where nobody says how much there is."""
+"""The most bytes of weights that are held in memory, unless ``max_memory`` allows more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,10 @@ class StreamedModel:
         self._group, self.share = group, share or divide(a, 0, 1, by_experts=False)
 
     def embed(self, batches: Sequence[Tensor], decoded: Tensor) -> Activations:
-        """Token ids [B, T], and those to be decoded [1, T], to activations; elsewhere only room for them."""
+        """Token ids [B, T], and those to be decoded [1, T], to activations.
+
+        Processes other than 0 do not have the embedding: they only make room for what they will receive.
+        """
         if not self.share.first:
             ids = [*batches, decoded]
             *empty, last = (self._place(torch.empty(*x.shape, self._architecture.dim)) for x in ids)

@@ -45,13 +45,13 @@ def write_card(architecture: Architecture, recipe: Recipe, points: Sequence[Poin
         epochs=score.epochs,
         tokens=points[-1].tokens / 1e6,
         cpu_minutes=points[-1].cpu_seconds / 60,
-        curve="\n".join(_draw_row(point) for point in _pick(points)),
+        curve="\n".join(_draw_row(point) for point in _select_points(points)),
         load="\n".join(_draw_load(layer, shares) for layer, shares in enumerate(score.expert_load)),
         sample="\n".join(f"> {line}" for line in score.sample.splitlines()),
     )
 
 
-def _pick(points: Sequence[Point]) -> list[Point]:
+def _select_points(points: Sequence[Point]) -> list[Point]:
     """About a dozen points of the curve, the first and the last among them."""
     stride = max(1, len(points) // 12)
     return [*points[:-1:stride], points[-1]]

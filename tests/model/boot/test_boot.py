@@ -317,7 +317,7 @@ def test_without_torch_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_names_that_commands_need_come_without_torch() -> None:
     code = """
         import sys
-        import magnetar.model.bundled, magnetar.model.boot.report, magnetar.model.boot.boot
+        import magnetar.model.bundled, magnetar.model.boot.request, magnetar.model.boot.judge, magnetar.model.boot.boot
         magnetar.model.bundled.smoke_text(), magnetar.model.bundled.bundled_release()
         sys.exit("torch" in sys.modules)
     """

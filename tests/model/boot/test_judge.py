@@ -9,7 +9,7 @@ import pytest
 from magnetar.convert.formats.checkpoint import TensorSpec
 from magnetar.findings import Finding, Outcome
 from magnetar.model.boot.facts import NOT_RUN, BootFacts, TextFacts
-from magnetar.model.boot.judge import Expectations, judge
+from magnetar.model.boot.judge import BootExpectations, judge
 from magnetar.model.bundled import bundled_golden
 from magnetar.model.checks.forward import ExpectedScore
 from magnetar.model.checks.levels import Level
@@ -58,7 +58,7 @@ def ran(*, kind: str = "BF16", other: Answers | NoAnswer | None = None, **change
     return BootFacts(headers(kind), text, other)
 
 
-def outcomes(facts: BootFacts, expected: Expectations, *asked: Level) -> list[tuple[str, Outcome]]:
+def outcomes(facts: BootFacts, expected: BootExpectations, *asked: Level) -> list[tuple[str, Outcome]]:
     return [(level.name, level.outcome) for level in judge(facts, expected, asked or tuple(Level)).levels]
 
 
@@ -66,23 +66,23 @@ def outcomes(facts: BootFacts, expected: Expectations, *asked: Level) -> list[tu
     ("score", "outcome"), [(1.40, "good"), (1.41, "good"), (1.43, "bad"), (1.37, "bad"), (None, "good")]
 )
 def test_a_score_is_held_against_the_expected_one_within_its_tolerance(score: float | None, outcome: str) -> None:
-    expected = Expectations(ExpectedScore(score, tolerance=0.01))
+    expected = BootExpectations(ExpectedScore(score, tolerance=0.01))
     assert outcomes(ran(), expected, Level.FORWARD) == [("forward", outcome)]
 
 
 def test_a_coarse_format_may_cost_more_of_the_score() -> None:
-    expected = Expectations(ExpectedScore(1.36, tolerance=0.01))
+    expected = BootExpectations(ExpectedScore(1.36, tolerance=0.01))
     assert outcomes(ran(), expected, Level.FORWARD) == [("forward", "bad")]
     assert outcomes(ran(kind="Q4_0"), expected, Level.FORWARD) == [("forward", "good")]
 
 
 def test_what_guesses_is_bad_where_no_score_is_known() -> None:
-    (level,) = judge(ran(bits=512 * 10.0), Expectations(), [Level.FORWARD]).levels
+    (level,) = judge(ran(bits=512 * 10.0), BootExpectations(), [Level.FORWARD]).levels
     assert [finding.kind for finding in level.findings] == ["guessing"]
 
 
 def test_a_run_is_held_against_the_fingerprint_and_the_first_layer_that_strays_is_named() -> None:
-    expected = Expectations(golden=GOLDEN)
+    expected = BootExpectations(golden=GOLDEN)
     assert judge(ran(), expected, [Level.GOLDEN]).findings == ()
     samples = GOLDEN.residual_samples.copy()
     samples[2:] *= 2
@@ -93,39 +93,42 @@ def test_a_run_is_held_against_the_fingerprint_and_the_first_layer_that_strays_i
 
 
 def test_another_routing_is_held_against_neither_score_nor_fingerprint() -> None:
-    expected = Expectations(ExpectedScore(9.0), GOLDEN)
+    expected = BootExpectations(ExpectedScore(9.0), GOLDEN)
     facts = ran(routing="random", logits_at_golden=None)
     assert outcomes(facts, expected, Level.FORWARD, Level.GOLDEN) == [("forward", "good"), ("golden", "unknown")]
 
 
 def test_an_obstacle_skips_what_needs_a_run_and_is_the_reason() -> None:
     facts = BootFacts(headers(), OBSTACLE, NoAnswer(NOT_RUN))
-    assert outcomes(facts, Expectations(golden=GOLDEN)) == [
+    assert outcomes(facts, BootExpectations(golden=GOLDEN)) == [
         ("structure", "good"),
         ("content", "good"),
         ("forward", "unknown"),
         ("golden", "unknown"),
         ("against", "unknown"),
     ]
-    assert [finding.kind for finding in judge(facts, Expectations(), tuple(Level)).findings] == ["memory", "against"]
+    assert [finding.kind for finding in judge(facts, BootExpectations(), tuple(Level)).findings] == [
+        "memory",
+        "against",
+    ]
 
 
 def test_only_what_was_asked_for_is_judged() -> None:
-    assert outcomes(ran(), Expectations(), Level.CONTENT) == [("content", "good")]
-    assert judge(BootFacts(headers(gap=MAX_GAP_BYTES + 1)), Expectations(), [Level.CONTENT]).findings == ()
+    assert outcomes(ran(), BootExpectations(), Level.CONTENT) == [("content", "good")]
+    assert judge(BootFacts(headers(gap=MAX_GAP_BYTES + 1)), BootExpectations(), [Level.CONTENT]).findings == ()
 
 
 def test_bytes_of_no_tensor_are_found_in_the_headers_alone() -> None:
-    verdicts = judge(BootFacts(headers(gap=MAX_GAP_BYTES + 1)), Expectations(), [Level.STRUCTURE])
+    verdicts = judge(BootFacts(headers(gap=MAX_GAP_BYTES + 1)), BootExpectations(), [Level.STRUCTURE])
     assert [(finding.kind, finding.subject) for finding in verdicts.findings] == [("unclaimed", "b")]
 
 
 def test_another_model_strays_where_these_weights_are_as_their_release_has_them() -> None:
     other = Answers("other", replace(GOLDEN, top_logits=GOLDEN.top_logits[::-1].copy()), bits=2100.0)
-    known = judge(ran(other=other), Expectations(golden=GOLDEN), tuple(Level))
+    known = judge(ran(other=other), BootExpectations(golden=GOLDEN), tuple(Level))
     assert known.strays_from_other
     assert known.findings[-1].detail.endswith("boot the other to see what is wrong with it")
-    unknown = judge(ran(other=other), Expectations(), tuple(Level))
+    unknown = judge(ran(other=other), BootExpectations(), tuple(Level))
     assert "boot the other" not in unknown.findings[-1].detail
     assert unknown.agreement is not None
     assert unknown.agreement.excess == pytest.approx(0)
