@@ -25,7 +25,7 @@ from magnetar.events import (
     SwarmSeen,
     TrackerAnswered,
 )
-from magnetar.findings import Finding, Outcome
+from magnetar.findings import Finding, Outcome, Question
 from magnetar.pipeline.catalog import Removed
 from magnetar.render.progress import MAX_FILE_BARS, LiveProgress, PlainProgress, watch
 from magnetar.render.screen import Screen, Terminated
