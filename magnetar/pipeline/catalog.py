@@ -17,7 +17,7 @@ from magnetar.manifests.signing.keys import MAX_KEY_BYTES, read_key
 from magnetar.manifests.tensor_digests import MAX_TENSOR_LIST_BYTES, parse_tensor_digests
 from magnetar.manifests.user_catalog import SignerPin, broken_entries, read_pins, user_folder, user_releases, write_pins
 
-LARGEST_GOLDEN = 64 << 20
+MAX_GOLDEN_BYTES = 64 << 20
 TENSORS, GOLDEN = ".tensors.json", ".golden.safetensors"
 
 
@@ -193,7 +193,7 @@ def _side_files(documents: Documents, manifest: Manifest, emit: Emit) -> Iterato
             parse_tensor_digests(content, tensors)
             yield tensors, content
     if manifest.smoke is not None and manifest.smoke.golden is not None:
-        content = documents.read_beside(golden, LARGEST_GOLDEN)
+        content = documents.read_beside(golden, MAX_GOLDEN_BYTES)
         if content is None:
             emit(Remarked(f"{golden} is not beside it: `boot` has no fingerprint to hold the weights against"))
         else:

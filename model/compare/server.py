@@ -22,7 +22,7 @@ from magnetar.model.run.fingerprint import TOP, Fingerprint
 BIAS = 100
 """The largest that OpenAI's API allows: it makes any piece the likeliest."""
 
-MOST_ASKED = 256
+MAX_ASKED_TOKENS = 256
 """Tokens of the text: a server's context may be short, and one that does not echo is asked as many times."""
 
 LEAST, SLACK = -1e6, 1e-3
@@ -43,7 +43,7 @@ class Server:
 
     def answer(self, ids: Sequence[int], emit: Emit = ignore) -> Answers:
         """Its log probabilities for the head of ``ids``. Raises ``OutsideError`` where it does not give them."""
-        ids = ids[:MOST_ASKED]
+        ids = ids[:MAX_ASKED_TOKENS]
         with self._http:
             model = self._find_model()
             emit(Began(Step.AGAINST, len(ids), "tokens"))

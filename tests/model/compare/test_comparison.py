@@ -21,7 +21,7 @@ from magnetar.model.bundled import bundled_golden, bundled_release, smoke_text
 from magnetar.model.checks.levels import Level
 from magnetar.model.compare import http_json
 from magnetar.model.compare.comparison import OtherCheckpoint
-from magnetar.model.compare.server import MOST_ASKED, Server
+from magnetar.model.compare.server import MAX_ASKED_TOKENS, Server
 from magnetar.model.machine.machine import Machine
 from tests import needs
 from tests.model.compare.servers import (
@@ -148,7 +148,7 @@ def test_llama_cpps_server_says_what_the_bundled_model_says(address: str) -> Non
     assert report.healthy, report.reasons
     agreement = report.agreement
     assert agreement is not None
-    assert agreement.tokens == MOST_ASKED
+    assert agreement.tokens == MAX_ASKED_TOKENS
     assert agreement.other.endswith(f"at {address}")
     assert agreement.comparison.agreement > 0.99
     assert agreement.comparison.divergence < 1e-4
