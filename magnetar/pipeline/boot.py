@@ -52,13 +52,15 @@ def boot_release(request: BootRequest, *, manifest: str | None = None, emit: Emi
     """
     from magnetar.model.boot.boot import boot
 
-    known = look_up(ReleaseFolder.read(request.path), manifest)
+    folder = ReleaseFolder.read(request.path)
+    known = look_up(folder, manifest)
     completed = replace(
         request,
         text=known.text if request.text is None else request.text,
         golden=known.golden if request.golden is None else request.golden,
         expected=known.bits_per_byte if request.expected is None else request.expected,
         tolerance=known.tolerance if request.expected is None else request.tolerance,
+        converted_from=folder.conversion.release if folder.conversion else "",
     )
     report = boot(completed, emit)
     if known.own or request.text is not None or not report.tokens:

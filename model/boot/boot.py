@@ -77,7 +77,7 @@ def _boot_source(source: CheckpointSource, request: BootRequest, expected: BootE
     verdicts = judge(facts, expected, request.levels)
     diagnosis = None
     if request.diagnose and request.is_trained_routing:
-        diagnosis = find_cure(source, weights, facts, expected, verdicts, request.machine, emit)
+        diagnosis = find_cure(source, weights, facts, expected, verdicts, request, emit)
     return build_report(facts, expected, verdicts, diagnosis, request.routing)
 
 

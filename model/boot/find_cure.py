@@ -5,12 +5,13 @@ from magnetar.events import Emit
 from magnetar.model.architecture.tokenizer import open_tokenizer
 from magnetar.model.boot.facts import BootFacts
 from magnetar.model.boot.judge import BootExpectations, Verdicts, tolerate_format
+from magnetar.model.boot.request import BootRequest
 from magnetar.model.checks.allowances import allowance_for
-from magnetar.model.checks.cures import Diagnosis, advise_reconversion
+from magnetar.model.checks.cures import Diagnosis, advise
 from magnetar.model.checks.golden import Reference
 from magnetar.model.checks.levels import Level
 from magnetar.model.compare.comparison import Answers
-from magnetar.model.machine.machine import MAX_HELD_BYTES, Machine
+from magnetar.model.machine.machine import MAX_HELD_BYTES
 from magnetar.model.run.memory import estimate_memory
 from magnetar.model.run.weights import Weights
 
@@ -21,7 +22,7 @@ def find_cure(
     facts: BootFacts,
     expected: BootExpectations,
     verdicts: Verdicts,
-    machine: Machine,
+    request: BootRequest,
     emit: Emit,
 ) -> Diagnosis | None:
     """Try the known cures on a model that runs badly. None for a model that needs none, or cannot be tried.
@@ -34,7 +35,7 @@ def find_cure(
         return None
     held = sum(spec.nbytes for spec in weights.specs.values())
     working = estimate_memory(weights, facts.headers.architecture, run.tokens)
-    if held > min(MAX_HELD_BYTES, machine.room_for_weights(working)):
+    if held > min(MAX_HELD_BYTES, request.machine.room_for_weights(working)):
         return None
     from magnetar.model.checks.diagnosis import Patient, diagnose
 
@@ -47,7 +48,7 @@ def find_cure(
         ids=run.ids,
         expected=tolerate_format(expected.score, facts.headers.kind),
         reference=_choose_reference(facts, expected, verdicts),
-        advice=advise_reconversion(source),
+        advice=advise(source.layout, source.folder.name, request.converted_from),
     )
     return diagnose(patient, emit)
 

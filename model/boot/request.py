@@ -43,6 +43,8 @@ class BootRequest:
     """Another checkpoint, or a server, that is asked about the same text and should say the same. Default: none."""
     diagnose: bool = True
     """Whether to look for the known mistake that explains a bad verdict."""
+    converted_from: str = ""
+    """The release that a note beside the weights names as their source. It goes into advice, and is not believed."""
     sample_tokens: int = 32
     """Length of the sample that the model writes, in tokens; each is the likeliest one."""
 

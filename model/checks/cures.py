@@ -11,8 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from magnetar.convert.layout.architecture import Architecture
-from magnetar.convert.read.checkpoint_source import CheckpointSource
-from magnetar.convert.write.journal import read_conversion
 from magnetar.model.checks.rearrangements import rearrange_layer, rearrange_model
 from magnetar.model.run.altered_weights import NO_CHANGE, Change
 
@@ -85,14 +83,8 @@ def list_remedies(
     return remedies
 
 
-def advise_reconversion(source: CheckpointSource) -> str:
-    """The command that makes the weights of ``source`` anew: from their release, if it was noted which it is."""
-    noted = read_conversion(source.path) if source.path else None
-    return advise(source.layout, source.folder.name, noted.release if noted else "")
-
-
 def advise(layout: str, name: str = "", release: str = "") -> str:
-    """The same for weights in ``layout``, in a folder ``name``, of a ``release``; either may be unknown."""
+    """The command that makes weights in ``layout`` anew. The folder's ``name`` and the ``release`` may be unknown."""
     targets = {"mistral-fused": "mistral", "hf-fused": "hf"}
     target, folder = targets.get(layout, layout), shlex.quote(f"{name}-again") if name else "DST"
     if release:

@@ -30,9 +30,9 @@ class ErrorDetails(Shape):
     """The facts of an error. Only those that are known are printed.
 
     ``path`` and ``paths`` are the files at fault, ``key`` the key of a manifest, ``tensor`` the name of a tensor.
-    ``needed`` and ``free`` are bytes of the disk, ``needed`` and ``limit`` bytes of memory. ``missing`` of ``total``
-    bytes had not arrived after ``waited`` seconds. ``peers`` is the largest number of peers that were connected.
-    ``rank`` is that of a process.
+    ``needed`` and ``free`` are bytes of the disk; ``needed`` and ``limit`` are bytes of memory. ``missing`` of
+    ``total`` bytes had not arrived after ``waited`` seconds. ``peers`` is the largest number of peers that were
+    connected. ``rank`` is that of a process.
     """
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=False)
