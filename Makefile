@@ -10,6 +10,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 TORCH_INDEX ?=
+# One test more at a time than there are cores: tests of the network mostly wait.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(4, os.cpu_count() + 1))')
 BIN = $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
@@ -21,7 +23,7 @@ demo: $(VENV)/.boot
 	@$(BIN)/magnetar demo
 
 test: $(VENV)/.test
-	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 coverage: $(VENV)/.test
 	@$(MAKE) --no-print-directory test PYTEST_ARGS="--cov --cov-report=term --cov-report=html $(PYTEST_ARGS)"
