@@ -1,11 +1,11 @@
-"""The user's own part of the catalog: signed manifests that are added, each by the signer it was first seen with."""
+"""``catalog``: the releases that are known, and the user's own: signed manifests, each with its signer pinned."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from magnetar.errors import UsageError, WrongBytesError
-from magnetar.events import Emit, Remarked, ignore
+from magnetar.events import Emit, Remarked, Skipped, ignore
 from magnetar.fetch.http.documents import Documents
 from magnetar.files import disk_failure, lock_folder, replace_file
 from magnetar.manifests.catalog import bundled_releases, catalog, find_release
@@ -18,6 +18,8 @@ from magnetar.manifests.tensor_digests import MAX_TENSOR_LIST_BYTES, parse_tenso
 from magnetar.manifests.user_catalog import SignerPin, broken_entries, read_pins, user_folder, user_releases, write_pins
 
 MAX_GOLDEN_BYTES = 64 << 20
+"""The largest fingerprint that is read. Those that ship have some tens of kilobytes."""
+
 TENSORS, GOLDEN = ".tensors.json", ".golden.safetensors"
 
 
@@ -41,7 +43,10 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """What was added, and where to. ``first_use``: nothing but the signature itself says whose this signer is."""
+    """What was added, and the folder that it was added to.
+
+    ``first_use`` says that this signer was never seen before: nothing but the signature itself says who it is.
+    """
 
     entry: Entry
     folder: Path
@@ -51,7 +56,7 @@ class Added:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What was removed. ``forgotten``: so is who signed it."""
+    """The release that was removed. ``forgotten`` says that its signer is not pinned any more either."""
 
     name: str
     forgotten: bool
@@ -71,29 +76,31 @@ def entry_of(name: str) -> Entry:
 
 
 def add_release(where: str, expected: Expected | None = None, *, proxy: str = "", emit: Emit = ignore) -> Added:
-    """Add the signed manifest at ``where``, a file or a URL, with its signature and side files, which lie beside it.
+    """Add the signed manifest at ``where``, a file or a URL. Its signature and its side files lie beside it.
 
-    ``expected`` is who must have signed it. Without, the public key beside it is believed the first time a release of
-    its publisher is seen, and no other after that. Raises ``ManifestError`` for a malformed one; ``WrongBytesError``
-    if it is unsigned, or by another signer than before; ``UsageError`` if its name or infohash is taken.
+    ``expected`` is who must have signed it. None means: the first time that a release of this publisher is seen, the
+    public key beside the manifest is believed; after that, only the same signer is. Raises ``ManifestError`` for a
+    malformed manifest, ``WrongBytesError`` if it is not signed, or by another signer than before, and ``UsageError`` if
+    its name or infohash is taken.
     """
     with Documents(where, proxy=proxy) as documents:
         if documents.is_plain:
             emit(Remarked("plain http: anybody on the way may have changed it, and only the signature tells"))
         content = documents.read(MAX_MANIFEST_BYTES)
         manifest = parse_manifest(content, where)
-        _check_room(manifest)
+        _check_is_free(manifest)
         folder = user_folder()
         with lock_folder(folder):
             pins = read_pins()
             pinned = pins.signer_of(manifest.name, manifest.publisher)
             signed = _check_signed(documents, content, manifest, expected, pinned)
             files = dict(_side_files(documents, manifest, emit))
+            files |= {f"{manifest.name}.toml{suffix}": data for suffix, data in signed.files.items()}
             source = where if documents.is_remote else str(Path(where).resolve())
             pin = SignerPin(manifest.publisher, str(signed.signer), source)
             replaced = manifest.name in user_releases()
+            # Everything is checked by now. The manifest is written last: without it the release is not there.
             write_pins(pins.with_pin(manifest.name, pin))
-            files |= {f"{manifest.name}.toml{suffix}": data for suffix, data in signed.files.items()}
             for name, data in (*files.items(), (f"{manifest.name}.toml", content)):
                 replace_file(folder / name, data)
     return Added(Entry(manifest.name, manifest, pin.source, pin.signer), folder, not pinned, replaced)
@@ -122,8 +129,8 @@ def _suffixes() -> tuple[str, ...]:
     return (".toml", f".toml{SIGNATURE}", f".toml{SIGNERS_KEY}", TENSORS, GOLDEN)
 
 
-def _check_room(manifest: Manifest) -> None:
-    """An added release replaces no other, by its name or by its infohash: the bundled ones above all."""
+def _check_is_free(manifest: Manifest) -> None:
+    """Raise ``UsageError`` if the name is that of a bundled release, or the infohash that of any other release."""
     if manifest.name in bundled_releases():
         raise UsageError(
             f"{manifest.name}: a release of that name ships with Magnetar, and is not replaced",
@@ -137,7 +144,7 @@ def _check_room(manifest: Manifest) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Signed:
-    """Who signed, and what to keep of that, by the suffix of its file."""
+    """The signer, and the files of the signature to keep, by what is added to the manifest's name."""
 
     signer: Signer
     files: dict[str, bytes]
@@ -187,7 +194,7 @@ def _side_files(documents: Documents, manifest: Manifest, emit: Emit) -> Iterato
         path = manifest.tensors.path
         content = documents.read_beside(path, MAX_TENSOR_LIST_BYTES) if path == tensors else None
         if content is None:
-            emit(Remarked(f"{tensors} is not beside it: converted copies cannot be proven"))
+            emit(Skipped(tensors, "it is not beside the manifest: converted copies cannot be proven"))
         else:
             _check_pinned(content, manifest.tensors.digest, tensors)
             parse_tensor_digests(content, tensors)
@@ -195,7 +202,7 @@ def _side_files(documents: Documents, manifest: Manifest, emit: Emit) -> Iterato
     if manifest.smoke is not None and manifest.smoke.golden is not None:
         content = documents.read_beside(golden, MAX_GOLDEN_BYTES)
         if content is None:
-            emit(Remarked(f"{golden} is not beside it: `boot` has no fingerprint to hold the weights against"))
+            emit(Skipped(golden, "it is not beside the manifest: `boot` has no fingerprint to compare with"))
         else:
             _check_pinned(content, manifest.smoke.golden, golden)
             yield golden, content

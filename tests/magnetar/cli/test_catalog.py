@@ -149,7 +149,7 @@ def test_side_files_come_along_if_they_are_the_ones_that_are_pinned(
     (manifest.parent / "mine.tensors.json").write_bytes(b"{}")
     assert magnetar("catalog", "add", manifest).code == 5
     (manifest.parent / "mine.tensors.json").unlink()
-    assert "not beside it" in magnetar("catalog", "add", manifest, "--progress", "plain").err
+    assert "not beside the manifest" in magnetar("catalog", "add", manifest, "--progress", "plain").err
 
 
 def test_a_release_is_added_from_a_server_and_what_is_not_there_is_said(
