@@ -52,7 +52,7 @@ def publish(
         request = PublishRequest(
             folder=folder,
             claims=claim.claims(),
-            torrent=torrent.wish(),
+            torrent=torrent.options(),
             out=out,
             signing=signing.signing(),
             tensors=not no_tensors,

@@ -104,7 +104,7 @@ class TorrentFlags:
         torrent_option("--private", help="Make a private torrent: peers are found through its own trackers only."),
     ] = False
 
-    def wish(self) -> "TorrentOptions":
+    def options(self) -> "TorrentOptions":
         """The torrent as it is to be made."""
         from magnetar.fetch.torrent.create import TorrentOptions
 

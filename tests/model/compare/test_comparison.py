@@ -213,7 +213,7 @@ def test_a_server_that_misbehaves_is_told_and_every_level_runs(
     monkeypatch.setattr(http_json, "MAX_ANSWER_BYTES", 40_000)
     with serve(answer) as url:
         patience = 0.3 if answer in (stall, trickle) else PATIENCE
-        report = hold_against(Server(url, patience=patience), levels=[Level.STRUCTURE])
+        report = hold_against(Server(url, timeout=patience), levels=[Level.STRUCTURE])
     assert report.outcome is Outcome.BAD
     assert [level.outcome for level in report.levels] == ["good", "unknown"]
     assert len(report.reasons) == 1
