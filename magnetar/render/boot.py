@@ -33,7 +33,7 @@ def draw_boot(report: "BootReport") -> RenderableType:
     if report.agreement is not None:
         parts += [Text(""), draw_agreement(report.agreement)]
     if report.routed_text is not None:
-        parts += [Text("\nthe expert with the most weight for each token, in the last layer: a colour for each expert", style="dim")]
+        parts += [Text("\nthe first expert of each token in the last layer, a colour for each expert", style="dim")]
         parts += [Padding(_colour_by_expert(report.routed_text), (0, 2))]
     if report.sample:
         parts += [Text("\nit says", style="dim"), Padding(Text(clean(report.sample.strip()), style="italic"), (0, 2))]
