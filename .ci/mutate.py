@@ -1,7 +1,7 @@
 """Change one thing at a time in a pure module, and see whether its tests notice: ``.ci/mutate.py [PART OF A NAME…]``.
 
 A change that no test notices is printed with its line, as a survivor. Some survivors are no fault of the tests: the
-changed program does the same. No file is written: each changed module lives in a process that is forked for it.
+changed program does the same. Nothing is written: each changed module lives in a process of its own.
 """
 
 import ast
@@ -46,11 +46,9 @@ Change = tuple[int, str, Callable[[], None]]
 
 def changes(tree: ast.Module) -> Iterator[Change]:
     """Every change that can be made to a module. Annotations and docstrings are left alone."""
-    for node in ast.walk(tree):
-        for name in ("annotation", "returns", "type_params"):
-            if hasattr(node, name):
-                setattr(node, name, None if name != "type_params" else [])
-    for node in ast.walk(tree):
+    annotations = [getattr(node, name, None) for node in ast.walk(tree) for name in ("annotation", "returns")]
+    untouched = {node for annotation in filter(None, annotations) for node in ast.walk(annotation)}
+    for node in (node for node in ast.walk(tree) if node not in untouched):
         yield from _operators(node)
         if isinstance(node, ast.Constant) and isinstance(node.value, int):
             other = not node.value if isinstance(node.value, bool) else node.value + 1
@@ -91,15 +89,14 @@ def read(module: str) -> ast.Module:
 
 
 def start(module: str, number: int | None, limit: int) -> int:
-    """Run the tests of a module with that change, or with none, in at most ``limit`` CPU seconds; the process."""
+    """Run the tests of a module, with that change or none, in a process with so many CPU seconds; its number."""
     child = os.fork()
     if child:
         return child
     resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
     os.dup2(os.open(os.devnull, os.O_RDWR), 1)
     os.dup2(1, 2)
-    if number is not None:
-        _install(module, number)
+    _install(module, number)
     words = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
     os._exit(int(importlib.import_module("pytest").main([*words, *MODULES[module]])))
 
@@ -117,10 +114,11 @@ def find_survivors(module: str, count: int, limit: int) -> Iterator[int]:
             running[start(module, number, limit)] = number
 
 
-def _install(module: str, number: int) -> None:
-    """Give whoever imports the module the changed one."""
+def _install(module: str, number: int | None) -> None:
+    """Give whoever imports the module the changed one. Without a change, this shows that the way there is sound."""
     tree = read(module)
-    list(changes(tree))[number][2]()
+    if number is not None:
+        list(changes(tree))[number][2]()
     code, original = compile(ast.fix_missing_locations(tree), module, "exec"), SourceFileLoader.get_code
     patched: Any = SourceFileLoader
     patched.get_code = lambda loader, name: code if name == module else original(loader, name)
