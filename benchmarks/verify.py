@@ -19,7 +19,7 @@ from pathlib import Path
 
 from measuring import Run, measure
 
-from magnetar.manifests.writing.create import create_manifest, to_toml
+from magnetar.manifests.writing.create_manifest import create_manifest, to_toml
 
 HASHLIB = """
 import hashlib, sys

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from magnetar.convert.compare.comparison_report import Sameness
     from magnetar.convert.write.convert import Converted
     from magnetar.fetch.download.fetch import Fetched
-    from magnetar.fetch.download.plan import FetchPlan
+    from magnetar.fetch.download.fetch_plan import FetchPlan
     from magnetar.fetch.request.options import FetchOptions
-    from magnetar.manifests.checking.report import VerifyReport
+    from magnetar.manifests.checking.verify_report import VerifyReport
     from magnetar.manifests.schema import Manifest
-    from magnetar.model.boot.report import BootReport
+    from magnetar.model.boot.boot_report import BootReport
     from magnetar.pipeline.inspect import SeenWeights
     from magnetar.pipeline.proving.verify_copy import ProvenCopy
     from magnetar.pipeline.repair import RepairedRelease, ReplacedRelease
@@ -142,7 +142,7 @@ class LocalRelease:
         ``manifest`` is a release of the catalog, or a file, that says what to expect. Raises ``UsageError`` without
         torch, and ``BootError`` for what is no model that can be run.
         """
-        from magnetar.model.boot.request import BootRequest
+        from magnetar.model.boot.boot_request import BootRequest
         from magnetar.pipeline.boot import boot_release
 
         return boot_release(BootRequest(Path(self.path)), manifest=manifest, emit=emit)

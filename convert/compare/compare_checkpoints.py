@@ -6,9 +6,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from magnetar.convert.compare.comparison_report import ExpertOrder, How, Sameness, TensorDifference
+from magnetar.convert.compare.digest_tensors import count_workers, digest_move
 from magnetar.convert.compare.expert_order import find_expert_orders
 from magnetar.convert.compare.tensor_difference import Side, explain
-from magnetar.convert.compare.tensor_digests import count_workers, digest_move
 from magnetar.convert.layout.architecture import Architecture
 from magnetar.convert.layout.mapping import Move
 from magnetar.convert.layout.tables import find_layout

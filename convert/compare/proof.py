@@ -7,8 +7,8 @@ from enum import StrEnum
 
 import numpy as np
 
+from magnetar.convert.compare.digest_tensors import count_workers, digest_move
 from magnetar.convert.compare.numeric_error import measure_error
-from magnetar.convert.compare.tensor_digests import count_workers, digest_move
 from magnetar.convert.formats.checkpoint import Checkpoint
 from magnetar.convert.layout.mapping import Move
 from magnetar.convert.numbers.block_formats import FLOATS, can_recode

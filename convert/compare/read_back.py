@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Mapping
 
-from magnetar.convert.compare.tensor_digests import count_workers
+from magnetar.convert.compare.digest_tensors import count_workers
 from magnetar.convert.formats.checkpoint import Checkpoint
 from magnetar.convert.layout.mapping import Move
 from magnetar.convert.numbers.block_formats import BLOCK_FORMATS

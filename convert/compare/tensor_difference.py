@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from magnetar.convert.compare.comparison_report import How, TensorDifference
+from magnetar.convert.compare.digest_tensors import digest_move
 from magnetar.convert.compare.numeric_error import measure_error, read_side_by_side
 from magnetar.convert.compare.permutations import Group, find_reordering, is_transposed
 from magnetar.convert.compare.row_fingerprints import Fingerprints, fingerprint, word_size
-from magnetar.convert.compare.tensor_digests import digest_move
 from magnetar.convert.formats.checkpoint import Checkpoint
 from magnetar.convert.layout.architecture import Architecture
 from magnetar.convert.layout.mapping import Move

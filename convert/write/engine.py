@@ -11,8 +11,8 @@ from pathlib import Path
 from threading import Event, Lock
 
 from magnetar.byte_source import LocalFolder
+from magnetar.convert.compare.digest_tensors import count_workers
 from magnetar.convert.compare.read_back import compare, compare_recoded
-from magnetar.convert.compare.tensor_digests import count_workers
 from magnetar.convert.formats.detect import open_files
 from magnetar.convert.layout.mapping import Move
 from magnetar.convert.read.checkpoint_source import CheckpointSource

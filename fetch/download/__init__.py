@@ -9,5 +9,6 @@ What ``fetch`` does, in this order::
     receiver.receive()                            # receive: the rest, from peers and mirrors
     receiver.stay()                               # receive: seed for a while, if the options say so
 
-``plan`` says what that would do, and writes nothing. ``state_folder`` is what the folder remembers between two runs.
+``fetch_plan`` says what that would do, and writes nothing. ``state_folder`` is what the folder remembers until the next
+run.
 """

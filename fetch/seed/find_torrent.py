@@ -13,7 +13,7 @@ from magnetar.fetch.link.magnet import Magnet
 from magnetar.fetch.request.options import SeedOptions
 from magnetar.fetch.swarm.discovery import find_metadata, reachable
 from magnetar.fetch.swarm.protocol import Swarm
-from magnetar.fetch.torrent.create import TorrentOptions, create_torrent
+from magnetar.fetch.torrent.create_torrent import TorrentOptions, create_torrent
 from magnetar.fetch.torrent.metadata import Metadata, is_same
 from magnetar.fetch.torrent.metainfo import read_torrent
 from magnetar.files import STATE_FOLDER

@@ -6,5 +6,5 @@
 ``piece_layout``   which bytes of which files a piece consists of
 ``piece_digests``  the hash that each piece must have; ``file_digests``: how each file can be checked by itself
 ``pieces_on_disk`` reads and hashes pieces in a folder
-``piece_hasher``   hashes pieces of bytes that pass by; ``create`` makes a torrent of a folder from them
+``piece_hasher``   hashes pieces of bytes that pass by; ``create_torrent`` makes a torrent of a folder from them
 """

@@ -9,9 +9,9 @@ from pathlib import Path
 from magnetar.errors import UsageError
 from magnetar.events import Emit, ignore
 from magnetar.files import replace_file
+from magnetar.model.boot.boot_report import BootReport
+from magnetar.model.boot.boot_request import BootRequest, PromptRequest, RoutingRequest
 from magnetar.model.boot.compare_routings import RoutingScore, compare_routings
-from magnetar.model.boot.report import BootReport
-from magnetar.model.boot.request import BootRequest, PromptRequest, RoutingRequest
 from magnetar.model.compare.comparison import OtherCheckpoint, OtherModel
 from magnetar.model.compare.server import Server
 from magnetar.pipeline.folder.expectations import look_up

@@ -7,7 +7,7 @@ from pathlib import Path
 from magnetar.errors import MetadataTimeout
 from magnetar.events import Emit, ignore
 from magnetar.fetch.download.fetch import Fetched, fetch, ignore_fetched
-from magnetar.fetch.download.plan import FetchPlan, plan_fetch
+from magnetar.fetch.download.fetch_plan import FetchPlan, plan_fetch
 from magnetar.fetch.request.mirrors import FileMirror, Mirror, ReleaseMirror
 from magnetar.fetch.request.options import FetchOptions
 from magnetar.manifests.schema import Manifest

@@ -15,15 +15,15 @@ from magnetar.events import Emit, Skipped, ignore
 from magnetar.fetch.download.fetch import Fetched
 from magnetar.fetch.request.options import DEFAULT_FETCH, FetchOptions
 from magnetar.findings import Outcome, Question, worst
-from magnetar.manifests.checking.report import VerifyReport
-from magnetar.model.boot.report import BootReport
-from magnetar.model.boot.request import BootRequest
+from magnetar.manifests.checking.verify_report import VerifyReport
+from magnetar.model.boot.boot_report import BootReport
+from magnetar.model.boot.boot_request import BootRequest
 from magnetar.pipeline.boot import boot_release
 from magnetar.pipeline.convert import convert_release
 from magnetar.pipeline.fetch import fetch_release
 from magnetar.pipeline.folder.release_folder import ReleaseFolder
-from magnetar.pipeline.proving.request import VerifyRequest
 from magnetar.pipeline.proving.verify_files import verify_files
+from magnetar.pipeline.proving.verify_request import VerifyRequest
 from magnetar.pipeline.target import Wanted
 
 

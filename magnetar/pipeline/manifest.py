@@ -9,11 +9,11 @@ from magnetar.events import Emit, ignore
 from magnetar.files import replace_file
 from magnetar.manifests.schema import Manifest
 from magnetar.manifests.tensor_digests import format_tensor_digests
-from magnetar.manifests.writing.create import ManifestFacts, create_manifest, pin_digests, round_trip, to_toml
+from magnetar.manifests.writing.create_manifest import ManifestFacts, create_manifest, pin_digests, round_trip, to_toml
 from magnetar.manifests.writing.lfs_pointers import import_manifest
 from magnetar.pipeline.folder.release_folder import require_folder
-from magnetar.pipeline.proving.request import VerifyRequest
 from magnetar.pipeline.proving.verify_files import verify_files
+from magnetar.pipeline.proving.verify_request import VerifyRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def digest_tensors(source: Path, layout: str | None, path: Path, emit: Emit = ig
     ``layout`` is the one that the release came in; None is that of the checkpoint. Raises what ``open_source`` and
     ``tensor_digests`` raise, ``NoSpace`` or ``DiskError``.
     """
-    from magnetar.convert.compare.tensor_digests import tensor_digests
+    from magnetar.convert.compare.digest_tensors import tensor_digests
     from magnetar.convert.read.checkpoint_source import open_source
 
     with open_source(source) as opened:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from magnetar.errors import UsageError
 from magnetar.events import Emit, Remarked, ignore
 from magnetar.fetch.download.state_folder import State
-from magnetar.fetch.torrent.create import Draft, TorrentOptions
+from magnetar.fetch.torrent.create_torrent import Draft, TorrentOptions
 from magnetar.fetch.torrent.metadata import Metadata, magnet_of
 from magnetar.fetch.torrent.metainfo import info_digest, read_torrent
 from magnetar.files import disk_failure, hold_folder, replace_file
@@ -20,7 +20,7 @@ from magnetar.manifests.schema import Manifest, Mirror
 from magnetar.manifests.signing.check import Signer
 from magnetar.manifests.signing.keys import read_key
 from magnetar.manifests.signing.sign import E_MAIL_IS_PUBLISHED, ManifestSigner, Signing, SigstoreSigning
-from magnetar.manifests.writing.create import ManifestFacts, assemble_manifest, plain_name, to_toml
+from magnetar.manifests.writing.create_manifest import ManifestFacts, assemble_manifest, plain_name, to_toml
 from magnetar.pipeline.folder.release_folder import ReleaseFolder
 from magnetar.pipeline.publishing.describe_weights import DescribedWeights, describe_weights
 from magnetar.pipeline.publishing.hash_files import Hashed, hash_files

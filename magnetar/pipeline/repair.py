@@ -14,15 +14,15 @@ from magnetar.fetch.torrent.metadata import Metadata
 from magnetar.fetch.torrent.metainfo import load_torrent
 from magnetar.findings import Outcome, Question
 from magnetar.manifests.catalog import find_by_infohash
-from magnetar.manifests.checking.report import FileDamage, FileState
+from magnetar.manifests.checking.verify_report import FileDamage, FileState
 from magnetar.manifests.folder.layout import publication_folder
 from magnetar.manifests.schema import Manifest
 from magnetar.pipeline.fetch import mirrors_of
 from magnetar.pipeline.folder.match_torrent import names_torrent
 from magnetar.pipeline.folder.release_folder import ReleaseFolder
 from magnetar.pipeline.proving.locate_damage import name_tensors
-from magnetar.pipeline.proving.request import VerifyRequest
 from magnetar.pipeline.proving.verify_files import verify_files
+from magnetar.pipeline.proving.verify_request import VerifyRequest
 
 if TYPE_CHECKING:  # it brings the HTTP client, which most repairs do without
     from magnetar.fetch.repair.replace_files import Replaced

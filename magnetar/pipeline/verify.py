@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from magnetar.events import Emit, Remarked, ignore
-from magnetar.manifests.checking.report import VerifyReport
+from magnetar.manifests.checking.verify_report import VerifyReport
 from magnetar.manifests.folder.layout import SIGNATURE
 from magnetar.pipeline.folder.release_folder import ReleaseFolder
-from magnetar.pipeline.proving.request import VerifyRequest
+from magnetar.pipeline.proving.verify_request import VerifyRequest
 
 if TYPE_CHECKING:  # a proof of tensors brings numpy
     from magnetar.pipeline.proving.verify_copy import ProvenCopy

@@ -13,8 +13,8 @@ from magnetar.findings import Outcome
 from magnetar.render.text import BAD, GOOD, MAX_ROWS, UNSURE, clean, clock, count, new_table, note, pace, verdict
 
 if TYPE_CHECKING:
+    from magnetar.model.boot.boot_report import BootReport, RoutedText
     from magnetar.model.boot.compare_routings import RoutingScore
-    from magnetar.model.boot.report import BootReport, RoutedText
     from magnetar.model.compare.comparison import Agreement
     from magnetar.pipeline.boot import Continuation, WrittenFingerprint
 

@@ -10,7 +10,7 @@ from magnetar.render.text import BAD, GOOD, clean, clock, new_table, note, pace,
 
 if TYPE_CHECKING:
     from magnetar.fetch.download.fetch import Fetched
-    from magnetar.fetch.download.plan import FetchPlan
+    from magnetar.fetch.download.fetch_plan import FetchPlan
 
 
 def draw_fetched(fetched: "Fetched") -> RenderableType:

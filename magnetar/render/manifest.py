@@ -12,7 +12,7 @@ from magnetar.render.text import GOOD, UNSURE, clean, count, new_table, note, ve
 
 if TYPE_CHECKING:
     from magnetar.manifests.schema import Manifest
-    from magnetar.manifests.writing.create import Strength
+    from magnetar.manifests.writing.create_manifest import Strength
     from magnetar.pipeline.manifest import WrittenManifest, WrittenTensors
 
 

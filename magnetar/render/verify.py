@@ -11,7 +11,7 @@ from magnetar.findings import Outcome
 from magnetar.render.text import BAD, GOOD, MAX_ROWS, UNSURE, binary, clean, new_table, note, several, verdict
 
 if TYPE_CHECKING:
-    from magnetar.manifests.checking.report import FileDamage, VerifyReport
+    from magnetar.manifests.checking.verify_report import FileDamage, VerifyReport
     from magnetar.pipeline.proving.verify_copy import ProvenCopy
 
 MAX_RANGES = 4
@@ -97,7 +97,7 @@ def draw_proof(proven: "ProvenCopy") -> RenderableType:
 
 def draw_verified(verified: "VerifyReport | ProvenCopy") -> RenderableType:
     """A report on files, or a proof of tensors."""
-    from magnetar.manifests.checking.report import VerifyReport
+    from magnetar.manifests.checking.verify_report import VerifyReport
 
     if isinstance(verified, VerifyReport):
         return draw_report(verified)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from magnetar.errors import DiskError
 from magnetar.findings import Finding
-from magnetar.manifests.checking.report import FileFault
+from magnetar.manifests.checking.verify_report import FileFault
 from magnetar.manifests.hashing.digests import Digest, digest_file, read_chunks
 from magnetar.manifests.schema import ReleaseFile
 

@@ -16,8 +16,8 @@ from magnetar.events import Began, Emit, Ended, FoundWrong, Moved, Step, ignore
 from magnetar.findings import Finding
 from magnetar.manifests.checking.choose_manifest import ChosenManifest, Trust
 from magnetar.manifests.checking.diagnose_file import diagnose_files
-from magnetar.manifests.checking.report import PIECES, FileFault, FileResult, FileState, PieceCheck, VerifyReport
 from magnetar.manifests.checking.verified_index import VerifiedIndex
+from magnetar.manifests.checking.verify_report import PIECES, FileFault, FileResult, FileState, PieceCheck, VerifyReport
 from magnetar.manifests.folder.layout import payload_paths
 from magnetar.manifests.hashing.digests import HEX_LENGTHS, WEAK, Digest, digest_parts, fills_cores, size_on_disk
 from magnetar.manifests.schema import Manifest, ReleaseFile

@@ -9,7 +9,7 @@ from magnetar.files import disk_failure, replace_file
 from magnetar.manifests.checksum_lists import load_list, read_pointer
 from magnetar.manifests.hashing.digests import Digest
 from magnetar.manifests.schema import FORMAT, Manifest, ReleaseFile
-from magnetar.manifests.writing.create import ALGORITHMS, list_files
+from magnetar.manifests.writing.create_manifest import ALGORITHMS, list_files
 
 MAX_POINTER_BYTES = 1024
 """By the specification of Git LFS."""

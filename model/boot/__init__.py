@@ -9,6 +9,6 @@
         diagnosis = find_cure(…)            find_cure, where the verdicts are bad
         build_report(…)                     build_report, report
 
-``request`` says what can be asked for. ``compare_routings`` scores the weights under several routing strategies,
+``boot_request`` says what can be asked for. ``compare_routings`` scores the weights under several routing strategies,
 ``prompt`` continues a text, and ``make_golden`` writes the fingerprint of a release.
 """

@@ -14,14 +14,14 @@ from magnetar.convert.transform.view import view_as
 from magnetar.errors import BootError, CheckpointError, LayoutError, UsageError
 from magnetar.events import Emit, ignore
 from magnetar.model.architecture.tokenizer import open_tokenizer
+from magnetar.model.boot.boot_report import REPORT_OF_ANOTHER_PROCESS, BootReport
+from magnetar.model.boot.boot_request import BootRequest, check_routing
 from magnetar.model.boot.build_report import build_report
 from magnetar.model.boot.distributed_run import DistributedRun
 from magnetar.model.boot.find_cure import find_cure
 from magnetar.model.boot.judge import BootExpectations, judge
 from magnetar.model.boot.measure import measure
 from magnetar.model.boot.partial_checkpoint import report_partial
-from magnetar.model.boot.report import REPORT_OF_ANOTHER_PROCESS, BootReport
-from magnetar.model.boot.request import BootRequest, check_routing
 from magnetar.model.bundled import smoke_text
 from magnetar.model.checks.forward import ExpectedScore
 from magnetar.model.machine.memory import peak_memory

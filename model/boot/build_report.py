@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
+from magnetar.model.boot.boot_report import BootReport
 from magnetar.model.boot.facts import BootFacts, TextFacts
 from magnetar.model.boot.judge import BootExpectations, Verdicts
-from magnetar.model.boot.report import BootReport
 from magnetar.model.checks.content import digest_weights
 from magnetar.model.checks.cures import Diagnosis
 from magnetar.model.checks.forward import MIN_LOAD_TOKENS

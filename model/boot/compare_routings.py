@@ -8,10 +8,10 @@ from magnetar.convert.transform.view import view_as
 from magnetar.errors import BootError, UsageError
 from magnetar.events import Emit, ignore
 from magnetar.model.architecture.tokenizer import open_tokenizer
-from magnetar.model.boot.request import RoutingRequest, check_routing
+from magnetar.model.boot.boot_request import RoutingRequest, check_routing
 from magnetar.model.bundled import smoke_text
 from magnetar.model.machine.require_torch import require_torch
-from magnetar.model.run.memory import choose_read_ahead, estimate_memory
+from magnetar.model.run.estimate_memory import choose_read_ahead, estimate_memory
 from magnetar.model.run.weights import PUBLISHED, stored_kind
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from magnetar.findings import Finding
 from magnetar.model.checks.content import Survey, TensorFacts, survey_rest
 from magnetar.model.cluster.shares import divide
 from magnetar.model.machine.machine import Machine
-from magnetar.model.run.memory import estimate_memory
+from magnetar.model.run.estimate_memory import estimate_memory
 from magnetar.model.run.run_facts import RunFacts
 from magnetar.model.run.weights import Buffer, Weights
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from magnetar.findings import Finding
-from magnetar.model.boot.report import RoutedText
+from magnetar.model.boot.boot_report import RoutedText
 from magnetar.model.checks.content import TensorFacts
 from magnetar.model.checks.structure import HeaderFacts
 from magnetar.model.compare.comparison import Answers, NoAnswer

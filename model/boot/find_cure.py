@@ -3,16 +3,16 @@
 from magnetar.convert.read.checkpoint_source import CheckpointSource
 from magnetar.events import Emit
 from magnetar.model.architecture.tokenizer import open_tokenizer
+from magnetar.model.boot.boot_request import BootRequest
 from magnetar.model.boot.facts import BootFacts
 from magnetar.model.boot.judge import BootExpectations, Verdicts, tolerate_format
-from magnetar.model.boot.request import BootRequest
 from magnetar.model.checks.allowances import allowance_for
 from magnetar.model.checks.cures import Diagnosis, advise
 from magnetar.model.checks.golden import Reference
 from magnetar.model.checks.levels import Level
 from magnetar.model.compare.comparison import Answers
 from magnetar.model.machine.machine import MAX_HELD_BYTES
-from magnetar.model.run.memory import estimate_memory
+from magnetar.model.run.estimate_memory import estimate_memory
 from magnetar.model.run.weights import Weights
 
 

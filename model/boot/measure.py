@@ -22,17 +22,17 @@ from magnetar.errors import BootError, UsageError
 from magnetar.events import Emit
 from magnetar.findings import Finding
 from magnetar.model.architecture.tokenizer import Tokenizer, open_tokenizer
+from magnetar.model.boot.boot_report import RoutedText
+from magnetar.model.boot.boot_request import BootRequest
 from magnetar.model.boot.distributed_run import DistributedRun
 from magnetar.model.boot.facts import NOT_RUN, BootFacts, TextFacts
-from magnetar.model.boot.report import RoutedText
-from magnetar.model.boot.request import BootRequest
 from magnetar.model.bundled import smoke_text
 from magnetar.model.checks.content import Survey
 from magnetar.model.checks.levels import Level
 from magnetar.model.checks.structure import HeaderFacts, read_headers
 from magnetar.model.compare.comparison import Answers, NoAnswer, ask_other
+from magnetar.model.run.estimate_memory import choose_read_ahead, estimate_memory
 from magnetar.model.run.fingerprint import Fingerprint, fits
-from magnetar.model.run.memory import choose_read_ahead, estimate_memory
 from magnetar.model.run.run_facts import RunFacts
 from magnetar.model.run.weights import explain_unrunnable, find_unrunnable
 

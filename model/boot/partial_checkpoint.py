@@ -15,7 +15,7 @@ from magnetar.convert.read.find_weights import GGUF_SUFFIX, PUBLISHED_SUFFIXES
 from magnetar.errors import CheckpointError, ConversionError
 from magnetar.events import Emit, ignore
 from magnetar.findings import Finding
-from magnetar.model.boot.report import BootReport
+from magnetar.model.boot.boot_report import BootReport
 from magnetar.model.checks.content import Survey, judge_content, survey_rest
 from magnetar.model.checks.levels import Level, LevelResult, conclude, skip
 from magnetar.model.run.weights import view_to_run

@@ -8,10 +8,10 @@ from magnetar.convert.read.checkpoint_source import CheckpointSource, open_sourc
 from magnetar.convert.transform.view import view_as
 from magnetar.errors import BootError, UsageError
 from magnetar.model.architecture.tokenizer import BEGIN, Tokenizer, open_tokenizer
-from magnetar.model.boot.request import PromptRequest
+from magnetar.model.boot.boot_request import PromptRequest
 from magnetar.model.machine.machine import Machine
 from magnetar.model.machine.require_torch import require_torch
-from magnetar.model.run.memory import estimate_memory
+from magnetar.model.run.estimate_memory import estimate_memory
 from magnetar.model.run.weights import PUBLISHED
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from magnetar.model.boot.report import RoutedText
+from magnetar.model.boot.boot_report import RoutedText
 
 WIDTH, HEIGHT = 640, 160
 MIN_ERROR = 1e-8

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from magnetar.findings import Outcome
-from magnetar.model.boot.report import BootReport
+from magnetar.model.boot.boot_report import BootReport
 from magnetar.model.checks.cures import Cure, Diagnosis
 from magnetar.model.checks.levels import LevelResult
 from magnetar.model.compare.comparison import Agreement

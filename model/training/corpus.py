@@ -10,7 +10,7 @@ from magnetar.model.architecture.mixtral import Mixtral
 from magnetar.model.architecture.tokenizer import BEGIN, Tokenizer
 from magnetar.model.run.scoring import ExpertLoad, count_bits, cut_windows
 from magnetar.model.training.austen_corpus import held_out_text, read_novels, training_text
-from magnetar.model.training.tokenizer import train_pieces
+from magnetar.model.training.train_tokenizer import train_pieces
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import typer
 
 from magnetar.cli.options.display import DisplayFlags, finish, open_screen
 from magnetar.cli.options.groups import flag_groups, option
-from magnetar.cli.options.machine import MachineFlags
+from magnetar.cli.options.machine_flags import MachineFlags
 from magnetar.cli.options.shared import ManifestChoice, WeightsPath
 from magnetar.cli.several_processes import finish_together, refuse_several_processes
 from magnetar.errors import UsageError
@@ -16,7 +16,7 @@ from magnetar.model.checks.levels import Level
 
 if TYPE_CHECKING:
     from magnetar.events import Emit
-    from magnetar.model.boot.report import BootReport
+    from magnetar.model.boot.boot_report import BootReport
     from magnetar.model.machine.machine import Machine
 
 EXAMPLES = (
@@ -118,7 +118,7 @@ def boot(
 
 def _judge(path: Path, check: CheckFlags, machine: MachineFlags, display: DisplayFlags) -> NoReturn:
     """Boot at all levels, alone or as one of several processes."""
-    from magnetar.model.boot.request import BootRequest
+    from magnetar.model.boot.boot_request import BootRequest
     from magnetar.pipeline.boot import boot_release, choose_other, write_page
     from magnetar.render.boot import draw_boot
 
@@ -143,7 +143,7 @@ def _continue_prompt(
     path: Path, prompt: str, writing: PromptFlags, machine: MachineFlags, display: DisplayFlags
 ) -> NoReturn:
     """Show the text while the model writes it."""
-    from magnetar.model.boot.request import PromptRequest
+    from magnetar.model.boot.boot_request import PromptRequest
     from magnetar.pipeline.boot import continue_prompt
     from magnetar.render.boot import draw_written_on
 
@@ -162,7 +162,7 @@ def _make_fingerprint(path: Path, golden: Path, display: DisplayFlags) -> NoRetu
 
 
 def _compare_routings(path: Path, machine: MachineFlags, display: DisplayFlags) -> NoReturn:
-    from magnetar.model.boot.request import RoutingRequest
+    from magnetar.model.boot.boot_request import RoutingRequest
     from magnetar.pipeline.boot import compare_release_routings
     from magnetar.render.boot import draw_routings
 

@@ -15,7 +15,7 @@ from magnetar.errors import ExitCode
 if TYPE_CHECKING:
     from magnetar.events import Emit
     from magnetar.fetch.download.fetch import Fetched
-    from magnetar.fetch.download.plan import FetchPlan
+    from magnetar.fetch.download.fetch_plan import FetchPlan
 
 EXAMPLES = "Examples: magnetar fetch mistral-7b-v0.1 -d /data; magnetar fetch release.torrent --no-dht"
 

@@ -60,7 +60,7 @@ def create(
     output: OutputFile = None,
 ) -> None:
     """Make the manifest of a folder: every file with its size and digests."""
-    from magnetar.manifests.writing.create import ManifestFacts, plain_name
+    from magnetar.manifests.writing.create_manifest import ManifestFacts, plain_name
     from magnetar.pipeline.manifest import create as describe
     from magnetar.render.manifest import draw_written
 
@@ -89,7 +89,7 @@ def show(display: DisplayFlags, manifest: Named) -> None:
 @flag_groups
 def check(display: DisplayFlags, manifest: Named) -> None:
     """Say whether a manifest is well-formed, and how many of its files it can prove. Exit 3: it is malformed."""
-    from magnetar.manifests.writing.create import strength_of
+    from magnetar.manifests.writing.create_manifest import strength_of
     from magnetar.pipeline.folder.named_manifest import load_named
     from magnetar.render.manifest import draw_strength
 

@@ -12,7 +12,7 @@ from magnetar.cli.options.signer import RequiredSignerFlags
 
 if TYPE_CHECKING:
     from magnetar.events import Emit
-    from magnetar.manifests.checking.report import VerifyReport
+    from magnetar.manifests.checking.verify_report import VerifyReport
     from magnetar.pipeline.proving.verify_copy import ProvenCopy
 
 EXAMPLES = "Examples: magnetar verify mixtral-8x7b-32kseqlen; magnetar verify model.gguf -m austen-moe"

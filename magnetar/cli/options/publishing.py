@@ -11,7 +11,7 @@ from magnetar.cli.options.groups import option
 from magnetar.errors import UsageError
 
 if TYPE_CHECKING:
-    from magnetar.fetch.torrent.create import TorrentOptions
+    from magnetar.fetch.torrent.create_torrent import TorrentOptions
     from magnetar.manifests.signing.sign import Signing
     from magnetar.pipeline.publish import Claims
 
@@ -106,7 +106,7 @@ class TorrentFlags:
 
     def options(self) -> "TorrentOptions":
         """The torrent as it is to be made."""
-        from magnetar.fetch.torrent.create import TorrentOptions
+        from magnetar.fetch.torrent.create_torrent import TorrentOptions
 
         return TorrentOptions(
             version=self.torrent_version,

@@ -8,7 +8,14 @@ from magnetar.convert.compare.damaged_tensors import LocatedDamage, locate_damag
 from magnetar.events import Emit, ignore
 from magnetar.fetch.torrent.metadata import Metadata
 from magnetar.fetch.torrent.pieces_on_disk import Pieces, find_bad_pieces
-from magnetar.manifests.checking.report import FileDamage, FileFault, FileResult, FileState, TensorDamage, VerifyReport
+from magnetar.manifests.checking.verify_report import (
+    FileDamage,
+    FileFault,
+    FileResult,
+    FileState,
+    TensorDamage,
+    VerifyReport,
+)
 
 ABSENT = frozenset(
     {

@@ -8,7 +8,7 @@ from magnetar.errors import UsageError, WrongBytesError
 from magnetar.events import Emit, SignerFound, ignore
 from magnetar.manifests.catalog import bundled_releases
 from magnetar.manifests.checking.choose_manifest import Trust
-from magnetar.manifests.checking.report import VerifyReport
+from magnetar.manifests.checking.verify_report import VerifyReport
 from magnetar.manifests.folder.layout import OWN_MANIFEST, SIGNATURE, SIGNERS_KEY
 from magnetar.manifests.schema import MAX_MANIFEST_BYTES, parse_manifest
 from magnetar.manifests.signing.check import ByKey, Expected, Signer, check_signature, hint_for_key, hint_in_signature

@@ -7,13 +7,13 @@ from magnetar.errors import UsageError
 from magnetar.events import Emit, ignore
 from magnetar.manifests.catalog import find_by_infohash
 from magnetar.manifests.checking.choose_manifest import ChosenManifest, Trust
-from magnetar.manifests.checking.report import PieceCheck, VerifyReport
 from magnetar.manifests.checking.verified_index import VerifiedIndex
 from magnetar.manifests.checking.verify import VerifyOptions, proofs_of, verify
+from magnetar.manifests.checking.verify_report import PieceCheck, VerifyReport
 from magnetar.manifests.schema import Manifest
 from magnetar.pipeline.folder.find_parts import find_parts
 from magnetar.pipeline.folder.release_folder import ReleaseFolder
-from magnetar.pipeline.proving.request import VerifyRequest
+from magnetar.pipeline.proving.verify_request import VerifyRequest
 
 if TYPE_CHECKING:  # verifying a folder that no torrent is involved in needs no libtorrent
     from magnetar.fetch.download.fetch import Fetched

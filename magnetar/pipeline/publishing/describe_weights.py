@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Self
 
-from magnetar.convert.compare.tensor_digests import tensor_digests
+from magnetar.convert.compare.digest_tensors import tensor_digests
 from magnetar.convert.read.checkpoint_source import AS_IS, CheckpointSource, open_as_it_is, open_source
 from magnetar.errors import BootError, ConversionError, LayoutError, UsageError
 from magnetar.events import Emit, Resumed, Skipped, Step, ignore
@@ -17,7 +17,7 @@ from magnetar.manifests.checking.unfinished_hashes import UnfinishedHashes
 from magnetar.manifests.hashing.digests import Digest
 from magnetar.manifests.schema import ArchitectureFacts, SideFile, Smoke
 from magnetar.manifests.tensor_digests import format_tensor_digests
-from magnetar.manifests.writing.create import ManifestFacts
+from magnetar.manifests.writing.create_manifest import ManifestFacts
 from magnetar.pipeline.folder.expectations import look_up
 from magnetar.pipeline.folder.release_folder import ReleaseFolder
 
@@ -181,7 +181,7 @@ def _read_golden(path: Path) -> bytes:
 def _boot(folder: Path, text: str, emit: Emit) -> tuple[float | None, bytes]:
     """Bits per byte, to four digits, which every machine agrees on, and the fingerprint."""
     from magnetar.model.boot.boot import boot, make_golden
-    from magnetar.model.boot.request import BootRequest
+    from magnetar.model.boot.boot_request import BootRequest
 
     report = boot(BootRequest(folder, text=text), emit)
     if not report.healthy:

@@ -8,12 +8,12 @@ from typing import Any
 
 from magnetar.errors import UsageError
 from magnetar.events import Began, Emit, Ended, Moved, Resumed, Step, ignore
-from magnetar.fetch.torrent.create import Draft, FileHashes
+from magnetar.fetch.torrent.create_torrent import Draft, FileHashes
 from magnetar.manifests.checking.unfinished_hashes import UnfinishedHash, UnfinishedHashes
 from magnetar.manifests.folder.layout import OWN_MANIFEST, payload_paths
 from magnetar.manifests.hashing.digests import Digest, digest_files
 from magnetar.manifests.schema import ReleaseFile
-from magnetar.manifests.writing.create import ALGORITHMS
+from magnetar.manifests.writing.create_manifest import ALGORITHMS
 
 
 @dataclass(frozen=True, slots=True)

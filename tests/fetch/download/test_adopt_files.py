@@ -14,7 +14,7 @@ from magnetar.events import Adopted, Event, Moved
 from magnetar.fetch.download.adoptable_files import AdoptableFiles
 from magnetar.fetch.download.fetch import fetch
 from magnetar.fetch.seed.seed import Seeding
-from magnetar.fetch.torrent.create import TorrentOptions, create_torrent
+from magnetar.fetch.torrent.create_torrent import TorrentOptions, create_torrent
 from magnetar.fetch.torrent.file_digests import FileDigests
 from magnetar.fetch.torrent.metainfo import file_digests
 from magnetar.manifests.hashing.merkle import merkle_root

@@ -14,7 +14,7 @@ from magnetar.errors import DiskError, NoSpace, UsageError
 from magnetar.fetch.download import disk_checks
 from magnetar.fetch.download.fetch import fetch
 from magnetar.fetch.seed.seed import Seeding
-from magnetar.fetch.torrent.create import create_torrent
+from magnetar.fetch.torrent.create_torrent import create_torrent
 from magnetar.fetch.torrent.metadata import Metadata, TorrentFile
 from magnetar.fetch.torrent.metainfo import read_torrent
 from magnetar.files import STATE_FOLDER

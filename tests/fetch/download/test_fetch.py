@@ -11,7 +11,7 @@ from magnetar.events import Began, Ended, Event, FileSeen, LinkHealed, Moved, Sw
 from magnetar.fetch.download.fetch import fetch
 from magnetar.fetch.link.magnet import Magnet, parse_magnet
 from magnetar.fetch.seed.seed import Seeding
-from magnetar.fetch.torrent.create import TorrentOptions, create_torrent
+from magnetar.fetch.torrent.create_torrent import TorrentOptions, create_torrent
 from magnetar.files import STATE_FOLDER, lock_folder
 from magnetar.manifests.folder.origin import Origin, read_origin
 from tests.fetch.world import HYBRID, NEARBY, SIZES, V1, V2, contents, flip_byte, publish, serve, write_release

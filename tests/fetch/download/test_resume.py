@@ -151,7 +151,7 @@ def test_resume_data_that_claims_all_of_a_truncated_file_is_not_believed(tmp_pat
     from magnetar.fetch.request.options import Network
     from magnetar.fetch.swarm.libtorrent_session import open_swarm
     from magnetar.fetch.swarm.protocol import Joining
-    from magnetar.fetch.torrent.create import TorrentOptions, create_torrent
+    from magnetar.fetch.torrent.create_torrent import TorrentOptions, create_torrent
     from magnetar.fetch.torrent.metadata import magnet_of
     from magnetar.fetch.torrent.metainfo import read_torrent
 

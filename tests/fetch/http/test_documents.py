@@ -7,7 +7,7 @@ import pytest
 
 from magnetar.errors import OutsideError, TorrentError, UsageError
 from magnetar.fetch.http.documents import download_torrent
-from magnetar.fetch.torrent.create import create_torrent
+from magnetar.fetch.torrent.create_torrent import create_torrent
 from magnetar.fetch.torrent.metadata import MAX_TORRENT_BYTES
 from magnetar.fetch.torrent.metainfo import read_torrent
 

@@ -16,7 +16,7 @@ from magnetar.fetch.download.check_on_disk import check_pieces
 from magnetar.fetch.download.fetch import Fetched, fetch
 from magnetar.fetch.request.mirrors import FileMirror, Mirror, ReleaseMirror
 from magnetar.fetch.request.options import FetchOptions
-from magnetar.fetch.torrent.create import TorrentOptions, create_torrent
+from magnetar.fetch.torrent.create_torrent import TorrentOptions, create_torrent
 from tests.fetch.mirror_world import MirrorServer, mirror_server
 from tests.fetch.world import NEARBY, SIZES, contents, serve, write_release
 from tests.patience import GROWING, PATIENCE, patiently, wait_until

@@ -4,7 +4,7 @@ import pytest
 
 from magnetar.errors import UsageError
 from magnetar.fetch.request.mirrors import FileMirror, ReleaseMirror, named_hosts
-from magnetar.fetch.torrent.create import create_torrent
+from magnetar.fetch.torrent.create_torrent import create_torrent
 from magnetar.fetch.torrent.metainfo import read_torrent
 from tests.fetch.world import write_release
 

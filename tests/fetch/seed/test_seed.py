@@ -12,7 +12,7 @@ from magnetar.fetch.download.fetch import fetch
 from magnetar.fetch.download.state_folder import read_kept_torrent
 from magnetar.fetch.request.options import SeedOptions
 from magnetar.fetch.seed.seed import Seeded, Seeding, seed
-from magnetar.fetch.torrent.create import create_torrent
+from magnetar.fetch.torrent.create_torrent import create_torrent
 from magnetar.fetch.torrent.metainfo import read_torrent
 from magnetar.files import STATE_FOLDER, lock_folder
 from tests.fetch.world import NEARBY, contents, serve

@@ -13,7 +13,7 @@ from magnetar.fetch.link.magnet import Magnet
 from magnetar.fetch.request.options import SeedOptions
 from magnetar.fetch.request.stop_rule import Goal
 from magnetar.fetch.seed.seed import Seeding, Served, seed, seed_all
-from magnetar.fetch.torrent.create import create_torrent
+from magnetar.fetch.torrent.create_torrent import create_torrent
 from magnetar.fetch.torrent.metadata import magnet_of
 from magnetar.fetch.torrent.metainfo import read_torrent
 from tests.fetch.neighbours import free_port

@@ -12,7 +12,7 @@ import pytest
 
 from magnetar.errors import ExitCode, TorrentError
 from magnetar.fetch.download.fetch import fetch
-from magnetar.fetch.download.plan import plan_fetch
+from magnetar.fetch.download.fetch_plan import plan_fetch
 from magnetar.fetch.link.magnet import Magnet
 from magnetar.fetch.seed.seed import Seeding
 from magnetar.manifests.hashing.digests import Digest

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from magnetar.errors import DiskError, MagnetarError, TorrentError, UsageError
 from magnetar.events import Began, Ended, Event, Moved
 from magnetar.fetch.link.magnet import Magnet
-from magnetar.fetch.torrent.create import TorrentOptions, create_torrent
+from magnetar.fetch.torrent.create_torrent import TorrentOptions, create_torrent
 from magnetar.fetch.torrent.metadata import TorrentFile, case_collisions, check_same, magnet_of
 from magnetar.fetch.torrent.metainfo import damaged_paths, load, load_torrent, read_torrent, read_torrent_file
 from tests.fetch.world import SIZES, write_release

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from magnetar.events import Event, Moved
-from magnetar.fetch.torrent.create import TorrentOptions, create_torrent
+from magnetar.fetch.torrent.create_torrent import TorrentOptions, create_torrent
 from magnetar.findings import Outcome
 from magnetar.manifests.catalog import find_release
-from magnetar.manifests.checking.report import FileState
+from magnetar.manifests.checking.verify_report import FileState
 from magnetar.manifests.folder.origin import Origin, record_origin
 from magnetar.model.bundled import bundled_release
 from magnetar.pipeline.folder.release_folder import ReleaseFolder
-from magnetar.pipeline.proving.request import VerifyRequest
 from magnetar.pipeline.proving.verify_files import verify_files
+from magnetar.pipeline.proving.verify_request import VerifyRequest
 from tests.magnetar.conftest import Run
 
 WEIGHTS = "consolidated.00.pth"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from magnetar.events import Event, Moved
-from magnetar.fetch.torrent.create import TorrentOptions
+from magnetar.fetch.torrent.create_torrent import TorrentOptions
 from magnetar.pipeline.publish import PublishRequest, publish
 from magnetar.pipeline.publishing import describe_weights
 from magnetar.render.publish import release_page

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from magnetar.fetch.torrent.create import TorrentOptions, create_torrent
+from magnetar.fetch.torrent.create_torrent import TorrentOptions, create_torrent
 from magnetar.fetch.torrent.metainfo import read_torrent
 from magnetar.manifests.schema import load_manifest
 from tests.magnetar.conftest import Run

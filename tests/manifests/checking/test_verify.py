@@ -12,10 +12,10 @@ from magnetar.events import Began, Event, FoundWrong, Moved
 from magnetar.findings import Outcome
 from magnetar.manifests.checking.choose_manifest import ChosenManifest, Trust
 from magnetar.manifests.checking.diagnose_file import BLOCK_BYTES
-from magnetar.manifests.checking.report import FileFault, FileState, PieceCheck
 from magnetar.manifests.checking.verify import VerifyOptions, verify
+from magnetar.manifests.checking.verify_report import FileFault, FileState, PieceCheck
 from magnetar.manifests.hashing.digests import CHUNK_BYTES
-from magnetar.manifests.writing.create import list_files
+from magnetar.manifests.writing.create_manifest import list_files
 from tests import needs
 from tests.manifests.conftest import CONTENT, dig_too_deep, manifest_of, write
 

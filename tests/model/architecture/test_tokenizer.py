@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from magnetar.errors import BootError
 from magnetar.model.architecture.tokenizer import SPACE, Tokenizer
 from magnetar.model.bundled import bundled_release
-from magnetar.model.training.tokenizer import train_pieces
+from magnetar.model.training.train_tokenizer import train_pieces
 
 BUNDLED = Tokenizer.open(bundled_release() / "tokenizer.model")
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=[SPACE, "\0"]), max_size=60)

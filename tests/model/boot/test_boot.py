@@ -18,8 +18,8 @@ from magnetar.events import Began, Ended, Event, Moved
 from magnetar.findings import Outcome
 from magnetar.model.architecture.mixtral import Mixtral
 from magnetar.model.boot.boot import boot
-from magnetar.model.boot.report import BootReport
-from magnetar.model.boot.request import BootRequest
+from magnetar.model.boot.boot_report import BootReport
+from magnetar.model.boot.boot_request import BootRequest
 from magnetar.model.bundled import bundled_golden, bundled_release, smoke_text
 from magnetar.model.checks.levels import Level
 from magnetar.model.machine.machine import Machine
@@ -317,7 +317,8 @@ def test_without_torch_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_names_that_commands_need_come_without_torch() -> None:
     code = """
         import sys
-        import magnetar.model.bundled, magnetar.model.boot.request, magnetar.model.boot.judge, magnetar.model.boot.boot
+        import magnetar.model.bundled, magnetar.model.boot.boot_request
+        import magnetar.model.boot.judge, magnetar.model.boot.boot
         magnetar.model.bundled.smoke_text(), magnetar.model.bundled.bundled_release()
         sys.exit("torch" in sys.modules)
     """
@@ -329,7 +330,7 @@ PEAK = """
     from pathlib import Path
     from magnetar.model.machine import machine
     from magnetar.model.boot.boot import boot
-    from magnetar.model.boot.request import BootRequest
+    from magnetar.model.boot.boot_request import BootRequest
 
     machine.MAX_HELD_BYTES = 0
     boot(BootRequest(Path(sys.argv[1]), text=sys.argv[2]))
@@ -342,7 +343,7 @@ LIMITED = """
     from pathlib import Path
     from magnetar.model.machine.machine import Machine
     from magnetar.model.boot.boot import boot
-    from magnetar.model.boot.request import BootRequest
+    from magnetar.model.boot.boot_request import BootRequest
 
     machine = Machine(max_memory=int(sys.argv[3]))
     path, text = Path(sys.argv[1]), sys.argv[2]

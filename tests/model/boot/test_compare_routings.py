@@ -6,8 +6,8 @@ import torch
 from magnetar.errors import BootError, UsageError
 from magnetar.model.architecture.routing import SHOWN
 from magnetar.model.boot.boot import boot
+from magnetar.model.boot.boot_request import BootRequest, RoutingRequest
 from magnetar.model.boot.compare_routings import RoutingScore, compare_routings
-from magnetar.model.boot.request import BootRequest, RoutingRequest
 from magnetar.model.bundled import bundled_release, smoke_text
 from magnetar.model.machine.machine import Machine
 from tests.model.conftest import WriteRelease

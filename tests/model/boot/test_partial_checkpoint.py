@@ -14,8 +14,8 @@ from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.errors import CheckpointError, UnsafePickle
 from magnetar.findings import Outcome
 from magnetar.model.boot.boot import boot
-from magnetar.model.boot.report import BootReport
-from magnetar.model.boot.request import BootRequest
+from magnetar.model.boot.boot_report import BootReport
+from magnetar.model.boot.boot_request import BootRequest
 from magnetar.model.bundled import bundled_release, smoke_text
 from magnetar.model.checks.levels import Level
 from magnetar.model.compare.comparison import OtherCheckpoint

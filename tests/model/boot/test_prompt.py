@@ -4,8 +4,8 @@ import pytest
 
 from magnetar.errors import BootError, UsageError
 from magnetar.model.architecture.tokenizer import Tokenizer
+from magnetar.model.boot.boot_request import PromptRequest
 from magnetar.model.boot.prompt import generate, spell_out
-from magnetar.model.boot.request import PromptRequest
 from magnetar.model.bundled import bundled_release
 from magnetar.model.machine.machine import Machine
 

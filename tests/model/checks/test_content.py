@@ -13,7 +13,7 @@ from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.findings import Outcome
 from magnetar.model.architecture.mixtral import Mixtral
 from magnetar.model.boot.boot import boot
-from magnetar.model.boot.request import BootRequest
+from magnetar.model.boot.boot_request import BootRequest
 from magnetar.model.bundled import bundled_release
 from magnetar.model.checks.content import Survey, judge_content, measure_tensor
 from magnetar.model.checks.levels import Level, LevelResult

@@ -13,8 +13,8 @@ from magnetar.findings import Outcome
 from magnetar.manifests.hashing.digests import Digest
 from magnetar.model.architecture.mixtral import Mixtral
 from magnetar.model.boot.boot import boot, make_golden
-from magnetar.model.boot.report import BootReport
-from magnetar.model.boot.request import BootRequest
+from magnetar.model.boot.boot_report import BootReport
+from magnetar.model.boot.boot_request import BootRequest
 from magnetar.model.bundled import bundled_golden, bundled_release, find_golden, smoke_text
 from magnetar.model.checks.allowances import allowance_for
 from magnetar.model.checks.golden import compare_fingerprints

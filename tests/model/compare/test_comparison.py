@@ -15,8 +15,8 @@ from magnetar.errors import CheckpointError, UsageError
 from magnetar.findings import Outcome
 from magnetar.model.architecture.mixtral import Mixtral
 from magnetar.model.boot.boot import boot
-from magnetar.model.boot.report import BootReport
-from magnetar.model.boot.request import BootRequest
+from magnetar.model.boot.boot_report import BootReport
+from magnetar.model.boot.boot_request import BootRequest
 from magnetar.model.bundled import bundled_golden, bundled_release, smoke_text
 from magnetar.model.checks.levels import Level
 from magnetar.model.compare import http_json

@@ -6,8 +6,8 @@ import pytest
 
 from magnetar.findings import Finding
 from magnetar.model.boot.boot import boot
-from magnetar.model.boot.report import BootReport, RoutedText
-from magnetar.model.boot.request import BootRequest
+from magnetar.model.boot.boot_report import BootReport, RoutedText
+from magnetar.model.boot.boot_request import BootRequest
 from magnetar.model.bundled import bundled_golden, bundled_release, smoke_text
 from magnetar.model.checks.cures import Cure, Diagnosis
 from magnetar.model.checks.levels import Level, conclude

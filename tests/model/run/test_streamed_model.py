@@ -137,7 +137,7 @@ def test_a_tensor_out_of_its_turn_is_refused(release: WriteRelease) -> None:
 
 def test_a_layer_that_is_not_finite_ends_the_run_but_not_the_look_at_the_rest(release: WriteRelease) -> None:
     from magnetar.model.boot.boot import boot
-    from magnetar.model.boot.request import BootRequest
+    from magnetar.model.boot.boot_request import BootRequest
 
     model = make_model(TINY)
     model.layers[0].attention.wo.weight[0, 0] = math.nan

@@ -20,7 +20,7 @@ from magnetar.convert.compare.comparison_report import How
 from magnetar.convert.compare.proof import Standing
 from magnetar.findings import Finding, Outcome
 from magnetar.manifests.checking.choose_manifest import Trust
-from magnetar.manifests.checking.report import FileState
+from magnetar.manifests.checking.verify_report import FileState
 from magnetar.manifests.schema import Manifest
 from magnetar.render.json_shapes import base, documents, progress, same, verify
 from magnetar.render.json_shapes.manifest import Manifest as ManifestShape

@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 
 from magnetar.errors import ManifestError, UsageError
 from magnetar.events import Began, Emit, Ended, Moved, Step, ignore
-from magnetar.manifests.checking.report import FileState, VerifyReport
+from magnetar.manifests.checking.verify_report import FileState, VerifyReport
 from magnetar.manifests.folder.layout import payload_paths
 from magnetar.manifests.hashing.digests import HEX_LENGTHS, Digest, digest_files
 from magnetar.manifests.schema import (

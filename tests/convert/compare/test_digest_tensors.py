@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from magnetar.convert.compare.digest_tensors import tensor_digests
 from magnetar.convert.compare.proof import Proof, Standing, prove
-from magnetar.convert.compare.tensor_digests import tensor_digests
 from magnetar.convert.formats.safetensors import encode_header
 from magnetar.convert.layout.architecture import Architecture
 from magnetar.convert.layout.mapping import Move
@@ -234,7 +234,7 @@ import sys
 from pathlib import Path
 from magnetar.convert.compare.proof import prove
 from magnetar.convert.read.checkpoint_source import open_source
-from magnetar.convert.compare.tensor_digests import tensor_digests
+from magnetar.convert.compare.digest_tensors import tensor_digests
 from tests.memory import peak_memory
 before = peak_memory()
 with open_source(Path(sys.argv[1])) as source:

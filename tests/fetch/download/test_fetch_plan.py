@@ -6,12 +6,12 @@ import pytest
 
 from magnetar.errors import MetadataTimeout
 from magnetar.events import Event
-from magnetar.fetch.download import disk_checks, plan
+from magnetar.fetch.download import disk_checks, fetch_plan
 from magnetar.fetch.download.fetch import fetch
-from magnetar.fetch.download.plan import FetchPlan, plan_fetch
+from magnetar.fetch.download.fetch_plan import FetchPlan, plan_fetch
 from magnetar.fetch.link.magnet import Magnet
 from magnetar.fetch.seed.seed import Seeding
-from magnetar.fetch.torrent.create import create_torrent
+from magnetar.fetch.torrent.create_torrent import create_torrent
 from tests.fetch.world import NEARBY, SIZES
 from tests.patience import patiently
 
@@ -20,7 +20,7 @@ TOTAL = sum(SIZES.values())
 
 @pytest.fixture(autouse=True)
 def short_lookout(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "LOOKOUT", 0.3)
+    monkeypatch.setattr(fetch_plan, "LOOKOUT", 0.3)
 
 
 def test_a_dry_run_shows_files_sizes_space_and_peers_and_writes_nothing(
@@ -29,7 +29,7 @@ def test_a_dry_run_shows_files_sizes_space_and_peers_and_writes_nothing(
     events: list[Event] = []
 
     def look(seconds: float) -> FetchPlan:
-        monkeypatch.setattr(plan, "LOOKOUT", seconds)
+        monkeypatch.setattr(fetch_plan, "LOOKOUT", seconds)
         return plan_fetch(published.magnet, tmp_path / "new", options=NEARBY, emit=events.append)
 
     found = patiently(look, lambda found: found.seeds)

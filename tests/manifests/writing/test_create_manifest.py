@@ -7,10 +7,10 @@ from magnetar.errors import ManifestError, UsageError
 from magnetar.findings import Outcome
 from magnetar.manifests.catalog import catalog
 from magnetar.manifests.checking.choose_manifest import ChosenManifest, Trust
-from magnetar.manifests.checking.report import PieceCheck
 from magnetar.manifests.checking.verify import VerifyOptions, verify
+from magnetar.manifests.checking.verify_report import PieceCheck
 from magnetar.manifests.schema import Manifest, parse_manifest
-from magnetar.manifests.writing.create import ManifestFacts, create_manifest, pin_digests, strength_of, to_toml
+from magnetar.manifests.writing.create_manifest import ManifestFacts, create_manifest, pin_digests, strength_of, to_toml
 from tests.manifests.conftest import CONTENT, manifest_of, write
 
 FACTS = ManifestFacts(name="tiny", title="Tiny", publisher="us", licence="MIT")

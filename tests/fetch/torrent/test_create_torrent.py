@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from magnetar.errors import DiskError, UsageError
 from magnetar.events import Event, Moved
 from magnetar.fetch.download.fetch import fetch
-from magnetar.fetch.torrent.create import Draft, TorrentOptions, Version, choose_piece_length, create_torrent
+from magnetar.fetch.torrent.create_torrent import Draft, TorrentOptions, Version, choose_piece_length, create_torrent
 from magnetar.fetch.torrent.metainfo import file_digests, read_torrent
 from magnetar.fetch.torrent.piece_hasher import Sha1Pieces, TreePieces
 from tests.fetch.world import NEARBY, contents, serve, write_release
