@@ -10,10 +10,17 @@ import pytest
 from magnetar.convert.write.convert import convert
 from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.model.bundled import bundled_release, neutral_text
+from magnetar.model.run import measure_run
 from tests.magnetar.conftest import Run
 from tests.model.compare.servers import redirect, serve
 
 BUNDLED = bundled_release()
+
+
+@pytest.fixture(autouse=True)
+def short_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Score a fifth of what a user's run scores of a long text; ``tests/model/boot`` scores all of that."""
+    monkeypatch.setattr(measure_run, "MAX_WORK", 6_000_000_000)
 
 
 def test_two_copies_of_one_release_are_shown_side_by_side(magnetar: Run, tmp_path: Path) -> None:
