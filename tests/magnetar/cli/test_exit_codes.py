@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import pytest
 
 from magnetar.cli.exit_codes import exit_code_of
-from magnetar.findings import Outcome, Question, worst
+from magnetar.findings import Outcome, Question
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,3 @@ def test_what_was_asked_and_what_came_of_it_give_the_exit_code(question: Questio
 
 def test_a_result_that_judges_nothing_is_good() -> None:
     assert exit_code_of(object()) == 0
-
-
-def test_one_bad_outcome_makes_the_whole_bad_and_one_unknown_makes_it_unknown() -> None:
-    assert worst([Outcome.GOOD, Outcome.UNKNOWN, Outcome.BAD]) is Outcome.BAD
-    assert worst([Outcome.GOOD, Outcome.UNKNOWN]) is Outcome.UNKNOWN
-    assert worst([Outcome.GOOD, Outcome.GOOD]) is Outcome.GOOD
-    assert worst([]) is Outcome.UNKNOWN
