@@ -48,9 +48,9 @@ class Release:
 
     @cached_property
     def _wanted(self) -> "Wanted":
-        from magnetar.pipeline.target import resolve_target
+        from magnetar.pipeline.target import identify_target
 
-        return resolve_target(self.target, proxy=self.proxy)
+        return identify_target(self.target, proxy=self.proxy)
 
     @property
     def manifest(self) -> "Manifest | None":

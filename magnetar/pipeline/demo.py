@@ -19,7 +19,7 @@ from magnetar.files import disk_failure
 from magnetar.findings import Outcome, Question
 from magnetar.model.bundled import bundled_release
 from magnetar.pipeline.get import GetRequest, Got, get
-from magnetar.pipeline.target import resolve_target
+from magnetar.pipeline.target import identify_target
 
 SEEDER_PATIENCE = 60.0
 """Seconds for the seeder to start, hash 8 MB and listen. It takes one."""
@@ -60,7 +60,7 @@ def demonstrate(folder: Path | None = None, *, keep: bool = False, emit: Emit = 
         magnet = stack.enter_context(_seeder(served))
         emit(Remarked(f"another process serves {served.name} on 127.0.0.1"))
         options = FetchOptions(loopback=True)
-        request = GetRequest(wanted=resolve_target(magnet), parent=place / "downloads", options=options)
+        request = GetRequest(wanted=identify_target(magnet), parent=place / "downloads", options=options)
         got = get(request, emit)
         return Demonstrated(magnet, got, place, keep or folder is not None)
 

@@ -12,7 +12,7 @@ from magnetar.fetch.torrent.metainfo import read_torrent, read_torrent_file
 from magnetar.manifests.catalog import find_by_infohash
 from magnetar.manifests.schema import Manifest
 from magnetar.pipeline.folder.release_folder import ReleaseFolder
-from magnetar.pipeline.target import resolve_target
+from magnetar.pipeline.target import identify_target
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def inspect(text: str, *, tensors: bool = False) -> Inspection:
     path = Path(text)
     if path.is_dir() or (path.is_file() and path.suffix != ".torrent"):
         return inspect_weights(ReleaseFolder.read(path), tensors)
-    wanted = resolve_target(text)
+    wanted = identify_target(text)
     if isinstance(wanted.source, Magnet):
         return _inspect_magnet(wanted.source, wanted.manifest)
     return _inspect_torrent(wanted.source if isinstance(wanted.source, bytes) else read_torrent_file(wanted.source))

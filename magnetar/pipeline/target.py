@@ -18,7 +18,7 @@ class Wanted:
     manifest: Manifest | None
 
 
-def resolve_target(text: str, *, proxy: str = "") -> Wanted:
+def identify_target(text: str, *, proxy: str = "") -> Wanted:
     """What the user named: a release of the catalog, a .torrent file or its URL, a magnet link, or an infohash.
 
     Raises ``UsageError`` for a name that nothing has, ``MagnetError`` for a link beyond healing, ``OutsideError``

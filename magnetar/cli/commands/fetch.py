@@ -33,17 +33,17 @@ def fetch(
 ) -> None:
     """Get a release from the swarm, with every piece checked. Stopped at any moment, it goes on when run again."""
     from magnetar.pipeline.fetch import fetch_release, plan_release
-    from magnetar.pipeline.target import resolve_target
+    from magnetar.pipeline.target import identify_target
     from magnetar.render.fetch import draw_fetch_plan, draw_fetched
 
     options = fetching.options()
     screen = open_screen("fetch", display)
 
     def plan(emit: "Emit") -> "FetchPlan":
-        return plan_release(resolve_target(target, proxy=fetching.proxy), directory, options, emit)
+        return plan_release(identify_target(target, proxy=fetching.proxy), directory, options, emit)
 
     def work(emit: "Emit", when_fetched: "Callable[[Fetched], None]" = lambda _fetched: None) -> "Fetched":
-        wanted = resolve_target(target, proxy=fetching.proxy)
+        wanted = identify_target(target, proxy=fetching.proxy)
         return fetch_release(wanted, directory, options, fetching.mirrors, when_fetched, emit)
 
     def show(fetched: "Fetched") -> None:

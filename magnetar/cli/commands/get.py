@@ -28,12 +28,12 @@ def get(
     """Fetch, verify, convert and boot in one go. Run again, it does only what is missing."""
     from magnetar.pipeline.get import GetRequest, Got
     from magnetar.pipeline.get import get as get_release
-    from magnetar.pipeline.target import resolve_target
+    from magnetar.pipeline.target import identify_target
     from magnetar.render.get import draw_got
 
     def work(emit: "Emit") -> Got:
         request = GetRequest(
-            wanted=resolve_target(target, proxy=fetching.proxy),
+            wanted=identify_target(target, proxy=fetching.proxy),
             parent=directory,
             target=None if no_convert else to,
             check=not no_verify,
