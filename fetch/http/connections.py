@@ -62,7 +62,7 @@ class _WatchedConnection:
     sock: socket.socket | None
 
     def _new_conn(self) -> socket.socket:
-        connected: socket.socket = super()._new_conn()  # type: ignore[misc]
+        connected: socket.socket = super()._new_conn()  # type: ignore[misc]  # a mixin: urllib3's class follows
         try:
             if self.policy is not None:
                 self.policy.check_address(self.host, connected.getpeername()[0])
@@ -75,7 +75,7 @@ class _WatchedConnection:
     def request(self, *arguments: Any, **named: Any) -> None:
         if self.sock is not None:  # kept from an earlier request, or wrapped for TLS since it was made
             watch_socket(self.sock)
-        super().request(*arguments, **named)  # type: ignore[misc]
+        super().request(*arguments, **named)  # type: ignore[misc]  # as above
 
 
 def watched_pools(policy: AddressPolicy | None) -> dict[str, Any]:

@@ -33,6 +33,6 @@ def flag_groups(function: Command) -> Command:
     shown = [parameter for name, parameter in parameters.items() if name not in groups]
     shown += [field for group in fields.values() for field in group.values()]
     shown = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in shown]
-    command.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+    command.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]  # Typer reads it
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
     return command

@@ -57,7 +57,7 @@ class SignedManifest:
 def check_signed(
     folder: ReleaseFolder, named: str | None, demand: SignatureDemand, emit: Emit = ignore
 ) -> SignedManifest:
-    """Find the manifest, and check that it is signed as was demanded.
+    """Find the manifest, and check its signature against ``demand``.
 
     Raises ``WrongBytesError`` for a manifest that is not signed, for another signer, or for other bytes than those that
     were signed.

@@ -28,7 +28,7 @@ class ScriptedSwarm:
         self._notices = list(notices)
 
     def join(self, _joining: Joining) -> Transfer:
-        raise NotImplementedError
+        raise NotImplementedError  # nobody joins in these tests
 
     def wait(self, seconds: float) -> None:
         self.waits.append(seconds)
@@ -51,7 +51,7 @@ class ScriptedSwarm:
 
 
 def watch(swarm: ScriptedSwarm, events: list[Event]) -> Sightings:
-    return Sightings(swarm, swarm, events.append)  # type: ignore[arg-type]
+    return Sightings(swarm, swarm, events.append)  # type: ignore[arg-type]  # one stand-in for both
 
 
 def test_each_status_before_the_end_is_yielded_with_a_wait_after_it() -> None:
