@@ -96,7 +96,8 @@ def get(request: GetRequest, emit: Emit = ignore) -> Got:
     got = _fetch(request, emit)
     for step in (_verify, _convert, _boot):
         if got.outcome is Outcome.BAD:
-            return replace(got, not_done=("convert", "boot"))
+            wanted = {"convert": request.target is not None, "boot": request.smoke_test}
+            return replace(got, not_done=tuple(name for name in wanted if wanted[name]))
         got = step(request, got, emit)
     return got
 
