@@ -83,7 +83,7 @@ class MirrorReader:
             reading.close()
             self._pool.checked.give_back(claimed)
             with self._pool.lock:
-                run.end()
+                self._pool.schedule.end(run)
 
     def _read_pieces(self, run: PieceRun, reading: Reading, claimed: set[int]) -> None:
         """Read piece after piece. Those that were handed over are taken out of ``claimed``."""

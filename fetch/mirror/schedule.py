@@ -59,6 +59,7 @@ class Schedule:
         self._provable = provable
         self._sources: dict[str, list[MirrorSource]] = {}
         self._refuted: set[tuple[int, frozenset[MirrorSource]]] = set()
+        self._runs: set[PieceRun] = set()  # those that have not ended
 
     @property
     def sources(self) -> list[MirrorSource]:
@@ -86,11 +87,21 @@ class Schedule:
             sources = self.assign(first, run)
             if sources:
                 path, main = list(sources.items())[-1]
-                if main.ranged is False:
-                    return self._make_whole(run, path, candidates)
-                run.last = self._end_of_run(first, candidates, unclaimed)
+                if main.ranged is not False:
+                    run.last = self._end_of_run(first, candidates, unclaimed)
+                elif self._pieces_come_back(path):
+                    run.end()
+                    continue
+                else:
+                    self._make_whole(run, path, candidates)
+                self._runs.add(run)
                 return run
         return None
+
+    def end(self, run: PieceRun) -> None:
+        """Note that nobody reads this run any more, and let go of its mirrors."""
+        run.end()
+        self._runs.discard(run)
 
     def assign(self, piece: int, run: PieceRun) -> Mapping[str, MirrorSource] | None:
         """A mirror for each file that the piece touches: the ones that the run reads already, else the least busy.
@@ -118,10 +129,19 @@ class Schedule:
             last += 1
         return last
 
-    def _make_whole(self, run: PieceRun, path: str, candidates: set[int]) -> PieceRun:
-        """The run, over all of a file from its first missing piece on."""
+    def _pieces_come_back(self, path: str) -> bool:
+        """Whether a run holds pieces of this file that it will give back, because no mirror of the file gives ranges.
+
+        A file that is read from its beginning before that is read a second time, for those pieces.
+        """
+        if any(source.ranged for source in self._sources[path]):
+            return False
+        pieces = self._layout.pieces(path)
+        return any(not run.whole and run.first <= pieces[-1] and pieces[0] <= run.last for run in self._runs)
+
+    def _make_whole(self, run: PieceRun, path: str, candidates: set[int]) -> None:
+        """Extend the run over all of a file from its first missing piece on."""
         pieces = self._layout.pieces(path)
         run.first = min(piece for piece in pieces if piece in candidates)
         run.last = pieces[-1]
         run.whole = True
-        return run

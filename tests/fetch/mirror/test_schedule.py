@@ -37,7 +37,7 @@ def test_two_mirrors_share_the_work(client: Client) -> None:
     assert [source.readers for source in sources] == [2, 2]
     for run in runs:
         assert run is not None
-        run.end()
+        schedule.end(run)
     assert [source.readers for source in sources] == [0, 0]
 
 
@@ -51,6 +51,27 @@ def test_a_piece_that_two_mirrors_got_wrong_together_is_not_read_from_them_again
     assert schedule.assign(1, PieceRun(1, 1, whole=False)) is None
     schedule.add(other)
     assert schedule.assign(1, PieceRun(1, 1, whole=False)) == {"a": other, "b": b}
+
+
+def test_a_file_without_ranges_is_not_begun_while_a_run_holds_pieces_of_it_that_it_will_give_back(
+    client: Client,
+) -> None:
+    schedule = Schedule(PieceLayout([Extent("a", 0, 10), Extent("b", 10, 990)], 10, padded=True), range(100))
+    first, b = (
+        MirrorSource(FileMirror(path, "https://x.example/"), size, client)
+        for path, size in zip("ab", (10, 990), strict=True)
+    )
+    for source in (first, b):
+        schedule.add(source)
+    missing = dict.fromkeys(range(100), 0)
+    before = schedule.plan(missing)  # the piece of a, and some of b
+    assert before is not None and (before.first, before.last) == (0, 2)
+    b.ranged = False
+    rest = {piece: 0 for piece in missing if piece > before.last}
+    assert schedule.plan(rest) is None and b.readers == 0
+    schedule.end(before)
+    whole = schedule.plan({piece: 0 for piece in missing if piece})
+    assert whole is not None and (whole.first, whole.last, whole.whole) == (1, 99, True)
 
 
 def plan_of_a_new_release(client: Client, size: int, piece_length: int) -> tuple[int, int]:
