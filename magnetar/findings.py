@@ -15,6 +15,8 @@ class Outcome(StrEnum):
 
     GOOD = "good"
     BAD = "bad"
+    FAILED = "failed"
+    """The world outside failed while it was looked at, so nothing is known: a disk that cannot be read."""
     UNKNOWN = "unknown"
 
 
@@ -62,8 +64,9 @@ class Finding:
 
 
 def worst(outcomes: Iterable[Outcome]) -> Outcome:
-    """Bad if any is bad, good if all are good and there is one, else unknown."""
+    """Bad if any is bad, else failed if any failed, good if all are good and there is one, else unknown."""
     seen = set(outcomes)
-    if Outcome.BAD in seen:
-        return Outcome.BAD
+    for outcome in (Outcome.BAD, Outcome.FAILED):
+        if outcome in seen:
+            return outcome
     return Outcome.GOOD if seen == {Outcome.GOOD} else Outcome.UNKNOWN

@@ -10,4 +10,6 @@ def exit_code_of(result: object) -> ExitCode:
     """The exit code for ``result``. A result that judges nothing counts as good."""
     if not isinstance(result, Judgement) or result.outcome is Outcome.GOOD:
         return ExitCode.GOOD
-    return BAD_CODES[result.question] if result.outcome is Outcome.BAD else ExitCode.NOT_ALL_CHECKED
+    if result.outcome is Outcome.BAD:
+        return BAD_CODES[result.question]
+    return ExitCode.OUTSIDE if result.outcome is Outcome.FAILED else ExitCode.NOT_ALL_CHECKED

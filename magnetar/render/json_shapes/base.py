@@ -47,7 +47,7 @@ Printed = Annotated[str, BeforeValidator(_as_printed)]
 
 Number = Annotated[float | Literal["nan", "inf", "-inf"], BeforeValidator(_as_finite)]
 
-OutcomeWord = Literal["good", "bad", "unknown"]
+OutcomeWord = Literal["good", "bad", "failed", "unknown"]
 """``magnetar.findings.Outcome``."""
 
 
