@@ -95,8 +95,8 @@ class Sameness:
     """Two checkpoints, compared in ``layout`` for ``reason``. ``tensors`` counts the names that either has.
 
     ``differences`` are the tensors that are not bit for bit the same, in the order of the layers; a mere cast is one.
-    ``configuration`` says in words where the two configurations disagree. The same weights compute something else with
-    another base of the rotation, but that does not count against the weights.
+    ``configuration`` says in words where the two configurations disagree: the same tensors compute something else with
+    another base of the rotation. Tokenizers, templates and code are not compared.
     """
 
     first: str
@@ -117,6 +117,11 @@ class Sameness:
 
     @property
     def outcome(self) -> Outcome:
-        """Good if every number is the same, bad if one is not, unknown if some were rounded or there are none."""
+        """Bad if a number, or the configuration, is not the same; unknown if some were rounded or there are none."""
+        return Outcome.BAD if self.configuration else self.of_tensors
+
+    @property
+    def of_tensors(self) -> Outcome:
+        """The outcome of the tensors alone."""
         same = [Outcome.GOOD] if self.identical else []
         return worst([*same, *(difference.outcome for difference in self.differences)])

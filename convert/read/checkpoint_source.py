@@ -9,7 +9,7 @@ from magnetar.convert.formats.checkpoint import Checkpoint
 from magnetar.convert.formats.detect import open_file, open_files, open_joined, read_document
 from magnetar.convert.formats.grok import is_grok, open_grok
 from magnetar.convert.layout.architecture import Architecture
-from magnetar.convert.layout.gguf_architecture import read_architecture
+from magnetar.convert.layout.gguf_architecture import read_architecture as read_gguf_architecture
 from magnetar.convert.layout.tables import check_tensors, detect_layout, find_layout
 from magnetar.convert.read.find_weights import find_files, find_weights, is_gguf, is_published
 from magnetar.convert.read.part_names import split_stem
@@ -101,9 +101,9 @@ def open_folder(
         )
     if not is_gguf(files):
         _find_configuration(folder, files)  # a missing configuration is reported before a large file is looked at
-    checkpoint = _open(folder, files)
+    checkpoint = open_files_of_set(folder, files)
     with closing_on_error([checkpoint]):
-        architecture, stated_in = _read_architecture(folder, files, checkpoint)
+        architecture, stated_in = read_architecture(folder, files, checkpoint)
         if from_layout is None:
             layout, reason = detect_layout(checkpoint.specs)
         else:
@@ -116,7 +116,7 @@ def open_folder(
 def open_as_it_is(path: Path) -> CheckpointSource:
     """Open any weights, of any model, to be kept as they are. Raises what ``open_checkpoint`` raises."""
     folder, files = find_files(path)
-    return keep_as_it_is(folder, files, _open(folder, files), folder.path)
+    return keep_as_it_is(folder, files, open_files_of_set(folder, files), folder.path)
 
 
 def keep_as_it_is(
@@ -131,10 +131,11 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
     Raises what ``open_source`` raises, but not ``LayoutError``.
     """
-    return _open(*find_files(path))
+    return open_files_of_set(*find_files(path))
 
 
-def _open(folder: SourceFolder, files: tuple[str, ...]) -> Checkpoint:
+def open_files_of_set(folder: SourceFolder, files: tuple[str, ...]) -> Checkpoint:
+    """The files of one set of weights as one checkpoint. Raises what ``open_files`` raises."""
     if is_grok(files):
         return open_grok(folder, files)
     whole = split_stem(files[0])
@@ -143,12 +144,13 @@ def _open(folder: SourceFolder, files: tuple[str, ...]) -> Checkpoint:
     return open_files(folder, files) if len(files) > 1 else open_file(folder, files[0])
 
 
-def _read_architecture(
-    folder: SourceFolder, files: tuple[str, ...], checkpoint: Checkpoint
-) -> tuple[Architecture, str]:
-    """The architecture, and the name of the file that states it: a GGUF file itself, or the configuration beside."""
+def read_architecture(folder: SourceFolder, files: tuple[str, ...], checkpoint: Checkpoint) -> tuple[Architecture, str]:
+    """The architecture, and the name of the file that states it: a GGUF file itself, or the configuration beside.
+
+    Raises ``LayoutError`` where nothing states it, or ``OutsideError``.
+    """
     if is_gguf(files):
-        return read_architecture(checkpoint.metadata, files[0]), files[0]
+        return read_gguf_architecture(checkpoint.metadata, files[0]), files[0]
     name = _find_configuration(folder, files)
     read = Architecture.from_params if name == PARAMS else Architecture.from_config
     return read(read_document(folder, name)), name

@@ -166,7 +166,7 @@ def _describe_verified(report: VerifyReport) -> str:
     if report.findings:
         return f"{len(report.findings)} findings: not the release"
     good = sum(file.state == "good" for file in report.files)
-    return f"{good} of {len(report.files)} files good: {report.trust}"
+    return f"{good} of {len(report.files)} files good: {report.verdict}"
 
 
 def _describe_converted(converted: Converted) -> str:

@@ -9,7 +9,7 @@ from magnetar.events import Emit, ignore
 from magnetar.fetch.link.magnet import Magnet, parse_magnet
 from magnetar.fetch.request.options import SeedOptions
 from magnetar.fetch.seed.seed import Seeded, Seeding, Watch, seed_all
-from magnetar.manifests.checking.choose_manifest import Trust
+from magnetar.manifests.checking.ledger import INDEPENDENT
 from magnetar.manifests.schema import ReleaseFile
 from magnetar.pipeline.folder.release_folder import ReleaseFolder
 
@@ -48,7 +48,7 @@ def known_link(folder: ReleaseFolder) -> Magnet | None:
     except UsageError:
         return None
     manifest = choice.manifest
-    if choice.trust is Trust.UNDAMAGED or manifest.magnet is None or not manifest.files:
+    if choice.voucher not in INDEPENDENT or manifest.magnet is None or not manifest.files:
         return None
     return parse_magnet(manifest.magnet) if all(_is_there(folder.root, file) for file in manifest.files) else None
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from magnetar.errors import UsageError
 from magnetar.events import Emit, Remarked, ignore
 from magnetar.manifests.checking.verify_report import VerifyReport
 from magnetar.manifests.folder.layout import SIGNATURE
@@ -11,6 +12,7 @@ from magnetar.pipeline.folder.release_folder import ReleaseFolder
 from magnetar.pipeline.proving.verify_request import VerifyRequest
 
 if TYPE_CHECKING:  # a proof of tensors brings numpy
+    from magnetar.manifests.checking.choose_manifest import ChosenManifest
     from magnetar.pipeline.proving.verify_copy import ProvenCopy
 
 __all__ = ["VerifyRequest", "verify"]
@@ -34,15 +36,30 @@ def verify(request: VerifyRequest, emit: Emit = ignore) -> "VerifyReport | Prove
 
 
 def _verify_unsigned(request: VerifyRequest, emit: Emit) -> "VerifyReport | ProvenCopy":
-    from magnetar.pipeline.proving.copies import is_copy
-
-    if request.fetched is None and is_copy(request.folder, request.named):
-        from magnetar.pipeline.proving.verify_copy import verify_copy
-
-        return verify_copy(request.folder, request.named, reference=request.reference, emit=emit)
     from magnetar.pipeline.proving.verify_files import verify_files
 
-    return verify_files(request, emit)
+    if request.fetched is not None:
+        return verify_files(request, emit)
+    from magnetar.pipeline.proving.copies import is_copy
+
+    choice = _find_release(request)
+    if choice is not None and is_copy(request.folder, choice.manifest):
+        from magnetar.pipeline.proving.verify_copy import verify_copy
+
+        return verify_copy(request.folder, choice, reference=request.reference, strict=request.strict, emit=emit)
+    return verify_files(request, emit, choice)
+
+
+def _find_release(request: VerifyRequest) -> "ChosenManifest | None":
+    """What to hold the folder against; None where only the pieces of its kept torrent can decide."""
+    from magnetar.pipeline.proving.find_release import find_release_of
+
+    try:
+        return find_release_of(request.folder, request.named)
+    except UsageError:
+        if request.named is not None or not request.folder.is_folder or not request.folder.torrent:
+            raise
+        return None
 
 
 def _remark_on_signature(folder: ReleaseFolder, named: str | None, emit: Emit) -> None:

@@ -26,8 +26,13 @@ def draw_sameness(found: "Sameness") -> RenderableType:
         follows = "the router follows" if order.router_follows else "the router does not"
         parts.append(note(f"layer {order.layer}: experts {list(order.order)}; {follows}"))
     words = f"{found.identical} of {found.tensors} tensors are the same bit for bit, seen as {found.layout}"
+    parts += [note(f"in the second, {difference}") for difference in found.configuration]
     style, word = {
-        Outcome.GOOD: (GOOD, "the same weights"),
+        Outcome.GOOD: (GOOD, "the same tensors"),
         Outcome.UNKNOWN: (UNSURE, "rounded or quantised"),
-    }.get(found.outcome, (BAD, "not the same weights"))
+    }.get(found.of_tensors, (BAD, "not the same tensors"))
+    if found.configuration:
+        style, word = BAD, f"{word}, and another configuration"
+    if found.outcome is Outcome.GOOD:
+        parts.append(note("tokenizers, templates and code were not compared"))
     return Group(*parts, verdict(word, style, words))

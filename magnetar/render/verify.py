@@ -1,6 +1,6 @@
 """What verification found: files against their digests, or the tensors of a converted copy against theirs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
@@ -11,6 +11,7 @@ from magnetar.findings import Outcome
 from magnetar.render.text import BAD, GOOD, MAX_ROWS, UNSURE, binary, clean, new_table, note, several, verdict
 
 if TYPE_CHECKING:
+    from magnetar.manifests.checking.ledger import Ledger, Row
     from magnetar.manifests.checking.verify_report import FileDamage, VerifyReport
     from magnetar.pipeline.proving.verify_copy import ProvenCopy
 
@@ -31,7 +32,10 @@ def draw_report(report: "VerifyReport") -> RenderableType:
     findings = [
         Text.assemble(("  " + f.kind, "red"), f": {clean(f.subject)}: {clean(f.detail)}") for f in report.findings
     ]
-    unexpected = [note(f"not part of the release: {path}") for path in report.unexpected]
+    beside = [row for row in report.ledger.rows if row.name in set(report.unexpected)]
+    harmless = [row.name for row in beside if not row.loadable]
+    unexpected = [*draw_rows(beside), *(note(f"not part of the release: {path}") for path in harmless[:MAX_ROWS])]
+    unexpected += [note(f"and {len(harmless) - MAX_ROWS:,} more")] if len(harmless) > MAX_ROWS else []
     parts: list[RenderableType] = [table, *findings, draw_damage(report.damage), *unexpected]
     mendable = {damage.path for damage in report.damage}
     hint = [note(f"magnetar repair {report.folder} fetches again only what is damaged")] if mendable else []
@@ -59,46 +63,71 @@ def _draw_damaged_file(file: "FileDamage") -> Iterator[RenderableType]:
 def _conclude(report: "VerifyReport") -> Text:
     against = f"held against {report.release}: {report.reason}"
     unchanged = sum(file.state == "unchanged" for file in report.files)
-    match report.outcome:
-        case Outcome.GOOD if unchanged:
-            words = f"unchanged since it was good: {report.trust}"
-            return verdict(words, UNSURE, f"{unchanged} of {len(report.files)} files were not read; {against}")
+    if unchanged and report.outcome is Outcome.GOOD:
+        against = f"{unchanged} of {len(report.files)} files were not read; {against}"
+    return draw_verdict(report.ledger, against)
+
+
+def draw_verdict(ledger: "Ledger", against: str) -> Text:
+    """The last line: what all rows of a ledger come to."""
+    left = several(len({row.file for row in ledger.not_checked}), "file")
+    match ledger.outcome:
         case Outcome.GOOD:
-            return verdict(f"good: {report.trust}", UNSURE if report.trust == "weak" else GOOD, against)
+            style = GOOD if ledger.verdict in ("the release", "undamaged, by its own word") else UNSURE
+            words = "unchanged since it was good" if ledger.verdict == "unchanged" else f"good: {ledger.verdict}"
+            return verdict(words, style, against)
+        case Outcome.UNKNOWN if ledger.verdict == "the same tensors":
+            return verdict(f"the same tensors; of {left} not all could be checked", UNSURE, against)
         case Outcome.UNKNOWN:
             return verdict("not all could be checked; nothing wrong was found", UNSURE, against)
+        case Outcome.FAILED:
+            return verdict("not all could be read; nothing wrong was found in the rest", BAD, against)
         case _:
             return verdict("not the release", BAD, against)
 
 
-def draw_proof(proven: "ProvenCopy") -> RenderableType:
-    """Which tensors of a converted copy are not the publisher's, and the verdict on all of them."""
-    proof = proven.proof
-    others = [tensor for tensor in proof.tensors if tensor.standing != "same"]
-    table = new_table("tensor", "verdict", "")
-    for tensor in others[:MAX_ROWS]:
-        error = f"NMSE {tensor.error:.1e}" if tensor.error is not None else ""
-        exact = "just what quantising the release gives" if tensor.reproduced else ""
-        words = "; ".join(filter(None, (tensor.detail, error, exact)))
-        style = "yellow" if tensor.standing == "not comparable" else "red"
-        table.add_row(Text(clean(tensor.name)), Text(tensor.standing.value, style=style), Text(clean(words)))
-    parts: list[RenderableType] = [table] if others else []
-    parts += [note(f"and {len(others) - MAX_ROWS} more")] if len(others) > MAX_ROWS else []
-    against = f"{proof.path}, {proof.layout}: held against the tensors of {proven.release}"
-    same = f"{len(proof.tensors) - len(others)} of {len(proof.tensors)} tensors are the publisher's bit for bit"
-    match proof.outcome:
-        case Outcome.GOOD:
-            return Group(*parts, note(same), verdict(f"good: {proven.trust}", GOOD, against))
-        case Outcome.UNKNOWN:
-            return Group(*parts, note(same), verdict("not all could be compared", UNSURE, against))
-        case _:
-            return Group(*parts, note(same), verdict("not the same weights", BAD, against))
+def draw_rows(rows: Iterable["Row"]) -> Iterator[RenderableType]:
+    """What is wrong, could not be read, or was not checked although a runtime could load it, the worst first."""
+    styles = {"wrong": "red", "unreadable": "red", "not checked": "yellow"}
+    told = [row for row in rows if row.state in styles and (row.loadable or row.state != "not checked")]
+    told.sort(key=lambda row: list(styles).index(row.state))
+    for row in told[:MAX_ROWS]:
+        where = row.name if row.name == row.file else f"{row.file}: {row.name}"
+        yield Text.assemble((f"  {row.state}", styles[row.state]), f": {clean(where)}: {clean(row.detail)}")
+    if len(told) > MAX_ROWS:
+        yield note(f"and {len(told) - MAX_ROWS:,} more; --json lists them")
+
+
+def draw_copy(copy: "ProvenCopy") -> RenderableType:
+    """What of a converted copy is not its release's, or was not checked, and the verdict on all of it."""
+    parts: list[RenderableType] = []
+    for proof in copy.proofs:
+        others = [tensor for tensor in proof.tensors if tensor.error is not None]
+        table = new_table("tensor", "against the release", "")
+        for tensor in others[:MAX_ROWS]:
+            exact = "just what quantising the release gives" if tensor.reproduced else ""
+            table.add_row(Text(clean(tensor.name)), f"NMSE {tensor.error:.1e}", exact)
+        parts += [table] if others else []
+        parts += [note(f"and {len(others) - MAX_ROWS} more")] if len(others) > MAX_ROWS else []
+        same = sum(tensor.standing == "same" for tensor in proof.tensors)
+        where = f"{proof.path}, {proof.layout}"
+        parts.append(note(f"{where}: {same} of {len(proof.tensors)} tensors are the publisher's bit for bit"))
+    for subject, words in (
+        ("configuration key", "keys of its configuration"),
+        ("vocabulary", "parts of its vocabulary"),
+    ):
+        rows = [row for row in copy.ledger.rows if row.subject == subject]
+        proven = sum(row.state == "proven" for row in rows)
+        parts += [note(f"{proven} of {len(rows)} {words} are what the release derives to")] if rows else []
+    parts += draw_rows(row for row in copy.ledger.rows)
+    against = f"{copy.path}: held against {copy.release}: {copy.reason}"
+    return Group(*parts, draw_verdict(copy.ledger, against))
 
 
 def draw_verified(verified: "VerifyReport | ProvenCopy") -> RenderableType:
-    """A report on files, or a proof of tensors."""
+    """A report on files, or on a converted copy."""
     from magnetar.manifests.checking.verify_report import VerifyReport
 
     if isinstance(verified, VerifyReport):
         return draw_report(verified)
-    return draw_proof(verified)
+    return draw_copy(verified)

@@ -11,16 +11,17 @@ from stat import S_ISREG
 from threading import Event
 from typing import NamedTuple
 
-from magnetar.errors import DiskError, UsageError
+from magnetar.errors import DiskError, ManifestError, UsageError
 from magnetar.events import Began, Emit, Ended, FoundWrong, Moved, Step, ignore
 from magnetar.findings import Finding
-from magnetar.manifests.checking.choose_manifest import ChosenManifest, Trust
+from magnetar.manifests.checking.choose_manifest import ChosenManifest
 from magnetar.manifests.checking.diagnose_file import diagnose_files
 from magnetar.manifests.checking.verified_index import VerifiedIndex
 from magnetar.manifests.checking.verify_report import PIECES, FileFault, FileResult, FileState, PieceCheck, VerifyReport
-from magnetar.manifests.folder.layout import payload_paths
+from magnetar.manifests.folder.layout import OWN_MANIFEST, every_path
+from magnetar.manifests.folder.loadable import is_own_state
 from magnetar.manifests.hashing.digests import HEX_LENGTHS, WEAK, Digest, digest_parts, fills_cores, size_on_disk
-from magnetar.manifests.schema import Manifest, ReleaseFile
+from magnetar.manifests.schema import Manifest, ReleaseFile, load_manifest
 from magnetar.parallel import work_in_parallel
 
 
@@ -61,7 +62,7 @@ def verify(
     wanted = [file for file in expected if file.path not in options.left_out]
     checked = _Verification(folder, choice.manifest, options, emit).check_files(wanted)
     checked += [_not_checked(file) for file in expected if file.path in options.left_out]
-    unexpected, unreadable = _list_unexpected(folder, expected, options.parts)
+    unexpected, notes, unreadable = _list_others(folder, choice, options.parts)
     # Only now that every file was seen can a missing file be recognised under another name.
     found = {file.finding.subject: file.digests for file in checked if file.finding}
     findings = diagnose_files(folder, [file.finding for file in checked if file.finding], found, expected, unexpected)
@@ -73,10 +74,11 @@ def verify(
         folder=str(folder),
         release=choice.manifest.name,
         reason=choice.reason,
-        trust=_trust_in(choice, results),
+        voucher=choice.voucher,
         files=results,
         findings=tuple(findings),
         unexpected=unexpected,
+        notes=notes,
     )
 
 
@@ -182,6 +184,7 @@ class _Verification:
             state=FileState.GOOD if checked_by else FileState.NOT_CHECKED,
             checked_by=checked_by,
             detail=f"in {len(paths)} parts" if len(paths) > 1 else "",
+            weak=_is_weak(checked_by, self._manifest),
         )
         return _CheckedFile(result)
 
@@ -193,7 +196,14 @@ class _Verification:
         if day is None:
             return None
         checked_by = tuple(digest.algorithm for digest in file.digests) or (PIECES,)
-        return FileResult(file.path, statuses[0].st_size, FileState.UNCHANGED, checked_by, f"read on {day}")
+        return FileResult(
+            path=file.path,
+            size=statuses[0].st_size,
+            state=FileState.UNCHANGED,
+            checked_by=checked_by,
+            detail=f"read on {day}",
+            weak=_is_weak(checked_by, self._manifest),
+        )
 
     def _note(self, file: ReleaseFile, statuses: Sequence[os.stat_result], state: FileState) -> None:
         """Note a good file in the index; files in parts are not noted."""
@@ -218,16 +228,31 @@ def _not_checked(file: ReleaseFile) -> _CheckedFile:
     return _CheckedFile(FileResult(file.path, file.size, FileState.NOT_CHECKED))
 
 
-def _list_unexpected(
-    folder: Path, expected: Sequence[ReleaseFile], parts: Mapping[str, Sequence[Path]]
-) -> tuple[tuple[str, ...], list[str]]:
-    """Paths of the files that the release does not have (none if its list is not known), and of unreadable folders."""
-    listed = {file.path for file in expected}
+def _list_others(
+    folder: Path, choice: ChosenManifest, parts: Mapping[str, Sequence[Path]]
+) -> tuple[tuple[str, ...], tuple[str, ...], list[str]]:
+    """Paths of the files that the release does not have, of Magnetar's own notes, and of folders that cannot be read.
+
+    Nothing that is there is passed over: not what is hidden, and not what lies in state folders.
+    """
+    listed = {file.path for file in choice.manifest.files or ()}
     listed |= {part.relative_to(folder).as_posix() for pieces in parts.values() for part in pieces}
     unreadable: list[str] = []
-    present = payload_paths(folder, refused=unreadable.append)
-    unexpected = tuple(path for path in present if path not in listed) if expected else ()
-    return unexpected, unreadable
+    others = [path for path in every_path(folder, unreadable.append) if path not in listed]
+    notes = tuple(path for path in others if is_own_state(path) or _is_the_manifest(folder, path, choice))
+    return tuple(path for path in others if path not in notes), notes, unreadable
+
+
+def _is_the_manifest(folder: Path, path: str, choice: ChosenManifest) -> bool:
+    """Whether a file is the manifest that the folder is held against, or one that says the same."""
+    if path != OWN_MANIFEST:
+        return False
+    if choice.path is not None and choice.path.resolve() == (folder / path).resolve():
+        return True
+    try:
+        return load_manifest(folder / path) == choice.manifest
+    except ManifestError:
+        return False
 
 
 def _check_entries(paths: Sequence[Path], file: ReleaseFile) -> tuple[list[os.stat_result], Finding | None]:
@@ -265,8 +290,7 @@ def _stamp_of(path: Path) -> tuple[int, ...]:
         return ()
 
 
-def _trust_in(choice: ChosenManifest, results: tuple[FileResult, ...]) -> Trust:
-    """Weak if a good file rests on nothing but MD5 or SHA-1; the pieces of a version 1 torrent are SHA-1 too."""
-    strong = (HEX_LENGTHS.keys() - WEAK) | ({PIECES} if choice.manifest.infohash_v2 else set())
-    good = [set(result.checked_by) for result in results if result.state in (FileState.GOOD, FileState.UNCHANGED)]
-    return Trust.WEAK if any(not algorithms & strong for algorithms in good) else choice.trust
+def _is_weak(checked_by: Collection[str], manifest: Manifest) -> bool:
+    """Whether nothing better than MD5 or SHA-1 checked a file; the pieces of a version 1 torrent are SHA-1 too."""
+    strong = (HEX_LENGTHS.keys() - WEAK) | ({PIECES} if manifest.infohash_v2 else set())
+    return bool(checked_by) and not strong.intersection(checked_by)

@@ -1,10 +1,12 @@
 """The report of a verification: frozen values. The caller decides what follows from them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from magnetar.findings import Finding, Outcome, Question
-from magnetar.manifests.checking.choose_manifest import Trust
+from magnetar.manifests.checking.ledger import Ledger, Means, Row, RowState, Subject, Verdict, Voucher
+from magnetar.manifests.folder.loadable import may_be_loaded
 
 PIECES = "pieces"
 """Listed among the algorithms of a file whose torrent pieces were checked against a pinned infohash."""
@@ -41,7 +43,8 @@ class FileFault(StrEnum):
 class FileResult:
     """One file of the release, its ``size`` in bytes, its state, and what proved it: algorithms, or ``pieces``.
 
-    ``detail`` adds in words: that the file lies in parts, when it was read, or how much of it has arrived.
+    ``weak``: nothing better than MD5 or SHA-1 proved it. ``detail`` adds in words: that the file lies in parts, when it
+    was read, or how much of it has arrived.
     """
 
     path: str
@@ -49,6 +52,7 @@ class FileResult:
     state: FileState
     checked_by: tuple[str, ...] = ()
     detail: str = ""
+    weak: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,25 +95,79 @@ class PieceCheck:
 class VerifyReport:
     """What a verification found.
 
-    ``release`` is the name of the manifest, and ``reason`` says in words why it was chosen. ``unexpected`` files are
-    findings only if the verification was strict. ``damage`` says where files are damaged, if a torrent's pieces tell.
+    ``release`` is the name of the manifest, ``reason`` says in words why it was chosen, and ``voucher`` by whose word
+    it holds. ``unexpected`` are all files that the release does not have, hidden ones too; they are findings only if
+    the verification was strict. ``notes`` are files in which Magnetar itself keeps something beside the release.
+    ``unreadable_folders`` are folders below the root that could not be listed. ``damage`` says where files are damaged,
+    if a torrent's pieces tell.
     """
 
     folder: str
     release: str
     reason: str
-    trust: Trust
+    voucher: Voucher
     files: tuple[FileResult, ...]
     findings: tuple[Finding, ...]
     unexpected: tuple[str, ...]
+    notes: tuple[str, ...] = ()
     damage: tuple[FileDamage, ...] = ()
+    unreadable_folders: tuple[str, ...] = ()
 
     question = Question.BYTES
 
     @property
+    def ledger(self) -> Ledger:
+        """A row for every file that the release has, and for every other that is in the folder."""
+        faults = {finding.subject: finding.detail for finding in self.findings}
+        rows = [_row_of(file, self.voucher, faults) for file in self.files]
+        rows += [_row_beside(path, faults.get(path)) for path in self.unexpected]
+        rows += [_row(path, RowState.NOT_CHECKED, "a note that Magnetar keeps", loadable=False) for path in self.notes]
+        rows += [_row(path, RowState.UNREADABLE, "is a folder that cannot be read") for path in self.unreadable_folders]
+        known = {row.name for row in rows}
+        rows += [_row(path, RowState.WRONG, detail) for path, detail in faults.items() if path not in known]
+        return Ledger(tuple(rows))
+
+    @property
     def outcome(self) -> Outcome:
-        """Bad if there is a finding; good if every file is good or unchanged; unknown if some were not checked."""
-        if self.findings:
-            return Outcome.BAD
-        complete = self.files and all(file.state in (FileState.GOOD, FileState.UNCHANGED) for file in self.files)
-        return Outcome.GOOD if complete else Outcome.UNKNOWN
+        """That of the ledger."""
+        return self.ledger.outcome
+
+    @property
+    def verdict(self) -> Verdict:
+        """That of the ledger."""
+        return self.ledger.verdict
+
+
+STATES = {
+    FileState.GOOD: RowState.PROVEN,
+    FileState.BAD: RowState.WRONG,
+    FileState.UNCHANGED: RowState.UNCHANGED,
+    FileState.NOT_CHECKED: RowState.NOT_CHECKED,
+}
+
+
+def _row_of(file: FileResult, voucher: Voucher, faults: Mapping[str, str]) -> Row:
+    state = STATES[file.state]
+    proven = state in (RowState.PROVEN, RowState.UNCHANGED)
+    unchecked = "neither a digest nor a torrent's pieces say what it should be"
+    return Row(
+        subject=Subject.FILE,
+        name=file.path,
+        file=file.path,
+        state=state,
+        loadable=may_be_loaded(file.path),
+        size=file.size,
+        means=(Means.PIECES if set(file.checked_by) == {PIECES} else Means.FILE_DIGEST) if proven else None,
+        voucher=voucher if proven else None,
+        weak=file.weak,
+        detail=faults.get(file.path, file.detail or ("" if proven else unchecked)),
+    )
+
+
+def _row_beside(path: str, fault: str | None) -> Row:
+    detail = "the release has no such file"
+    return _row(path, RowState.WRONG if fault else RowState.NOT_CHECKED, fault or detail, loadable=may_be_loaded(path))
+
+
+def _row(path: str, state: RowState, detail: str, *, loadable: bool = True) -> Row:
+    return Row(subject=Subject.FILE, name=path, file=path, state=state, loadable=loadable, detail=detail)

@@ -1,7 +1,7 @@
 """The names in and beside a release's folder, and the list of its payload: the same for writing and for checking."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from magnetar.files import disk_failure
@@ -44,7 +44,17 @@ def payload_paths(
     to a folder is not followed. ``refused`` is called with each folder that cannot be read; without it, the first such
     folder raises ``DiskError``.
     """
+    for path in _walk(folder, FORBIDDEN_PARTS, refused):
+        if own_manifest or path != OWN_MANIFEST:
+            yield path
 
+
+def every_path(folder: Path, refused: Callable[[str], object] | None = None) -> Iterator[str]:
+    """As ``payload_paths``, but with everything that is there: state folders too, at any depth, and any manifest."""
+    return _walk(folder, frozenset(), refused)
+
+
+def _walk(folder: Path, left_out: Collection[str], refused: Callable[[str], object] | None) -> Iterator[str]:
     def fail(error: OSError) -> None:
         path = Path(os.fsdecode(error.filename))
         if refused is None:
@@ -52,12 +62,10 @@ def payload_paths(
         refused(path.relative_to(folder).as_posix())
 
     for root, folders, names in os.walk(folder, onerror=fail):
-        folders[:] = sorted(name for name in folders if name not in FORBIDDEN_PARTS)
+        folders[:] = sorted(name for name in folders if name not in left_out)
         links = [name for name in folders if _is_link(Path(root) / name)]
         for name in sorted(names + links):
-            path = (Path(root) / name).relative_to(folder).as_posix()
-            if own_manifest or path != OWN_MANIFEST:
-                yield path
+            yield (Path(root) / name).relative_to(folder).as_posix()
 
 
 def _is_link(path: Path) -> bool:

@@ -5,16 +5,16 @@ import re
 NEVER_LOADED = (
     # Texts for people. The name must be whole: README.safetensors is none.
     r"(readme|license|licence|notice|copying|copyright|authors|changelog|citation|contributing|security|model_card"
-    r"|use_policy|acceptable_use_policy|third_party_notices|conversion)([-_.][a-z0-9-]+)?(\.(md|markdown|rst|txt|cff|pdf))?",
-    r"[^/]+\.(md|markdown|rst|pdf|cff)",
+    r"|use_policy|acceptable_use_policy|third_party_notices|conversion)([-_][a-z0-9-]+)?(\.(md|markdown|rst|txt|cff|pdf))?",
+    r"[^/\n]+\.(md|markdown|rst|pdf|cff)",
     # Pictures.
-    r"[^/]+\.(png|jpe?g|gif|svg|webp|ico|bmp|tiff?)",
+    r"[^/\n]+\.(png|jpe?g|gif|svg|webp|ico|bmp|tiff?)",
     # What version control, desktops and download tools leave behind.
     r"\.gitattributes|\.gitignore|\.gitkeep|\.ds_store|thumbs\.db|desktop\.ini",
     r"\.cache/huggingface/(.+\.(metadata|lock)|\.gitignore|cachedir\.tag)",
     # Lists of digests, signatures, torrents, and manifests: they say something of files, and are loaded by none.
-    r"[^/]*(md5|sha1|sha256|sha512|b3|blake3)(sums?)?(\.txt)?|[^/]+\.(md5|sha1|sha256|sha512|b3|blake3)",
-    r"[^/]+\.(sig|asc|minisig|sigstore|torrent)|magnetar\.toml",
+    r"[^/\n]*(md5|sha1|sha256|sha512|b3|blake3)(sums?)?(\.txt)?|[^/\n]+\.(md5|sha1|sha256|sha512|b3|blake3)",
+    r"[^/\n]+\.(sig|asc|minisig|sigstore|torrent)|magnetar\.toml",
 )
 """Kinds of files that no runtime loads, as regular expressions over a whole lower-case name, or over a whole path."""
 

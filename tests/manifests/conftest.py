@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from magnetar.manifests.checking.choose_manifest import ChosenManifest, Trust
+from magnetar.manifests.checking.choose_manifest import ChosenManifest
+from magnetar.manifests.checking.ledger import Voucher
 from magnetar.manifests.schema import Manifest, parse_manifest
 
 CONTENT = {"weights.bin": b"w" * 3000, "params.json": b"{}", "sub/tokenizer.model": b"pieces"}
@@ -46,4 +47,4 @@ def release(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def choice() -> ChosenManifest:
-    return ChosenManifest(manifest_of(CONTENT), "named by the test", Trust.RELEASE)
+    return ChosenManifest(manifest_of(CONTENT), "named by the test", Voucher.CATALOG)

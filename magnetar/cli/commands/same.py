@@ -1,4 +1,4 @@
-"""``magnetar same``: whether two checkpoints hold the same weights."""
+"""``magnetar same``: whether two checkpoints hold the same tensors."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,7 +21,7 @@ def same(
     first: Annotated[Path, typer.Argument(metavar="A", help="A checkpoint: a folder or a file, in any layout.")],
     second: Annotated[Path, typer.Argument(metavar="B", help="The checkpoint to compare with it, in any layout.")],
 ) -> None:
-    """Say whether two checkpoints hold the same weights; if not, which tensors differ, and how. Exit 5: they differ."""
+    """Say whether two checkpoints hold the same tensors; if not, which differ, and how. Exit 5: they differ."""
     from magnetar.pipeline.folder.release_folder import ReleaseFolder
     from magnetar.pipeline.same import compare
     from magnetar.render.same import draw_sameness

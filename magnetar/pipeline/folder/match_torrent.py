@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from magnetar.fetch.torrent.metadata import Metadata
-from magnetar.manifests.checking.choose_manifest import ChosenManifest, Trust
+from magnetar.manifests.checking.choose_manifest import ChosenManifest
+from magnetar.manifests.checking.ledger import Voucher
 from magnetar.manifests.schema import Manifest, ReleaseFile
 
 
@@ -36,9 +37,7 @@ def fill_from_torrent(choice: ChosenManifest | None, metadata: Metadata) -> Chos
             infohash_v2=metadata.infohash_v2 or None,
             files=files,
         )
-        return ChosenManifest(
-            manifest, "the torrent that the link names; no manifest says whose it is", Trust.UNDAMAGED
-        )
+        return ChosenManifest(manifest, "the torrent that the link names; no manifest says whose it is", Voucher.LINK)
     if choice.manifest.files is None:
         return replace(choice, manifest=choice.manifest.model_copy(update={"files": files}))
     return choice

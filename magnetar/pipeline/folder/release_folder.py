@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from magnetar.convert.write.journal import Conversion, read_conversion
-from magnetar.errors import UsageError
+from magnetar.errors import TorrentError, UsageError
 from magnetar.files import STATE_FOLDER, disk_failure
 from magnetar.manifests.checking.choose_manifest import ChosenManifest, choose_manifest
 from magnetar.manifests.folder.layout import KEPT_TORRENT, published_manifest
@@ -87,7 +87,16 @@ class ReleaseFolder:
 
         Raises ``UsageError`` where no manifest fits, or several do.
         """
-        return choose_manifest(self.root, named, origin=self.origin, published=self.published)
+        return choose_manifest(
+            self.root, named, origin=self.origin, published=self.published, kept=self._infohashes_of_torrent
+        )
+
+    def _infohashes_of_torrent(self) -> tuple[str, str]:
+        """The infohashes of the kept torrent, computed from it; empty where none is kept, or it is damaged."""
+        try:
+            return (self.metadata.infohash_v1, self.metadata.infohash_v2) if self.metadata else ("", "")
+        except TorrentError:
+            return "", ""
 
 
 def require_folder(path: Path, hint: str) -> ReleaseFolder:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from magnetar.errors import UsageError, WrongBytesError
 from magnetar.events import Emit, SignerFound, ignore
 from magnetar.manifests.catalog import bundled_releases
-from magnetar.manifests.checking.choose_manifest import Trust
+from magnetar.manifests.checking.ledger import Voucher
 from magnetar.manifests.checking.verify_report import VerifyReport
 from magnetar.manifests.folder.layout import OWN_MANIFEST, SIGNATURE, SIGNERS_KEY
 from magnetar.manifests.schema import MAX_MANIFEST_BYTES, parse_manifest
@@ -48,10 +48,10 @@ class SignedManifest:
         """
         if _read(self.path) != self.content:
             raise WrongBytesError(f"{self.path}: changed while it was used", hint="see who else writes there")
-        trust = Trust.RELEASE if found.trust is Trust.UNDAMAGED else found.trust
         if isinstance(found, VerifyReport):
-            return replace(found, trust=trust, reason=f"the manifest {self.path}, signed by {self.signer}")
-        return replace(found, trust=trust)
+            reason = f"the manifest {self.path}, signed by {self.signer}"
+            return replace(found, voucher=Voucher.SIGNER, reason=reason)
+        return found.by_word_of(Voucher.SIGNER)
 
 
 def check_signed(

@@ -1,72 +1,300 @@
-"""The same weights in another format: a converted copy held against the digests of its release's tensors."""
+"""The same weights in another format: a converted copy, proven whole against the release that it was made from.
 
+Every set of weights is held against the digests of the release's tensors. What lies beside is derived again from the
+release's small files. Whatever else is there is named as not checked.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from magnetar.convert.compare.proof import Proof, prove
-from magnetar.convert.read.checkpoint_source import open_source
-from magnetar.errors import UsageError
+from magnetar.byte_source import LocalFolder, read_file
+from magnetar.convert.compare.proof import Proof, Standing, TensorProof, prove
+from magnetar.convert.derive.check_beside import check_beside
+from magnetar.convert.derive.release_small_files import ReleaseSmallFiles, architecture_of
+from magnetar.convert.formats.checkpoint import Checkpoint
+from magnetar.convert.read.checkpoint_source import CheckpointSource, open_source
+from magnetar.convert.read.find_weights import complete_parts
+from magnetar.convert.read.weight_sets import WeightSet, list_weight_sets, open_set
+from magnetar.errors import ConversionError, OutsideError, UsageError
 from magnetar.events import Emit, ignore
 from magnetar.findings import Outcome, Question
 from magnetar.manifests.catalog import side_files_folder
-from magnetar.manifests.checking.choose_manifest import Trust
-from magnetar.manifests.schema import Manifest
+from magnetar.manifests.checking.choose_manifest import ChosenManifest
+from magnetar.manifests.checking.ledger import Ledger, Means, Row, RowState, Subject, Verdict, Voucher
+from magnetar.manifests.folder.layout import every_path
+from magnetar.manifests.folder.loadable import is_own_state, may_be_loaded
+from magnetar.manifests.hashing.digests import digest_file
+from magnetar.manifests.schema import Manifest, ReleaseFile
+from magnetar.manifests.small_files import small_files
 from magnetar.manifests.tensor_digests import TensorDigests, load_tensor_digests
-from magnetar.pipeline.folder.named_manifest import is_manifest_file, load_named
 from magnetar.pipeline.folder.release_folder import ReleaseFolder
+
+MAX_SMALL_BYTES = 32 << 20
+"""Of a file of the release that others are derived from. The largest tokenizer known has 17 MB."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProvenCopy:
-    """A proof, the release that it was held against, and what the verdict is worth."""
+    """What holding a copy against a release found: a proof for each set of weights, and a ledger of everything.
 
+    ``release`` is the name of the manifest, ``reason`` says in words why it was chosen, and ``voucher`` by whose word
+    it holds.
+    """
+
+    path: str
     release: str
-    trust: Trust
-    proof: Proof
+    reason: str
+    voucher: Voucher
+    proofs: tuple[Proof, ...]
+    ledger: Ledger
 
     question = Question.BYTES
 
     @property
     def outcome(self) -> Outcome:
-        """That of the proof."""
-        return self.proof.outcome
+        """That of the ledger."""
+        return self.ledger.outcome
+
+    @property
+    def verdict(self) -> Verdict:
+        """That of the ledger."""
+        return self.ledger.verdict
+
+    def by_word_of(self, voucher: Voucher) -> "ProvenCopy":
+        """The same, by somebody else's word."""
+        rows = tuple(replace(row, voucher=voucher if row.voucher else None) for row in self.ledger.rows)
+        return replace(self, voucher=voucher, ledger=Ledger(rows))
 
 
 def verify_copy(
-    folder: ReleaseFolder, named: str | None, *, reference: Path | None = None, emit: Emit = ignore
+    folder: ReleaseFolder,
+    choice: ChosenManifest,
+    *,
+    reference: Path | None = None,
+    strict: bool = False,
+    emit: Emit = ignore,
 ) -> ProvenCopy:
-    """Hold the tensors of a copy against those of its release, whoever converted it.
+    """Hold a copy against its release, whoever converted it.
 
-    ``reference`` is the release itself, for the error of what was rounded or quantised. Raises ``UsageError`` where
-    nothing says which release it is, or its manifest has no digests of tensors, and what ``prove`` raises.
+    ``reference`` is the release itself, for the error of what was rounded or quantised. ``strict``: a file that the
+    release does not derive to is wrong, and not only unchecked. Raises ``ManifestError`` where the digests of tensors
+    cannot be read, ``WrongBytesError`` if the reference is not the release, and ``OutsideError`` where the folder
+    cannot be listed. Whatever is wrong with the copy is in the result.
     """
-    manifest, digests, trust = _digests_of(folder, named)
     with ExitStack() as stack:
-        source = stack.enter_context(open_source(folder.path))
-        release = stack.enter_context(open_source(reference)) if reference else None
-        proof = prove(source, digests, reference=release, emit=emit)
-    return ProvenCopy(manifest.name, trust, replace(proof, path=str(folder.path)))
+        original = stack.enter_context(open_source(reference)) if reference else None
+        proofs, rows = _Examination(folder, choice, original, reference, emit).examine(strict=strict)
+    ledger = Ledger(tuple(replace(row, voucher=choice.voucher if row.means else None) for row in rows))
+    return ProvenCopy(str(folder.path), choice.manifest.name, choice.reason, choice.voucher, proofs, ledger)
 
 
-def _digests_of(folder: ReleaseFolder, named: str | None) -> tuple[Manifest, TensorDigests, Trust]:
-    """The manifest, the digests of its tensors, which lie beside it, and what both are worth."""
-    name = named or (folder.conversion.release if folder.conversion else "")
-    if not name:
-        raise UsageError(
-            f"{folder.path}: nothing says which release it was converted from",
-            hint="say which with --manifest NAME or FILE",
+class _Examination:
+    """One run over everything that a folder, or a single file of weights, holds."""
+
+    def __init__(
+        self,
+        folder: ReleaseFolder,
+        choice: ChosenManifest,
+        reference: CheckpointSource | None,
+        reference_path: Path | None,
+        emit: Emit,
+    ) -> None:
+        self._folder = folder
+        self._manifest = choice.manifest
+        self._digests = read_tensor_digests(choice)
+        self._reference = reference
+        self._emit = emit
+        self._files = LocalFolder(folder.root)
+        places = [folder.root, *([reference_path] if reference_path else [])]
+        self._small = ReleaseSmallFiles(_proven_small_files(choice.manifest, places))
+        self._architecture = architecture_of(self._small)
+
+    def examine(self, *, strict: bool) -> tuple[tuple[Proof, ...], tuple[Row, ...]]:
+        proofs: list[Proof] = []
+        rows: dict[tuple[Subject, str, str], Row] = {}
+        for weights in self._sets():
+            proof, found = self._examine_set(weights)
+            proofs += [proof] if proof else []
+            for row in found:
+                key = (row.subject, row.file, row.name)
+                rows[key] = _worse(rows[key], row) if key in rows else row
+        if self._folder.is_folder:
+            judged = {row.file for row in rows.values()}
+            for row in self._others(judged, RowState.WRONG if strict else RowState.NOT_CHECKED):
+                rows[(row.subject, row.file, row.name)] = row
+        return tuple(proofs), tuple(rows.values())
+
+    def _sets(self) -> tuple[WeightSet, ...]:
+        if self._folder.is_folder:
+            return list_weight_sets(self._files)
+        return (WeightSet(complete_parts(self._files, self._folder.path.name)),)
+
+    def _examine_set(self, weights: WeightSet) -> tuple[Proof | None, list[Row]]:
+        """The proof of one set, and rows for its tensors, its files, and what belongs beside it."""
+        try:
+            source = open_set(self._files, weights, self._architecture)
+        except (ConversionError, UsageError) as error:
+            return None, [_file_row(name, RowState.WRONG, error.message) for name in weights.files]
+        except OutsideError as error:
+            return None, [_file_row(name, RowState.UNREADABLE, error.message) for name in weights.files]
+        with source:
+            proof, tensors = self._prove(source)
+            beside = list(
+                check_beside(
+                    self._files,
+                    weights.files,
+                    source.checkpoint,
+                    source.layout,
+                    self._small,
+                    licence=self._manifest.licence,
+                    alone=not self._folder.is_folder,
+                )
+            )
+        return proof, [*tensors, *_container_rows(weights.files, [*tensors, *beside]), *beside]
+
+    def _prove(self, source: CheckpointSource) -> tuple[Proof | None, list[Row]]:
+        if self._digests is None:
+            return None, _unproven_tensors(source.checkpoint, "the manifest has no digests of tensors")
+        try:
+            proof = prove(source, self._digests, reference=self._reference, emit=self._emit)
+        except ConversionError as error:
+            return None, _unproven_tensors(source.checkpoint, error.message)
+        named = replace(proof, path=str(self._folder.root / source.files[0]))
+        return named, [_tensor_row(tensor, source.files[0]) for tensor in proof.tensors]
+
+    def _others(self, judged: set[str], unknown: RowState) -> Iterator[Row]:
+        """Everything in the folder that no set of weights accounts for. ``unknown`` is what loadable files are."""
+        listed = {file.path: file for file in self._manifest.files or ()}
+        refused: list[str] = []
+        for path in every_path(self._folder.root, refused.append):
+            if is_own_state(path):
+                yield _file_row(path, RowState.NOT_CHECKED, "a note that Magnetar keeps", loadable=False)
+            elif path in listed:
+                yield _row_of_listed(self._folder.root / path, listed[path])
+            elif path not in judged:
+                loadable = may_be_loaded(path)
+                state = unknown if loadable else RowState.NOT_CHECKED
+                yield _file_row(path, state, "the release derives to no such file", loadable=loadable)
+        for path in refused:
+            yield _file_row(path, RowState.UNREADABLE, "is a folder that cannot be read")
+
+
+def read_tensor_digests(choice: ChosenManifest) -> TensorDigests | None:
+    """The digests of the release's tensors, which lie beside its manifest; None if it has none.
+
+    Raises ``ManifestError`` if they cannot be read, or are not those that the manifest pins.
+    """
+    pinned = choice.manifest.tensors
+    if pinned is None:
+        return None
+    beside = choice.path.parent if choice.path else side_files_folder(choice.manifest.name)
+    return load_tensor_digests(beside / pinned.path, pinned.digest)
+
+
+def _proven_small_files(manifest: Manifest, places: Iterable[Path]) -> Mapping[str, bytes]:
+    """The release's small files by their paths: those that the manifest holds, and those here with its digests."""
+    found = dict(small_files(manifest))
+    for place in places:
+        for file in manifest.files or ():
+            path = place / file.path
+            if file.path not in found and _is_the_file(path, file):
+                found[file.path] = read_file(LocalFolder(path.parent), path.name)
+    return found
+
+
+def _is_the_file(path: Path, file: ReleaseFile) -> bool:
+    """Whether a small file has the digests that the manifest gives, and one of them is strong."""
+    try:
+        if not path.is_file() or path.stat().st_size > MAX_SMALL_BYTES:
+            return False
+        return any(not digest.weak for digest in file.digests) and _has_its_digests(path, file)
+    except (OSError, OutsideError):
+        return False
+
+
+def _has_its_digests(path: Path, file: ReleaseFile) -> bool:
+    """Raises ``DiskError`` if it cannot be read."""
+    return digest_file(path, [digest.algorithm for digest in file.digests], lambda _count: None) == file.digests
+
+
+def _row_of_listed(path: Path, file: ReleaseFile) -> Row:
+    """A file of the release's own that lies beside the copy."""
+    if not file.digests:
+        return _file_row(file.path, RowState.NOT_CHECKED, "the manifest has no digest of it")
+    if not path.is_file():
+        return _file_row(file.path, RowState.WRONG, "is not a regular file")
+    try:
+        right = _has_its_digests(path, file)
+    except OutsideError as error:
+        return _file_row(file.path, RowState.UNREADABLE, error.message)
+    if not right:
+        return _file_row(file.path, RowState.WRONG, "is not the release's")
+    weak = all(digest.weak for digest in file.digests)
+    row = _file_row(file.path, RowState.PROVEN, "", loadable=may_be_loaded(file.path))
+    return replace(row, means=Means.FILE_DIGEST, weak=weak)
+
+
+STATES = {
+    Standing.SAME: RowState.PROVEN,
+    Standing.DIFFERENT: RowState.WRONG,
+    Standing.MISSING: RowState.WRONG,
+    Standing.EXTRA: RowState.WRONG,
+    Standing.NOT_COMPARABLE: RowState.NOT_CHECKED,
+}
+
+
+def _tensor_row(tensor: TensorProof, file: str) -> Row:
+    state = STATES[tensor.standing]
+    means = Means.TENSOR_DIGEST if state is RowState.PROVEN else None
+    return Row(
+        subject=Subject.TENSOR,
+        name=tensor.name,
+        file=file,
+        state=state,
+        size=tensor.nbytes,
+        means=means,
+        detail=tensor.detail,
+    )
+
+
+def _unproven_tensors(checkpoint: Checkpoint, reason: str) -> list[Row]:
+    return [
+        Row(
+            subject=Subject.TENSOR,
+            name=spec.name,
+            file=checkpoint.sources[spec.source].name,
+            state=RowState.NOT_CHECKED,
+            size=spec.nbytes,
+            detail=reason,
         )
-    manifest, trust = load_named(name), Trust.RELEASE
-    if is_manifest_file(name):
-        beside = Path(name).parent
-        if Path(name).resolve().is_relative_to(folder.path.resolve()):
-            trust = Trust.UNDAMAGED
-    else:
-        beside = side_files_folder(manifest.name)
-    if manifest.tensors is None:
-        raise UsageError(
-            f"{manifest.name}: its manifest has no digests of tensors, so a converted copy cannot be proven by it",
-            hint="compare it with the release itself: magnetar same RELEASE COPY",
-        )
-    return manifest, load_tensor_digests(beside / manifest.tensors.path, manifest.tensors.digest), trust
+        for spec in checkpoint.specs.values()
+    ]
+
+
+def _container_rows(files: Iterable[str], inside: Iterable[Row]) -> Iterator[Row]:
+    """A row for each file of a set: it is proven by what is in it, if all of that is."""
+    names = tuple(files)
+    states = {row.state for row in inside if row.subject is not Subject.FILE and row.file in names}
+    if states == {RowState.PROVEN}:
+        for name in names:
+            yield replace(_file_row(name, RowState.PROVEN, ""), means=Means.CONTENTS)
+        return
+    for state in (RowState.WRONG, RowState.UNREADABLE, RowState.NOT_CHECKED):
+        if state in states:
+            for name in names:
+                yield _file_row(name, state, f"some of what is in it is {state}")
+            return
+
+
+def _file_row(path: str, state: RowState, detail: str, *, loadable: bool = True) -> Row:
+    return Row(subject=Subject.FILE, name=path, file=path, state=state, loadable=loadable, detail=detail)
+
+
+ORDER = (RowState.WRONG, RowState.UNREADABLE, RowState.NOT_CHECKED, RowState.UNCHANGED, RowState.PROVEN)
+
+
+def _worse(first: Row, second: Row) -> Row:
+    """Of two rows on the same thing, the one that says less for it."""
+    return min(first, second, key=lambda row: ORDER.index(row.state))

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 from magnetar.errors import UsageError
 from magnetar.events import Emit, ignore
 from magnetar.manifests.catalog import find_by_infohash
-from magnetar.manifests.checking.choose_manifest import ChosenManifest, Trust
+from magnetar.manifests.checking.choose_manifest import ChosenManifest
+from magnetar.manifests.checking.ledger import Voucher
 from magnetar.manifests.checking.verified_index import VerifiedIndex
 from magnetar.manifests.checking.verify import VerifyOptions, proofs_of, verify
 from magnetar.manifests.checking.verify_report import PieceCheck, VerifyReport
@@ -20,8 +21,8 @@ if TYPE_CHECKING:  # verifying a folder that no torrent is involved in needs no 
     from magnetar.fetch.torrent.metadata import Metadata
 
 
-def verify_files(request: VerifyRequest, emit: Emit = ignore) -> VerifyReport:
-    """Hold the files of a folder against the manifest that was named, or the one that fits.
+def verify_files(request: VerifyRequest, emit: Emit = ignore, choice: ChosenManifest | None = None) -> VerifyReport:
+    """Hold the files of a folder against ``choice``; without one, against what it was just fetched as, or its torrent.
 
     A folder that was fetched keeps its torrent. The pieces of the torrent decide on the files that the manifest has no
     digest for, and on all files where there is no manifest. They also tell where a damaged file is damaged.
@@ -30,7 +31,7 @@ def verify_files(request: VerifyRequest, emit: Emit = ignore) -> VerifyReport:
     if not folder.is_folder:
         raise UsageError(f"{folder.path}: is not a folder", hint="name the folder that holds the release's files")
     index = VerifiedIndex(folder.root)
-    choice, pieces = _choose(request, index, emit)
+    choice, pieces = _choose(request, choice, index, emit)
     options = VerifyOptions(
         pieces=pieces,
         left_out=request.fetched.left_out if request.fetched else (),
@@ -47,20 +48,16 @@ def verify_files(request: VerifyRequest, emit: Emit = ignore) -> VerifyReport:
     return _locate_damage(report, choice.manifest, folder, emit) if report.findings else report
 
 
-def _choose(request: VerifyRequest, index: VerifiedIndex, emit: Emit) -> tuple[ChosenManifest, PieceCheck | None]:
+def _choose(
+    request: VerifyRequest, choice: ChosenManifest | None, index: VerifiedIndex, emit: Emit
+) -> tuple[ChosenManifest, PieceCheck | None]:
     """What to hold the folder against, and what is known of the pieces; None if they were not looked at."""
     if request.fetched is not None:
         return _choose_fetched(request.fetched)
     folder = request.folder
-    try:
-        choice = folder.choose(request.named)
-    except UsageError:
-        if request.named is not None or folder.metadata is None:
-            raise
-        return _decide_by_pieces(folder, folder.metadata, None, index if request.quick else None, emit)
-    if _leaves_gaps(choice.manifest) and folder.metadata is not None:
+    if folder.metadata is not None and (choice is None or _leaves_gaps(choice.manifest)):
         return _decide_by_pieces(folder, folder.metadata, choice, index if request.quick else None, emit)
-    return choice, None
+    return choice or folder.choose(request.named), None
 
 
 def _choose_fetched(fetched: "Fetched") -> tuple[ChosenManifest, PieceCheck | None]:
@@ -68,7 +65,7 @@ def _choose_fetched(fetched: "Fetched") -> tuple[ChosenManifest, PieceCheck | No
     from magnetar.pipeline.folder.match_torrent import fill_from_torrent
 
     pinned = find_by_infohash(fetched.metadata.infohash_v1, fetched.metadata.infohash_v2)
-    choice = ChosenManifest(pinned, "the release that the link names", Trust.RELEASE) if pinned else None
+    choice = ChosenManifest(pinned, "the release that the link names", Voucher.CATALOG) if pinned else None
     return fill_from_torrent(choice, fetched.metadata), PieceCheck(frozenset()) if fetched.complete else None
 
 

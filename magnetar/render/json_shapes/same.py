@@ -59,7 +59,8 @@ class ExpertOrder(Shape):
 class Sameness(Shape):
     """Two checkpoints, compared in ``layout``. ``identical`` of ``tensors`` are the same bit for bit.
 
-    ``configuration`` says what the two configurations disagree on; that has no part in the outcome.
+    ``configuration`` says what the two configurations disagree on; then the outcome is bad. Tokenizers, templates and
+    code are not compared.
     """
 
     first: Text

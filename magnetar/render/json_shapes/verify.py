@@ -1,4 +1,4 @@
-"""``magnetar verify --json``: files against their digests, or the tensors of a converted copy against theirs."""
+"""``magnetar verify --json``: files against their digests, or a converted copy against what its release derives to."""
 
 from typing import Annotated, Any, Literal
 
@@ -8,7 +8,45 @@ from magnetar.render.json_shapes.base import ByteRange, Finding, Number, Outcome
 
 StateWord = Literal["good", "bad", "unchanged", "not checked"]
 StandingWord = Literal["same", "different", "missing", "extra", "not comparable"]
-TrustWord = Literal["the release", "undamaged", "weak"]
+VerdictWord = Literal[
+    "the release",
+    "undamaged, by its own word",
+    "weak",
+    "unchanged",
+    "the same tensors",
+    "not all checked",
+    "not all could be read",
+    "not the release",
+]
+VoucherWord = Literal[
+    "a signer that the user named",
+    "the catalog",
+    "a manifest that the user named",
+    "the link",
+    "only the folder itself",
+]
+SubjectWord = Literal["file", "tensor", "configuration key", "vocabulary"]
+RowStateWord = Literal["proven", "unchanged", "wrong", "not checked", "unreadable"]
+MeansWord = Literal["file digest", "torrent pieces", "tensor digest", "derived again", "its contents", "signature"]
+
+
+class LedgerRow(Shape):
+    """What is known of one file, tensor, key of a configuration, or part of a vocabulary.
+
+    ``file`` is the path of the file that it lies in. ``loadable``: a runtime could load or run it. ``means`` proved it
+    and ``voucher`` vouches for that, both null where it is not proven. ``weak``: by nothing better than MD5 or SHA-1.
+    """
+
+    subject: SubjectWord
+    name: Text
+    file: Text
+    state: RowStateWord
+    loadable: bool
+    size: int | None
+    means: MeansWord | None
+    voucher: VoucherWord | None
+    weak: bool
+    detail: Text
 
 
 class CheckedFile(Shape):
@@ -50,8 +88,9 @@ class DamagedFile(Shape):
 class VerifiedFiles(Shape):
     """The files of a folder, held against the manifest of ``release``, which was chosen for ``reason``.
 
-    ``trust`` is what a good outcome is worth. ``unexpected`` are files that the release does not have. ``damage`` has
-    the places, as far as a torrent's pieces tell.
+    ``verdict`` says in words what the outcome is worth, and ``voucher`` by whose word. ``unexpected`` are files that
+    the release does not have. ``ledger`` has a row for every file that is there, or should be. ``damage`` has the
+    places, as far as a torrent's pieces tell.
     """
 
     kind: Literal["files"] = "files"
@@ -59,10 +98,12 @@ class VerifiedFiles(Shape):
     outcome: OutcomeWord
     release: Text
     reason: Text
-    trust: TrustWord
+    verdict: VerdictWord
+    voucher: VoucherWord
     files: list[CheckedFile]
     findings: list[Finding]
     unexpected: list[Text]
+    ledger: list[LedgerRow] = Field(validation_alias=AliasPath("ledger", "rows"))
     damage: list[DamagedFile]
 
 
@@ -83,17 +124,31 @@ class ProvenTensor(Shape):
     detail: Text
 
 
-class VerifiedTensors(Shape):
-    """The tensors of a converted copy, held against the digests of the tensors of ``release``."""
+class VerifiedSet(Shape):
+    """The tensors of one set of weights. ``path`` is its first file."""
 
-    kind: Literal["tensors"] = "tensors"
-    path: Text = Field(validation_alias=AliasPath("proof", "path"))
+    path: Text
+    layout: Text
+    reason: Text
+    tensors: list[ProvenTensor]
+
+
+class VerifiedCopy(Shape):
+    """A converted copy, held against ``release``, which was chosen for ``reason``.
+
+    ``verdict`` says in words what the outcome is worth, and ``voucher`` by whose word. ``proofs`` has the tensors of
+    each set of weights, by the release's names. ``ledger`` has a row for everything: files, tensors, keys, vocabulary.
+    """
+
+    kind: Literal["copy"] = "copy"
+    path: Text
     outcome: OutcomeWord
     release: Text
-    trust: TrustWord
-    layout: Text = Field(validation_alias=AliasPath("proof", "layout"))
-    reason: Text = Field(validation_alias=AliasPath("proof", "reason"))
-    tensors: list[ProvenTensor] = Field(validation_alias=AliasPath("proof", "tensors"))
+    reason: Text
+    verdict: VerdictWord
+    voucher: VoucherWord
+    proofs: list[VerifiedSet]
+    ledger: list[LedgerRow] = Field(validation_alias=AliasPath("ledger", "rows"))
 
 
-RESULTS: dict[str, Any] = {"verify": VerifiedFiles | VerifiedTensors}
+RESULTS: dict[str, Any] = {"verify": VerifiedFiles | VerifiedCopy}

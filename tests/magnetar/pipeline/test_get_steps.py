@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from magnetar.findings import Finding, Outcome
-from magnetar.manifests.checking.choose_manifest import Trust
+from magnetar.manifests.checking.ledger import Voucher
 from magnetar.manifests.checking.verify_report import FileFault, VerifyReport
 from magnetar.pipeline.get import GetRequest, Got, get
 
@@ -17,7 +17,7 @@ def test_bytes_that_are_not_the_release_end_it_and_only_what_was_wanted_is_not_d
     target: str | None, smoke_test: bool, not_done: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finding = Finding(FileFault.MISSING, "params.json", "there is no such file")
-    report = VerifyReport("x", "x", "named", Trust.RELEASE, (), (finding,), ())
+    report = VerifyReport("x", "x", "named", Voucher.CATALOG, (), (finding,), ())
     unused: Any = None
     monkeypatch.setattr("magnetar.pipeline.get._fetch", lambda *_: Got(Path("x"), unused, report))
     got = get(GetRequest(wanted=unused, parent=Path(), target=target, smoke_test=smoke_test))

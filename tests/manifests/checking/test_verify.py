@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from magnetar.errors import DiskError, UsageError
 from magnetar.events import Began, Event, FoundWrong, Moved
 from magnetar.findings import Outcome
-from magnetar.manifests.checking.choose_manifest import ChosenManifest, Trust
+from magnetar.manifests.checking.choose_manifest import ChosenManifest
 from magnetar.manifests.checking.diagnose_file import BLOCK_BYTES
+from magnetar.manifests.checking.ledger import Verdict, Voucher
 from magnetar.manifests.checking.verify import VerifyOptions, verify
 from magnetar.manifests.checking.verify_report import FileFault, FileState, PieceCheck
 from magnetar.manifests.hashing.digests import CHUNK_BYTES
-from magnetar.manifests.writing.create_manifest import list_files
+from magnetar.manifests.writing.create_manifest import list_files, to_toml
 from tests import needs
 from tests.manifests.conftest import CONTENT, dig_too_deep, manifest_of, write
 
@@ -27,7 +28,7 @@ def kinds(report: object) -> list[tuple[str, str]]:
 def test_a_whole_release_is_good_and_trusted(release: Path, choice: ChosenManifest) -> None:
     report = verify(release, choice)
     assert report.outcome is Outcome.GOOD
-    assert report.trust is Trust.RELEASE
+    assert report.voucher is Voucher.CATALOG
     assert [file.state for file in report.files] == [FileState.GOOD] * 3
     assert {file.checked_by for file in report.files} == {("sha256",)}
 
@@ -47,7 +48,7 @@ def test_no_flipped_bit_anywhere_is_ever_called_good(
     damaged = bytearray(CONTENT[path])
     damaged[position % len(damaged)] ^= 1 << bit
     folder = write(tmp_path_factory.mktemp("flip"), {**CONTENT, path: bytes(damaged)})
-    report = verify(folder, ChosenManifest(manifest_of(CONTENT), "", Trust.RELEASE))
+    report = verify(folder, ChosenManifest(manifest_of(CONTENT), "", Voucher.CATALOG))
     assert kinds(report) == [("wrong-digest", path)]
 
 
@@ -95,19 +96,39 @@ def test_a_link_to_nowhere_is_not_a_file_and_one_to_the_bytes_is_good(release: P
     assert kinds(verify(release, choice)) == [("not-a-file", "weights.bin")]
 
 
-def test_an_unexpected_file_is_told_and_held_against_the_folder_only_when_strict(
+def test_an_unexpected_file_that_a_runtime_could_load_is_not_checked_and_strict_counts_any(
     release: Path, choice: ChosenManifest
 ) -> None:
-    write(release, {"consolidated.01.pth": b"x", ".magnetar/resume": b"x", "magnetar.toml": b"x"})
+    write(release, {"README.md": b"x", ".magnetar/resume": b"x", "magnetar.toml": b"x"})
     report = verify(release, choice)
-    assert report.unexpected == ("consolidated.01.pth",)
-    assert report.outcome is Outcome.GOOD
-    assert kinds(verify(release, choice, VerifyOptions(strict=True))) == [("unexpected", "consolidated.01.pth")]
+    assert (report.unexpected, report.notes) == (("README.md", "magnetar.toml"), (".magnetar/resume",))
+    assert (report.outcome, report.verdict) == (Outcome.GOOD, Verdict.RELEASE)
+    write(release, {"consolidated.01.pth": b"x"})
+    report = verify(release, choice)
+    assert (report.outcome, report.verdict) == (Outcome.UNKNOWN, Verdict.NOT_ALL)
+    assert [row.name for row in report.ledger.not_checked] == ["consolidated.01.pth"]
+    strict = verify(release, choice, VerifyOptions(strict=True))
+    assert {subject for _, subject in kinds(strict)} == {"README.md", "magnetar.toml", "consolidated.01.pth"}
+
+
+@pytest.mark.parametrize(
+    "path", [".git/hooks/post-checkout", ".magnetar/x.py", "sub/.git/config", "sub/.magnetar/origin.json", ".GIT/x.py"]
+)
+def test_what_lies_in_a_state_folder_is_not_passed_over(release: Path, choice: ChosenManifest, path: str) -> None:
+    write(release, {path: b"x"})
+    assert verify(release, choice).outcome is Outcome.UNKNOWN
+    assert kinds(verify(release, choice, VerifyOptions(strict=True))) == [("unexpected", path)]
+
+
+def test_a_manifest_in_the_folder_that_says_the_same_is_no_file_too_many(release: Path, choice: ChosenManifest) -> None:
+    write(release, {"magnetar.toml": to_toml(choice.manifest).encode()})
+    report = verify(release, choice, VerifyOptions(strict=True))
+    assert (report.outcome, report.notes) == (Outcome.GOOD, ("magnetar.toml",))
 
 
 def test_md5_alone_is_good_but_weak(release: Path) -> None:
-    report = verify(release, ChosenManifest(manifest_of(CONTENT, "md5"), "", Trust.RELEASE))
-    assert (report.outcome, report.trust) == (Outcome.GOOD, Trust.WEAK)
+    report = verify(release, ChosenManifest(manifest_of(CONTENT, "md5"), "", Voucher.CATALOG))
+    assert (report.outcome, report.verdict) == (Outcome.GOOD, Verdict.WEAK)
 
 
 def without_digests(choice: ChosenManifest) -> ChosenManifest:
@@ -126,7 +147,7 @@ def test_a_file_without_digests_is_not_checked_and_the_whole_is_not_called_good(
 def test_pieces_that_were_checked_decide_on_the_files_without_digests(release: Path, choice: ChosenManifest) -> None:
     bare = without_digests(choice)
     whole = verify(release, bare, VerifyOptions(pieces=PieceCheck(frozenset())))
-    assert (whole.outcome, whole.trust) == (Outcome.GOOD, Trust.WEAK)
+    assert (whole.outcome, whole.verdict) == (Outcome.GOOD, Verdict.WEAK)
     damaged = verify(release, bare, VerifyOptions(pieces=PieceCheck(frozenset({"params.json"}))))
     assert kinds(damaged) == [("wrong-digest", "params.json")]
 
@@ -140,7 +161,7 @@ def test_a_bad_piece_of_a_neighbour_does_not_condemn_a_file_whose_digest_is_righ
 
 def test_a_release_whose_files_are_not_known_cannot_be_called_good(release: Path) -> None:
     unknown = manifest_of(CONTENT).model_copy(update={"files": None})
-    assert verify(release, ChosenManifest(unknown, "", Trust.RELEASE)).outcome is Outcome.UNKNOWN
+    assert verify(release, ChosenManifest(unknown, "", Voucher.CATALOG)).outcome is Outcome.UNKNOWN
 
 
 def test_progress_adds_up_to_the_bytes_that_were_read_and_bad_news_is_told(
@@ -170,7 +191,7 @@ def test_a_missing_folder_is_a_usage_error(tmp_path: Path, choice: ChosenManifes
 def test_a_file_that_is_mostly_zeros_is_told_as_such(tmp_path: Path) -> None:
     content = {"weights.bin": os.urandom(100_000)}
     folder = write(tmp_path / "r", {"weights.bin": content["weights.bin"][:20_000] + bytes(80_000)})
-    report = verify(folder, ChosenManifest(manifest_of(content), "", Trust.RELEASE))
+    report = verify(folder, ChosenManifest(manifest_of(content), "", Voucher.CATALOG))
     assert kinds(report) == [("zero-filled", "weights.bin")]
     assert "79,520 of its 100,000 bytes are zeros" in report.findings[0].detail
 
@@ -178,7 +199,7 @@ def test_a_file_that_is_mostly_zeros_is_told_as_such(tmp_path: Path) -> None:
 def test_two_files_that_were_swapped_are_told_as_such(tmp_path: Path) -> None:
     content = {"a": b"a" * 100, "b": b"b" * 100}
     folder = write(tmp_path / "r", {"a": content["b"], "b": content["a"]})
-    report = verify(folder, ChosenManifest(manifest_of(content), "", Trust.RELEASE))
+    report = verify(folder, ChosenManifest(manifest_of(content), "", Voucher.CATALOG))
     assert kinds(report) == [("swapped", "a"), ("swapped", "b")]
     assert report.findings[0].detail == "holds the bytes of b"
 
@@ -201,7 +222,7 @@ def test_a_file_that_is_written_to_while_it_is_read_has_no_digest(tmp_path: Path
         if isinstance(event, Moved):
             os.utime(folder / "weights.bin", ns=(1, 1))
 
-    report = verify(folder, ChosenManifest(manifest_of(content), "", Trust.RELEASE), emit=meddle)
+    report = verify(folder, ChosenManifest(manifest_of(content), "", Voucher.CATALOG), emit=meddle)
     assert kinds(report) == [("changed-while-read", "weights.bin")]
 
 
@@ -213,14 +234,14 @@ def test_a_file_that_goes_away_while_it_is_read_is_a_finding(tmp_path: Path) -> 
         if isinstance(event, Moved):
             (folder / "weights.bin").unlink(missing_ok=True)
 
-    report = verify(folder, ChosenManifest(manifest_of(content), "", Trust.RELEASE), emit=remove)
+    report = verify(folder, ChosenManifest(manifest_of(content), "", Voucher.CATALOG), emit=remove)
     assert kinds(report) == [("changed-while-read", "weights.bin")]
 
 
 def test_fail_fast_stops_at_the_first_finding_and_calls_the_rest_not_checked(tmp_path: Path) -> None:
     content = {f"{number:03}": bytes([number]) * 2000 for number in range(60)}
     folder = write(tmp_path / "r", {**content, "000": b"?" * 2000})
-    report = verify(folder, ChosenManifest(manifest_of(content), "", Trust.RELEASE), VerifyOptions(fail_fast=True))
+    report = verify(folder, ChosenManifest(manifest_of(content), "", Voucher.CATALOG), VerifyOptions(fail_fast=True))
     assert kinds(report) == [("wrong-digest", "000")]
     assert FileState.NOT_CHECKED in {file.state for file in report.files}
 
@@ -248,7 +269,7 @@ def test_an_interrupted_verification_ends_at_once(release: Path, choice: ChosenM
 def test_every_damage_is_named_as_what_it_is_at_every_size_around_the_chunk(tmp_path: Path, size: int) -> None:
     whole = {"weights.bin": Random(1).randbytes(size), "other.bin": Random(2).randbytes(size)}
     folder = write(tmp_path / "r", whole)
-    choice = ChosenManifest(manifest_of(whole, "blake3"), "", Trust.RELEASE)
+    choice = ChosenManifest(manifest_of(whole, "blake3"), "", Voucher.CATALOG)
     assert verify(folder, choice).outcome is Outcome.GOOD
     content = whole["weights.bin"]
     damaged = {"grown": content + b"x"}

@@ -6,7 +6,8 @@ import pytest
 from magnetar.errors import ManifestError, UsageError
 from magnetar.findings import Outcome
 from magnetar.manifests.catalog import catalog
-from magnetar.manifests.checking.choose_manifest import ChosenManifest, Trust
+from magnetar.manifests.checking.choose_manifest import ChosenManifest
+from magnetar.manifests.checking.ledger import Voucher
 from magnetar.manifests.checking.verify import VerifyOptions, verify
 from magnetar.manifests.checking.verify_report import PieceCheck
 from magnetar.manifests.schema import Manifest, parse_manifest
@@ -22,12 +23,12 @@ def test_a_manifest_comes_back_from_its_own_text(manifest: Manifest) -> None:
 
 
 def test_a_manifest_of_a_folder_proves_that_folder_and_no_other(release: Path) -> None:
-    write(release, {".magnetar/state": b"", ".git/HEAD": b"", "magnetar.toml": b"old"})
+    write(release, {".magnetar/lock": b"", ".git/HEAD": b"", "magnetar.toml": b"old"})
     manifest = create_manifest(release, FACTS, ["sha256", "blake3"])
     assert [file.path for file in manifest.files or ()] == ["params.json", "weights.bin", "sub/tokenizer.model"]
-    assert verify(release, ChosenManifest(manifest, "", Trust.RELEASE)).outcome is Outcome.GOOD
+    assert verify(release, ChosenManifest(manifest, "", Voucher.CATALOG)).outcome is Outcome.GOOD
     (release / "params.json").write_bytes(b"[]")
-    assert verify(release, ChosenManifest(manifest, "", Trust.RELEASE)).outcome is Outcome.BAD
+    assert verify(release, ChosenManifest(manifest, "", Voucher.CATALOG)).outcome is Outcome.BAD
 
 
 def test_the_same_folder_gives_the_same_text(release: Path, tmp_path: Path) -> None:
@@ -53,8 +54,8 @@ def test_a_fact_that_the_schema_does_not_know_is_refused(release: Path) -> None:
 
 def test_what_only_an_md5_proved_is_pinned_with_a_sha256(release: Path) -> None:
     weak = manifest_of(CONTENT, "md5")
-    pinned = pin_digests(weak, release, verify(release, ChosenManifest(weak, "", Trust.RELEASE)), ["sha256"])
-    assert verify(release, ChosenManifest(pinned, "", Trust.RELEASE)).trust is Trust.RELEASE
+    pinned = pin_digests(weak, release, verify(release, ChosenManifest(weak, "", Voucher.CATALOG)), ["sha256"])
+    assert verify(release, ChosenManifest(pinned, "", Voucher.CATALOG)).voucher is Voucher.CATALOG
     assert {digest.algorithm for file in pinned.files or () for digest in file.digests} == {"sha256", "md5"}
 
 
@@ -63,7 +64,7 @@ def test_what_its_pieces_proved_is_pinned_even_where_no_file_was_listed(release:
     bare = manifest.model_copy(
         update={"files": tuple(file.model_copy(update={"digests": ()}) for file in manifest.files or ())}
     )
-    report = verify(release, ChosenManifest(bare, "", Trust.RELEASE), VerifyOptions(pieces=PieceCheck(frozenset())))
+    report = verify(release, ChosenManifest(bare, "", Voucher.CATALOG), VerifyOptions(pieces=PieceCheck(frozenset())))
     pinned = pin_digests(bare.model_copy(update={"files": None}), release, report, ["sha256"])
     assert {file.path: file.digests for file in pinned.files or ()} == {
         file.path: file.digests for file in manifest.files or ()
@@ -74,12 +75,12 @@ def test_what_was_not_proven_is_not_pinned(release: Path) -> None:
     manifest = manifest_of(CONTENT)
     (release / "params.json").write_bytes(b"[]")
     with pytest.raises(ManifestError, match=r"params\.json"):
-        pin_digests(manifest, release, verify(release, ChosenManifest(manifest, "", Trust.RELEASE)), ["sha256"])
+        pin_digests(manifest, release, verify(release, ChosenManifest(manifest, "", Voucher.CATALOG)), ["sha256"])
 
 
 def test_a_file_that_changed_after_its_proof_is_not_pinned(release: Path) -> None:
     weak = manifest_of(CONTENT, "md5")
-    report = verify(release, ChosenManifest(weak, "", Trust.RELEASE))
+    report = verify(release, ChosenManifest(weak, "", Voucher.CATALOG))
     (release / "params.json").write_bytes(b"[]")
     with pytest.raises(ManifestError, match="changed between"):
         pin_digests(weak, release, report, ["sha256"])

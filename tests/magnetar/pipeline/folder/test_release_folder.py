@@ -13,7 +13,7 @@ from magnetar.fetch.download.state_folder import State
 from magnetar.fetch.torrent.create_torrent import create_torrent
 from magnetar.fetch.torrent.metainfo import read_torrent
 from magnetar.files import STATE_FOLDER
-from magnetar.manifests.checking.choose_manifest import Trust
+from magnetar.manifests.checking.ledger import Voucher
 from magnetar.manifests.folder.layout import KEPT_TORRENT, publication_folder
 from magnetar.model.bundled import bundled_release
 from magnetar.pipeline.folder.release_folder import ReleaseFolder, require_folder
@@ -81,7 +81,7 @@ def test_what_is_in_the_folder_says_where_to_look_and_never_adds_trust(release: 
     manifest = 'format = 1\nname = "mine"\ntitle = "mine"\npublisher = "me"\nlicence = "MIT"\n'
     (beside / "mine.toml").write_text(manifest)
     choice = ReleaseFolder.read(release).choose()
-    assert (choice.manifest.name, choice.trust) == ("mine", Trust.UNDAMAGED)
+    assert (choice.manifest.name, choice.voucher) == ("mine", Voucher.FOLDER)
 
 
 def test_a_folder_without_a_torrent_is_read_without_libtorrent_and_without_numpy(release: Path) -> None:

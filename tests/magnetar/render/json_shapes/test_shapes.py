@@ -19,7 +19,7 @@ from magnetar.cli.app import build_app
 from magnetar.convert.compare.comparison_report import How
 from magnetar.convert.compare.proof import Standing
 from magnetar.findings import Finding, Outcome
-from magnetar.manifests.checking.choose_manifest import Trust
+from magnetar.manifests.checking.ledger import Means, RowState, Subject, Verdict, Voucher
 from magnetar.manifests.checking.verify_report import FileState
 from magnetar.manifests.schema import Manifest
 from magnetar.render.json_shapes import base, documents, progress, same, verify
@@ -57,7 +57,11 @@ def test_every_command_has_a_shape() -> None:
         (Outcome, base.OutcomeWord),
         (FileState, verify.StateWord),
         (Standing, verify.StandingWord),
-        (Trust, verify.TrustWord),
+        (Verdict, verify.VerdictWord),
+        (Voucher, verify.VoucherWord),
+        (Subject, verify.SubjectWord),
+        (RowState, verify.RowStateWord),
+        (Means, verify.MeansWord),
         (How, same.DifferenceWord),
         (events.Step, progress.StepWord),
     ],
