@@ -65,6 +65,8 @@ def _conclude(report: "VerifyReport") -> Text:
     unchanged = sum(file.state == "unchanged" for file in report.files)
     if unchanged and report.outcome is Outcome.GOOD:
         against = f"{unchanged} of {len(report.files)} files were not read; {against}"
+    if report.findings and all(finding.kind == "not-arrived" for finding in report.findings):
+        return verdict("not whole yet", BAD, f"go on with magnetar fetch; {against}")
     return draw_verdict(report.ledger, against)
 
 

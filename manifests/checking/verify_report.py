@@ -37,6 +37,8 @@ class FileFault(StrEnum):
     CHANGED_WHILE_READ = "changed-while-read"
     UNREADABLE = "unreadable"
     UNEXPECTED = "unexpected"
+    NOT_ARRIVED = "not-arrived"
+    """In a folder whose note says that a download goes on: pieces of it were never written."""
 
 
 @dataclass(frozen=True, slots=True)

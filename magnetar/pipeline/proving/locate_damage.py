@@ -8,11 +8,10 @@ from magnetar.convert.compare.damaged_tensors import LocatedDamage, locate_damag
 from magnetar.events import Emit, ignore
 from magnetar.fetch.torrent.metadata import Metadata
 from magnetar.fetch.torrent.pieces_on_disk import Pieces, find_bad_pieces
+from magnetar.findings import Finding
 from magnetar.manifests.checking.verify_report import (
     FileDamage,
     FileFault,
-    FileResult,
-    FileState,
     TensorDamage,
     VerifyReport,
 )
@@ -39,8 +38,8 @@ def locate(
     """The report, with the bytes, pieces and tensors of each damaged file.
 
     ``torrent`` is that of the release, ``metadata`` what it says. Where a piece reaches over several files, its damage
-    is told of those that have a finding. In an ``unfinished`` download a file may only not have arrived yet: then it is
-    no finding; it is not checked, and the report says how much of it has arrived.
+    is told of those that have a finding. In an ``unfinished`` download a file may only not have arrived yet: then its
+    finding says how much of it has.
     """
     folder, pieces = Path(report.folder), Pieces(torrent)
     sizes = {str(file.path): file.size for file in metadata.files}
@@ -51,7 +50,7 @@ def locate(
     arrived = _count_arrived(pieces, folder, bad, faults, sizes)
     damaged = {path: fault for path, fault in faults.items() if path not in arrived}
     written = [piece for piece in bad.proven if not pieces.is_blank(piece, folder)]
-    return replace(_excuse(report, arrived), damage=_describe_damage(folder, pieces, written, damaged))
+    return replace(_name_arriving(report, arrived), damage=_describe_damage(folder, pieces, written, damaged))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,15 +132,18 @@ def _count_lacking(pieces: Pieces, lacking: Sequence[int], path: str, fault: str
     return sum(length for _, length in pieces.ranges(lacking).get(path, ()))
 
 
-def _excuse(report: VerifyReport, arrived: Mapping[str, int]) -> VerifyReport:
-    """The report, in which files that have not arrived are neither bad nor good."""
+def _name_arriving(report: VerifyReport, arrived: Mapping[str, int]) -> VerifyReport:
+    """The report, in which the findings of files that have not arrived say that, and how much of them is here.
 
-    def state(file: FileResult) -> FileResult:
-        if file.path not in arrived:
-            return file
-        count = arrived[file.path]
-        detail = f"{count:,} of {file.size:,} bytes have arrived" if count else "has not arrived"
-        return FileResult(file.path, file.size, FileState.NOT_CHECKED, (), detail)
+    They stay findings: that a download goes on is only what a note in the folder says.
+    """
 
-    findings = tuple(finding for finding in report.findings if finding.subject not in arrived)
-    return replace(report, files=tuple(map(state, report.files)), findings=findings)
+    def name(finding: Finding) -> Finding:
+        if finding.subject not in arrived:
+            return finding
+        count, size = arrived[finding.subject], sizes[finding.subject] or 0
+        detail = f"{count:,} of {size:,} bytes have arrived" if count else "has not arrived"
+        return replace(finding, kind=FileFault.NOT_ARRIVED, detail=detail)
+
+    sizes = {file.path: file.size for file in report.files}
+    return replace(report, findings=tuple(map(name, report.findings)))

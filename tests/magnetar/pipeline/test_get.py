@@ -305,10 +305,10 @@ def test_only_what_was_chosen_is_fetched_and_the_rest_is_not_called_good(
     assert shown.code == 0
     assert {path.name for path in (tmp_path / "austen-moe").iterdir()} == {".magnetar", "params.json"}
     report = magnetar("verify", tmp_path / "austen-moe", "--json")
-    assert report.code == 8
+    assert report.code == 5
     files = report.document["result"]["files"]
     assert {file["path"] for file in files if file["state"] == "good"} == {"params.json"}
-    assert {file["detail"] for file in files if file["state"] == "not checked"} == {"has not arrived"}
+    assert {finding["kind"] for finding in report.document["result"]["findings"]} == {"not-arrived"}
 
 
 def test_a_release_that_is_here_already_is_adopted_and_not_fetched(
