@@ -1,4 +1,4 @@
-"""Writing files so that a kill -9 at any moment leaves either the old file or the new one; and locking a folder."""
+"""Writing files so that a kill -9 at any moment leaves either the old file or the new one; locks, and stamps."""
 
 import errno
 import os
@@ -6,10 +6,51 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from magnetar.errors import DiskError, FolderLocked, NoSpace, OutsideError
 
 OUT_OF_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+class Stamp(NamedTuple):
+    """What a file system tells of a file that is not read. While all of it is the same, nobody changed the file.
+
+    ``size`` is in bytes, both times are in nanoseconds since 1970. ``modified`` (mtime) is when the content was
+    written, and any program may set it. ``changed`` (ctime) is when the file system last changed anything of the file.
+    Programs cannot set it, so a file that was copied over this one with the same size and mtime shows here. A new mode,
+    owner or hard link changes it too: then the file is read once more than it had to be. On Windows it is the time of
+    creation.
+
+    Not shown are: bytes that went bad on the disk, what is written to the disk past the file system, and writes under a
+    clock that was set back.
+    """
+
+    size: int
+    modified: int
+    changed: int
+    inode: int
+    device: int
+
+    def is_settled(self, moment: int) -> bool:
+        """Whether each change of the file after ``moment`` (nanoseconds since 1970) gives it another stamp.
+
+        It does not if the file changed so shortly before that the clock of its file system still shows the same time.
+        """
+        tick = TICK_NS if self.changed % 1_000_000_000 else COARSE_TICK_NS
+        return self.modified <= moment - COARSE_TICK_NS and self.changed <= moment - tick
+
+
+COARSE_TICK_NS = 2_000_000_000
+"""Some file systems have times this coarse (FAT: two seconds). They show whole seconds."""
+
+TICK_NS = 100_000_000
+"""The others show the time of the kernel's last tick, which is up to 10 ms ago on Linux."""
+
+
+def stamp(status: os.stat_result) -> Stamp:
+    """The stamp of a file of this status."""
+    return Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
 
 
 def replace_file(path: Path, content: bytes) -> None:

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from magnetar.errors import ManifestError, WrongBytesError
-from magnetar.files import replace_file
+from magnetar.files import Stamp, replace_file, stamp
 from magnetar.manifests.schema import Manifest, load_manifest
 
 CATALOG_VARIABLE = "MAGNETAR_CATALOG"
@@ -94,23 +94,22 @@ def broken_entries() -> tuple[str, ...]:
     return _read_entries(_stamps())[1]
 
 
-def _stamps() -> tuple[tuple[Path, int, int], ...]:
-    """Path, inode and time of change of each ``*.toml``: while these are the same, what was read still holds."""
+def _stamps() -> tuple[tuple[Path, Stamp], ...]:
+    """Path and stamp of each ``*.toml``: while these are the same, what was read still holds."""
     stamps = []
     for path in sorted(user_folder().glob("*.toml")):
         try:
-            found = path.stat()
+            stamps.append((path, stamp(path.stat())))
         except OSError:
             continue
-        stamps.append((path, found.st_ino, found.st_mtime_ns))
     return tuple(stamps)
 
 
 @lru_cache(maxsize=4)
-def _read_entries(stamps: tuple[tuple[Path, int, int], ...]) -> tuple[Mapping[str, Manifest], tuple[str, ...]]:
+def _read_entries(stamps: tuple[tuple[Path, Stamp], ...]) -> tuple[Mapping[str, Manifest], tuple[str, ...]]:
     found: dict[str, Manifest] = {}
     broken = []
-    for path, _, _ in stamps:
+    for path, _ in stamps:
         try:
             manifest = load_manifest(path)
         except ManifestError as error:

@@ -4,8 +4,8 @@
 ``origin.json``           which torrent the folder is of (``magnetar.manifests.folder.origin``)
 ``release.torrent``       the torrent's metadata, so that it is never fetched twice
 ``resume``                the session's account: which pieces it has, and hashes that peers sent
-``stamps.json``           size and time of change of every file when the account was written. It exists only after a
-                          clean stop, and only with it is the account believed
+``stamps.json``           the ``Stamp`` of every file when the account was written, and how many hard links it had. It
+                          exists only after a clean stop, and only with it is the account believed
 ``.*.parts``              bytes of files that were left out, where a piece reaches from them into a wanted file
 ========================  ==============================================================================================
 """
@@ -19,7 +19,7 @@ from magnetar.errors import TorrentError, UsageError
 from magnetar.fetch.link.magnet import Magnet
 from magnetar.fetch.torrent.metadata import Metadata, check_same
 from magnetar.fetch.torrent.metainfo import read_torrent
-from magnetar.files import STATE_FOLDER, disk_failure, replace_file
+from magnetar.files import STATE_FOLDER, disk_failure, replace_file, stamp
 from magnetar.manifests.folder.layout import KEPT_TORRENT
 from magnetar.manifests.folder.origin import Origin, read_origin, record_origin
 
@@ -96,7 +96,7 @@ class State:
                 found = (self.folder / file.path).lstat()
             except OSError:
                 continue
-            stamps[str(file.path)] = [found.st_size, found.st_mtime_ns, found.st_ino, found.st_nlink]
+            stamps[str(file.path)] = [*stamp(found), found.st_nlink]
         return stamps
 
 

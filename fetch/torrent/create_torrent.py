@@ -22,7 +22,7 @@ from magnetar.fetch.torrent.metadata import MAX_TORRENT_BYTES, TorrentFile, chec
 from magnetar.fetch.torrent.metainfo import encode, read_torrent
 from magnetar.fetch.torrent.piece_hasher import Sha1Pieces, TreePieces
 from magnetar.fetch.torrent.piece_layout import Extent, PieceLayout, Span
-from magnetar.files import disk_failure
+from magnetar.files import Stamp, disk_failure, stamp
 from magnetar.manifests.folder.layout import payload_paths
 from magnetar.manifests.hashing.digests import digest_files
 from magnetar.manifests.hashing.distribute import ByteConsumer
@@ -197,7 +197,7 @@ class Draft:
 
 
 class _Entry:
-    """One file of a draft: its size and time of change when it was listed, and the hashers of its bytes."""
+    """One file of a draft: its stamp when it was listed, and the hashers of its bytes."""
 
     def __init__(self, path: Path, start: int, piece_length: int, version: Version, *, padded: bool) -> None:
         skip = -start % piece_length if version == "v1" else 0
@@ -216,7 +216,7 @@ class _Entry:
 
     @property
     def size(self) -> int:
-        return self._stamp[0]
+        return self._stamp.size
 
     @cached_property
     def hashes(self) -> FileHashes:
@@ -279,15 +279,14 @@ def _list_payload(folder: Path) -> Iterator[TorrentFile]:
             )
         if not (folder / path).is_file():
             raise UsageError(f"{folder / path}: is neither a file nor a folder")
-        yield TorrentFile(PurePosixPath(path), _stamp(folder / path)[0])
+        yield TorrentFile(PurePosixPath(path), _stamp(folder / path).size)
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+def _stamp(path: Path) -> Stamp:
     try:
-        found = path.stat()
+        return stamp(path.stat())
     except OSError as error:
         raise disk_failure(error, path) from error
-    return found.st_size, found.st_mtime_ns
 
 
 def _listed(file: TorrentFile) -> dict[bytes, Any]:

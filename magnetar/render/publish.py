@@ -39,7 +39,9 @@ def draw_published(published: "Published") -> RenderableType:
 
 def _describe_recalled(published: "Published") -> Iterator[str]:
     """How much was hashed by an earlier run, and not read again."""
-    unchanged = "hashed by a run that was stopped, unchanged since (size, time, inode) and not read again"
+    unchanged = (
+        "hashed by a run that was stopped, unchanged since (size, mtime, ctime, inode, device) and not read again"
+    )
     if published.recalled:
         yield f"{len(published.recalled)} of {len(published.manifest.files or ())} files {unchanged}"
     if published.recalled_tensors:

@@ -1,7 +1,8 @@
 """The files that earlier runs read and found good, noted in the user's cache for ``verify --quick``.
 
-A note holds the file's size, time of change and inode. If these are the same, nobody has written to the file in an
-ordinary way. A disk that went bad is not noticed, nor a program that sets the time back.
+A note holds the file's ``Stamp``: size, mtime, ctime, inode and device. If these are the same, nobody has written to
+the file through its file system. Not noticed are a disk that went bad, a program that writes to the raw device, and
+writes after root set the clock back.
 """
 
 import json
@@ -15,15 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from magnetar.errors import OutsideError
-from magnetar.files import replace_file
+from magnetar.files import Stamp, replace_file, stamp
 
 CACHE_VARIABLE = "MAGNETAR_CACHE"
-FORMAT = 1
+FORMAT = 2
+"""Notes of format 1 held no ctime, and are not believed."""
 MAX_INDEX_BYTES = 16 << 20
 """About a hundred thousand files."""
-
-TOO_FRESH_NS = 2_000_000_000
-"""Some file systems have times this coarse (FAT: two seconds), so a write just after a read might not show."""
 
 
 def cache_folder() -> Path:
@@ -51,17 +50,17 @@ class VerifiedIndex:
     def recall(self, path: str, status: os.stat_result, proofs: Sequence[str]) -> date | None:
         """The day on which the file was found good by all ``proofs``; None if it was not, or has changed since."""
         entry = self._entries.get(path)
-        if entry is None or not proofs or entry[:3] != _stamp(status):
+        if entry is None or not proofs or Stamp(*entry[0]) != stamp(status):
             return None
-        day, held = entry[3], entry[4]
+        _stamp, day, held = entry
         return date.fromisoformat(day) if set(proofs) <= set(held) else None
 
     def note(self, path: str, status: os.stat_result, proofs: Sequence[str]) -> None:
         """Note that ``proofs`` found a file good. ``status`` is its status before it was read."""
-        if not proofs or status.st_mtime_ns > self._began - TOO_FRESH_NS:
-            self._entries.pop(path, None)
+        if proofs and stamp(status).is_settled(self._began):
+            self._entries[path] = [stamp(status), date.today().isoformat(), list(proofs)]
         else:
-            self._entries[path] = [*_stamp(status), date.today().isoformat(), list(proofs)]
+            self._entries.pop(path, None)
 
     def forget(self, path: str) -> None:
         """Remove the note on a file that is not good."""
@@ -74,12 +73,8 @@ class VerifiedIndex:
             replace_file(self._path, content)
 
 
-def _stamp(status: os.stat_result) -> list[Any]:
-    return [status.st_size, status.st_mtime_ns, status.st_ino]
-
-
 def _read(path: Path) -> dict[str, list[Any]]:
-    """The entries (size, time, inode, day, proofs) by path. Empty if there is no file; malformed ones are left out."""
+    """The entries (stamp, day, proofs) by path. Empty if there is no file; malformed ones are left out."""
     try:
         if path.stat().st_size > MAX_INDEX_BYTES:
             return {}
@@ -92,9 +87,11 @@ def _read(path: Path) -> dict[str, list[Any]]:
 
 
 def _is_entry(entry: Any) -> bool:
-    if not isinstance(entry, list) or [type(value) for value in entry] != [int, int, int, str, list]:
+    if not isinstance(entry, list) or [type(value) for value in entry] != [list, str, list]:
+        return False
+    if [type(value) for value in entry[0]] != [int] * len(Stamp._fields):
         return False
     with suppress(ValueError):
-        date.fromisoformat(entry[3])
-        return all(isinstance(proof, str) for proof in entry[4])
+        date.fromisoformat(entry[1])
+        return all(isinstance(proof, str) for proof in entry[2])
     return False

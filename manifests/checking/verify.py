@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from magnetar.errors import DiskError, ManifestError, UsageError
 from magnetar.events import Began, Emit, Ended, FoundWrong, Moved, Step, ignore
+from magnetar.files import Stamp, stamp
 from magnetar.findings import Finding
 from magnetar.manifests.checking.choose_manifest import ChosenManifest
 from magnetar.manifests.checking.diagnose_file import diagnose_files
@@ -160,8 +161,10 @@ class _Verification:
         algorithms = [digest.algorithm for digest in file.digests]
         found = digest_parts(paths, algorithms, self._report_progress, cores_are_full=self._cores_are_full)
         for path, status in zip(paths, before, strict=True):
-            if _stamp_of(path) != (status.st_size, status.st_mtime_ns, status.st_ino):
-                return found, Finding(FileFault.CHANGED_WHILE_READ, file.path, "somebody wrote to it while it was read")
+            if _stamp_of(path) != stamp(status):
+                return found, Finding(
+                    FileFault.CHANGED_WHILE_READ, file.path, "it, its mode or its links changed while it was read"
+                )
         for expected, actual in zip(file.digests, found, strict=True):
             if expected != actual:
                 return found, Finding(FileFault.WRONG_DIGEST, file.path, f"has {actual}, not {expected}")
@@ -282,12 +285,11 @@ def _check_size(size: int, file: ReleaseFile) -> Finding | None:
     return Finding(FileFault.GROWN, file.path, f"has {size:,} bytes, not {file.size:,}: {-lacking:,} too many")
 
 
-def _stamp_of(path: Path) -> tuple[int, ...]:
+def _stamp_of(path: Path) -> Stamp | None:
     try:
-        status = path.stat()
-        return status.st_size, status.st_mtime_ns, status.st_ino
+        return stamp(path.stat())
     except OSError:  # it was removed
-        return ()
+        return None
 
 
 def _is_weak(checked_by: Collection[str], manifest: Manifest) -> bool:

@@ -18,7 +18,7 @@ class FileState(StrEnum):
     GOOD = "good"
     BAD = "bad"
     UNCHANGED = "unchanged"
-    """An earlier run read it and found it good. Its size, time of change and inode have not changed since."""
+    """An earlier run read it and found it good. Its stamp (size, mtime, ctime, inode, device) is the same."""
     NOT_CHECKED = "not checked"
 
 

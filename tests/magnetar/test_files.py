@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -6,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from magnetar.errors import DiskError, FolderLocked
-from magnetar.files import lock_folder, replace_file
+from magnetar.files import Stamp, lock_folder, replace_file, stamp
 
 
 def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
@@ -64,3 +65,29 @@ def test_a_state_folder_that_leads_elsewhere_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DiskError, match="is a link"), lock_folder(tmp_path / "release"):
         pass
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_stamp_holds_what_the_file_system_says_and_survives_json(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"12345")
+    found = path.stat()
+    assert stamp(found) == (5, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev)
+    assert Stamp(*json.loads(json.dumps(stamp(found)))) == stamp(found)
+
+
+@pytest.mark.parametrize(
+    ("modified", "changed", "settled"),
+    [
+        (-3, -3.0, True),
+        (-3, -1.0, False),  # whole seconds: the clock may be as coarse as two of them
+        (-3, -1.5, True),
+        (-3, -0.05, False),
+        (-1, -3.0, False),
+        (-3, 1.5, False),
+        (1, -3.0, False),
+    ],
+)
+def test_a_file_is_settled_once_the_next_change_must_show(modified: int, changed: float, settled: bool) -> None:
+    now, second = 1_700_000_000 * 10**9, 10**9
+    seen = Stamp(1, now + modified * second, now + int(changed * second), 1, 1)
+    assert seen.is_settled(now) is settled

@@ -36,7 +36,11 @@ def verify(
     ] = None,
     quick: Annotated[
         bool,
-        option("--quick", help="Do not read files again that an earlier run found good and that look unchanged."),
+        option(
+            "--quick",
+            help="Do not read files again that an earlier run found good, with the same size, mtime, ctime, inode and "
+            "device. Does not see a disk that went bad, writes to the raw device, or a clock that root set back.",
+        ),
     ] = False,
     strict: Annotated[bool, option("--strict", help="Count files that the release does not have as wrong.")] = False,
     fail_fast: Annotated[bool, option("--fail-fast", help="Stop at the first thing that is wrong.")] = False,

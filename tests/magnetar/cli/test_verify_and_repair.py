@@ -9,6 +9,7 @@ import pytest
 
 from magnetar.events import Event, Moved
 from magnetar.fetch.torrent.create_torrent import TorrentOptions, create_torrent
+from magnetar.files import stamp
 from magnetar.findings import Outcome
 from magnetar.manifests.catalog import find_release
 from magnetar.manifests.checking.verify_report import FileState
@@ -18,6 +19,7 @@ from magnetar.pipeline.folder.release_folder import ReleaseFolder
 from magnetar.pipeline.proving.verify_files import verify_files
 from magnetar.pipeline.proving.verify_request import VerifyRequest
 from tests.magnetar.conftest import Run
+from tests.settled import settle
 
 WEIGHTS = "consolidated.00.pth"
 AUSTEN = find_release("austen-moe")
@@ -122,8 +124,7 @@ def test_what_is_no_folder_or_no_torrent_is_named_as_such(magnetar: Run, release
 
 
 def test_a_quick_look_goes_on_where_ctrl_c_ended_the_last(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for path in release.iterdir():
-        os.utime(path, (1_700_000_000, 1_700_000_000))
+    settle(release.iterdir())
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
 
     def interrupt(event: Event) -> None:
@@ -140,8 +141,7 @@ def test_a_quick_look_goes_on_where_ctrl_c_ended_the_last(release: Path, monkeyp
 
 
 def test_a_quick_look_believes_an_earlier_run_and_says_so(magnetar: Run, release: Path) -> None:
-    for path in release.iterdir():
-        os.utime(path, (1_700_000_000, 1_700_000_000))
+    settle(release.iterdir())
     first = magnetar("verify", release, "--quick")
     assert "good: the release" in first.out  # nobody had read it before
     second = magnetar("verify", release, "--quick", "--json")
@@ -154,11 +154,30 @@ def test_a_quick_look_believes_an_earlier_run_and_says_so(magnetar: Run, release
     assert "wrong-digest" in third.out
 
 
-def test_a_disk_that_rots_is_what_a_quick_look_does_not_see(magnetar: Run, release: Path) -> None:
-    os.utime(release / WEIGHTS, (1_700_000_000, 1_700_000_000))
+def test_a_quick_look_sees_another_file_that_was_copied_there_with_the_same_size_and_time(
+    magnetar: Run, release: Path, tmp_path: Path
+) -> None:
+    settle(release.iterdir())
+    assert magnetar("verify", release).code == 0
+    other = Path(shutil.copy2(release / WEIGHTS, tmp_path / "other"))
+    overwrite(other, 3_000_000, b"x")
+    settle([other])
+    shutil.copy2(other, release / WEIGHTS)
+    assert magnetar("verify", release, "--quick").code == 5
+
+
+def test_a_disk_that_rots_is_what_a_quick_look_does_not_see(
+    magnetar: Run, release: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MAGNETAR_CACHE", str(tmp_path / "cache"))
+    settle([release / WEIGHTS])
     magnetar("verify", release)
+    before = stamp((release / WEIGHTS).stat())
     overwrite(release / WEIGHTS, 3_000_000, b"x")
-    os.utime(release / WEIGHTS, (1_700_000_000, 1_700_000_000))
+    (notes,) = (tmp_path / "cache" / "verified").iterdir()
+    text, rotten = notes.read_text(), json.dumps(stamp((release / WEIGHTS).stat()))
+    notes.write_text(text.replace(json.dumps(before), rotten))  # where a disk rots, no stamp changes
+    assert rotten in notes.read_text()
     quick = magnetar("verify", release, "--quick", "--json").document["result"]
     assert {file["path"]: file["state"] for file in quick["files"]}[WEIGHTS] == "unchanged"
     assert magnetar("verify", release).code == 5
@@ -207,12 +226,11 @@ def test_the_notes_of_a_quick_look_are_not_believed_if_they_are_odd(
     magnetar: Run, release: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("MAGNETAR_CACHE", str(tmp_path / "cache"))
-    for path in release.iterdir():
-        os.utime(path, (1_700_000_000, 1_700_000_000))
+    settle(release.iterdir())
     magnetar("verify", release)
     (notes,) = (tmp_path / "cache" / "verified").iterdir()
     good = json.loads(notes.read_bytes())
-    odd = [b"", b"[]", b"[" * 100_000, json.dumps({**good, "format": 2}).encode()]
+    odd = [b"", b"[]", b"[" * 100_000, json.dumps({**good, "format": 3}).encode()]
     odd.append(json.dumps({**good, "files": {WEIGHTS: [1, 2]}}).encode())
     for content in odd:
         notes.write_bytes(content)

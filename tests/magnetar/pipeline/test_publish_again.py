@@ -12,6 +12,7 @@ import pytest
 
 from tests.fetch.world import contents, flip_byte, write_release
 from tests.magnetar.conftest import Run
+from tests.settled import settle
 
 FILES = {f"{number}.bin": 60_000 + number for number in range(12)} | {"sub/empty": 0}
 OLD = 1_700_000_000
@@ -31,8 +32,7 @@ def folder(tmp_path: Path) -> Path:
 
 def aged(folder: Path) -> Path:
     """A folder to which nobody wrote just now."""
-    for path in folder.rglob("*"):
-        os.utime(path, (OLD, OLD))
+    settle(folder.rglob("*"), OLD)
     return folder
 
 

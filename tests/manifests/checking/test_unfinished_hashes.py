@@ -1,4 +1,5 @@
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -6,8 +7,8 @@ import pytest
 
 from magnetar.manifests.checking.unfinished_hashes import MAX_NOTE_BYTES, UnfinishedHash, UnfinishedHashes
 from magnetar.manifests.checking.verified_index import CACHE_VARIABLE
+from tests.settled import LONG_AGO, settle
 
-LONG_AGO = 1_600_000_000
 VALUE = {"digests": ["sha256:aa"], "pieces": "00ff"}
 
 
@@ -19,7 +20,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     paths = [tmp_path / "release" / name for name in ("a", "b")]
     for path in paths:
         path.write_bytes(b"content")
-        os.utime(path, (LONG_AGO, LONG_AGO))
+    settle(paths)
     return paths
 
 
@@ -52,6 +53,17 @@ def test_nothing_is_kept_of_a_file_that_changed_since_the_note_was_opened(files:
     os.utime(files[0], (LONG_AGO + 1, LONG_AGO + 1))
     note.keep(VALUE)
     os.utime(files[0], (LONG_AGO, LONG_AGO))  # as it was when the note was opened
+    assert open_note(files).value is None
+
+
+def test_nothing_is_recalled_of_a_file_that_another_of_the_same_size_and_time_was_copied_over(
+    files: list[Path], tmp_path: Path
+) -> None:
+    open_note(files).keep(VALUE)
+    other = tmp_path / "other"
+    other.write_bytes(b"CONTENT")
+    os.utime(other, (LONG_AGO, LONG_AGO))
+    shutil.copy2(other, files[0])
     assert open_note(files).value is None
 
 
