@@ -1,5 +1,6 @@
 """Which folders hold a converted copy of a release, and not its own files. Going by what is there, and no note."""
 
+from magnetar.convert.read.part_names import split_stem
 from magnetar.manifests.schema import Manifest
 from magnetar.pipeline.folder.release_folder import ReleaseFolder
 
@@ -9,7 +10,7 @@ WEIGHTS = (".pth", ".pt", ".bin", ".safetensors", ".gguf")
 def is_copy(folder: ReleaseFolder, manifest: Manifest | None) -> bool:
     """Whether it is a single file, or holds other files of weights than the release.
 
-    A file of the same size as one of the release's was renamed, and not converted.
+    A file of the same size as one of the release's was renamed, and not converted; its parts were only cut.
     """
     if not folder.is_folder:
         return True
@@ -17,6 +18,8 @@ def is_copy(folder: ReleaseFolder, manifest: Manifest | None) -> bool:
         return False
     published = {file.path: file.size for file in manifest.files if file.path.endswith(WEIGHTS)}
     if any((folder.root / path).exists() for path in published):
+        return False
+    if any(split_stem(name) in published for name in folder.names):
         return False
     sizes = [(folder.root / name).stat().st_size for name in folder.weights]
     return bool(sizes) and not set(sizes).intersection(published.values())
