@@ -203,7 +203,7 @@ def test_an_unfinished_download_is_verified_as_far_as_it_has_come(
     report = magnetar("verify", release, "--json")
     assert report.code == 5
     kinds = {finding["subject"]: finding["kind"] for finding in report.document["result"]["findings"]}
-    assert kinds == {WEIGHTS: "wrong-digest", "tokenizer.model": "not-arrived"}
+    assert kinds == {WEIGHTS: "zero-filled", "tokenizer.model": "not-arrived"}
     assert [damage["pieces"] for damage in report.document["result"]["damage"]] == [[153]]
 
 
