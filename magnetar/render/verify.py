@@ -22,17 +22,18 @@ MAX_TENSORS = 12
 def draw_report(report: "VerifyReport") -> RenderableType:
     """Every file with its verdict, every finding, where the damage is, and the verdict on the whole."""
     table = new_table("file", ">size", "verdict", "checked by")
-    styles = {"good": "green", "bad": "red", "unchanged": "green", "not checked": "yellow"}
+    styles = {"good": "green", "bad": "red", "unchanged": "green", "not checked": "yellow", "unreadable": "red"}
     for file in report.files:
         size = decimal(file.size) if file.size is not None else "unknown"
         verdict = Text(file.state.value, style=styles[file.state])
-        checked_by = "; ".join(filter(None, (", ".join(file.checked_by), file.detail)))
-        table.add_row(Text(clean(file.path)), size, verdict, checked_by)
+        words = "; ".join(filter(None, (", ".join(file.checked_by), file.detail)))
+        table.add_row(Text(clean(file.path)), size, verdict, Text(clean(words)))
     findings = [
         Text.assemble(("  " + f.kind, "red"), f": {clean(f.subject)}: {clean(f.detail)}") for f in report.findings
     ]
     unexpected = [note(f"not part of the release: {path}") for path in report.unexpected]
-    parts: list[RenderableType] = [table, *findings, draw_damage(report.damage), *unexpected]
+    closed = [note(f"is a folder that cannot be read: {path}") for path in report.unreadable_folders]
+    parts: list[RenderableType] = [table, *findings, draw_damage(report.damage), *unexpected, *closed]
     mendable = {damage.path for damage in report.damage}
     hint = [note(f"magnetar repair {report.folder} fetches again only what is damaged")] if mendable else []
     return Group(*parts, *hint, _conclude(report))
@@ -65,6 +66,8 @@ def _conclude(report: "VerifyReport") -> Text:
             return verdict(words, UNSURE, f"{unchanged} of {len(report.files)} files were not read; {against}")
         case Outcome.GOOD:
             return verdict(f"good: {report.trust}", UNSURE if report.trust == "weak" else GOOD, against)
+        case Outcome.FAILED:
+            return verdict("not all could be read; nothing wrong was found in the rest", BAD, against)
         case Outcome.UNKNOWN:
             return verdict("not all could be checked; nothing wrong was found", UNSURE, against)
         case _:
@@ -89,6 +92,8 @@ def draw_proof(proven: "ProvenCopy") -> RenderableType:
     match proof.outcome:
         case Outcome.GOOD:
             return Group(*parts, note(same), verdict(f"good: {proven.trust}", GOOD, against))
+        case Outcome.FAILED:
+            return Group(*parts, note(same), verdict("not all could be read", BAD, against))
         case Outcome.UNKNOWN:
             return Group(*parts, note(same), verdict("not all could be compared", UNSURE, against))
         case _:

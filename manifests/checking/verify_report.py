@@ -18,6 +18,8 @@ class FileState(StrEnum):
     UNCHANGED = "unchanged"
     """An earlier run read it and found it good. Its size, time of change and inode have not changed since."""
     NOT_CHECKED = "not checked"
+    UNREADABLE = "unreadable"
+    """The disk, or the system, did not give its bytes: nothing is known of them."""
 
 
 class FileFault(StrEnum):
@@ -33,7 +35,6 @@ class FileFault(StrEnum):
     SWAPPED = "swapped"
     WRONG_DIGEST = "wrong-digest"
     CHANGED_WHILE_READ = "changed-while-read"
-    UNREADABLE = "unreadable"
     UNEXPECTED = "unexpected"
 
 
@@ -41,7 +42,8 @@ class FileFault(StrEnum):
 class FileResult:
     """One file of the release, its ``size`` in bytes, its state, and what proved it: algorithms, or ``pieces``.
 
-    ``detail`` adds in words: that the file lies in parts, when it was read, or how much of it has arrived.
+    ``detail`` adds in words: that the file lies in parts, when it was read, how much of it has arrived, or why it could
+    not be read.
     """
 
     path: str
@@ -93,6 +95,8 @@ class VerifyReport:
 
     ``release`` is the name of the manifest, and ``reason`` says in words why it was chosen. ``unexpected`` files are
     findings only if the verification was strict. ``damage`` says where files are damaged, if a torrent's pieces tell.
+    ``unreadable_folders`` are the paths of folders below the root that could not be listed, so that nothing is known of
+    what is in them.
     """
 
     folder: str
@@ -103,13 +107,19 @@ class VerifyReport:
     findings: tuple[Finding, ...]
     unexpected: tuple[str, ...]
     damage: tuple[FileDamage, ...] = ()
+    unreadable_folders: tuple[str, ...] = ()
 
     question = Question.BYTES
 
     @property
     def outcome(self) -> Outcome:
-        """Bad if there is a finding; good if every file is good or unchanged; unknown if some were not checked."""
+        """Bad if there is a finding; else failed if a file or a folder could not be read.
+
+        Else good if every file is good or unchanged, and unknown if some were not checked.
+        """
         if self.findings:
             return Outcome.BAD
+        if self.unreadable_folders or any(file.state is FileState.UNREADABLE for file in self.files):
+            return Outcome.FAILED
         complete = self.files and all(file.state in (FileState.GOOD, FileState.UNCHANGED) for file in self.files)
         return Outcome.GOOD if complete else Outcome.UNKNOWN

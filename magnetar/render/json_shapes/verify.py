@@ -6,8 +6,8 @@ from pydantic import AliasPath, BeforeValidator, Field
 
 from magnetar.render.json_shapes.base import ByteRange, Finding, Number, OutcomeWord, Shape, Text, as_byte_range
 
-StateWord = Literal["good", "bad", "unchanged", "not checked"]
-StandingWord = Literal["same", "different", "missing", "extra", "not comparable"]
+StateWord = Literal["good", "bad", "unchanged", "not checked", "unreadable"]
+StandingWord = Literal["same", "different", "missing", "extra", "not comparable", "unreadable"]
 TrustWord = Literal["the release", "undamaged", "weak"]
 
 
@@ -15,7 +15,8 @@ class CheckedFile(Shape):
     """A file of the release. ``size`` is in bytes, null where the manifest does not know it.
 
     ``checked_by`` are the digest algorithms, or ``pieces``, that its state rests on. A file that is ``unchanged`` was
-    good in an earlier run, and was not read in this one.
+    good in an earlier run, and was not read in this one. Of one that is ``unreadable`` nothing is known: ``detail``
+    says what the system answered.
     """
 
     path: Text
@@ -51,7 +52,7 @@ class VerifiedFiles(Shape):
     """The files of a folder, held against the manifest of ``release``, which was chosen for ``reason``.
 
     ``trust`` is what a good outcome is worth. ``unexpected`` are files that the release does not have. ``damage`` has
-    the places, as far as a torrent's pieces tell.
+    the places, as far as a torrent's pieces tell. ``unreadable_folders`` could not be listed.
     """
 
     kind: Literal["files"] = "files"
@@ -64,6 +65,7 @@ class VerifiedFiles(Shape):
     findings: list[Finding]
     unexpected: list[Text]
     damage: list[DamagedFile]
+    unreadable_folders: list[Text]
 
 
 class ProvenTensor(Shape):
