@@ -12,6 +12,16 @@ from magnetar.errors import DiskError, FolderLocked, NoSpace, OutsideError
 
 OUT_OF_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
+OUTSIDE = frozenset(
+    {
+        *(errno.EACCES, errno.EPERM, errno.EROFS),
+        *(errno.EMFILE, errno.ENFILE),
+        *(errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.ETIMEDOUT),
+        *OUT_OF_SPACE,
+    }
+)
+"""What only a missing permission, a limit of the system, or a failing disk explains."""
+
 
 class Stamp(NamedTuple):
     """What a file system tells of a file that is not read. While all of it is the same, nobody changed the file.
@@ -95,6 +105,17 @@ def disk_failure(error: OSError, path: Path) -> OutsideError:
         hint = "make space, then run the same command again"
         return NoSpace(f"{path}: cannot be written: {reason}", hint=hint, path=path)
     return DiskError(f"{path}: {reason}", hint="check that the folder exists and that you may write there", path=path)
+
+
+def outside_failure(error: OSError) -> OutsideError | None:
+    """The error to show for an ``OSError`` that nobody expected; None if it may be a bug."""
+    if error.errno not in OUTSIDE:
+        return None
+    if error.errno in OUT_OF_SPACE:
+        return disk_failure(error, Path(os.fsdecode(error.filename or "")))
+    place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+    hint = "check the disk, its permissions, and how many files may be open (ulimit -n)"
+    return DiskError(f"{place}{error.strerror}", hint=hint, path=Path(os.fsdecode(error.filename)) if place else None)
 
 
 def current_umask() -> int:

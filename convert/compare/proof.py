@@ -16,7 +16,7 @@ from magnetar.convert.numbers.recode import recode
 from magnetar.convert.read.checkpoint_source import CheckpointSource
 from magnetar.convert.transform.stream import stream_move
 from magnetar.convert.transform.view import map_source
-from magnetar.errors import CheckpointError, WrongBytesError
+from magnetar.errors import CheckpointError, OutsideError, WrongBytesError
 from magnetar.events import Began, Emit, Ended, FoundWrong, Moved, Step, ignore
 from magnetar.findings import Finding, Outcome, Question, worst
 from magnetar.manifests.tensor_digests import TensorDigest, TensorDigests
@@ -32,6 +32,8 @@ class Standing(StrEnum):
     EXTRA = "extra"
     NOT_COMPARABLE = "not comparable"
     """Its numbers were rounded or quantised, so the release's bytes cannot be computed from them."""
+    UNREADABLE = "unreadable"
+    """The disk, or the system, did not give its bytes: nothing is known of them."""
 
 
 OUTCOMES: Mapping[Standing, Outcome] = {
@@ -40,6 +42,7 @@ OUTCOMES: Mapping[Standing, Outcome] = {
     Standing.MISSING: Outcome.BAD,
     Standing.EXTRA: Outcome.BAD,
     Standing.NOT_COMPARABLE: Outcome.UNKNOWN,
+    Standing.UNREADABLE: Outcome.FAILED,
 }
 
 
@@ -87,7 +90,10 @@ class Proof:
 
     @property
     def outcome(self) -> Outcome:
-        """Good if every tensor is the release's, bad if one is not, unknown if some cannot be compared."""
+        """Bad if a tensor is not the release's, else failed if one could not be read.
+
+        Else good if every tensor is the release's, and unknown if some cannot be compared.
+        """
         return worst(tensor.outcome for tensor in self.tensors)
 
 
@@ -98,9 +104,10 @@ def prove(
 
     ``reference`` is the release itself, in any layout. It is read for the error of tensors that were rounded or
     quantised, and its own tensors are checked too. Tensors that are wrong, or damaged by their container's checksum,
-    are in the proof, and are emitted as ``FoundWrong``.
+    are in the proof, and are emitted as ``FoundWrong``. A tensor whose bytes could not be read, here or in the
+    reference, is in the proof too, and the others are still compared.
     Raises ``LayoutError`` where the layouts do not fit, ``WrongBytesError`` if the reference is not the release,
-    ``UsageError`` where quantised numbers need the gguf library, or ``OutsideError``.
+    or ``UsageError`` where quantised numbers need the gguf library.
     """
     moves = {move.name: move for move in map_source(source, digests.layout)}
     references = map_source(reference, digests.layout) if reference else ()
@@ -142,6 +149,8 @@ class _Judge:
             return self._judge_cast(replace(proof, cast_from=wanted.dtype), move, wanted)
         except CheckpointError as error:
             return replace(proof, detail=error.message)
+        except OutsideError as error:
+            return replace(proof, standing=Standing.UNREADABLE, detail=error.message)
 
     def _judge_bytes(self, proof: TensorProof, move: Move, wanted: TensorDigest) -> TensorProof:
         if digest_move(self._checkpoint, move) == wanted.sha256:

@@ -91,11 +91,11 @@ def get(request: GetRequest, emit: Emit = ignore) -> Got:
     """Fetch, verify, convert, boot. A second call does only what is missing.
 
     Where the weights are to be converted, the disk must have room for both copies before the first byte comes. Bytes
-    that are not the release are neither converted nor booted. Raises what the steps raise.
+    that are not the release, or could not be read, are neither converted nor booted. Raises what the steps raise.
     """
     got = _fetch(request, emit)
     for step in (_verify, _convert, _boot):
-        if got.outcome is Outcome.BAD:
+        if got.outcome in (Outcome.BAD, Outcome.FAILED):
             wanted = {"convert": request.target is not None, "boot": request.smoke_test}
             return replace(got, not_done=tuple(name for name in wanted if wanted[name]))
         got = step(request, got, emit)
@@ -165,6 +165,8 @@ def _describe_fetched(fetched: Fetched) -> str:
 def _describe_verified(report: VerifyReport) -> str:
     if report.findings:
         return f"{len(report.findings)} findings: not the release"
+    if report.outcome is Outcome.FAILED:
+        return "not all could be read"
     good = sum(file.state == "good" for file in report.files)
     return f"{good} of {len(report.files)} files good: {report.verdict}"
 

@@ -41,7 +41,8 @@ class ReplacedRelease:
     """Files of a folder without a torrent that were replaced as a whole, by their digests.
 
     ``not_checked`` are files that the manifest has no digest for, ``still_bad`` those of which it lacks the size or the
-    digest by which another would be known; ``weak`` says that for one that was replaced it has but MD5 or SHA-1.
+    digest by which another would be known; ``unreadable`` those of which it lacks these too, and that may be good, but
+    could not be read; ``weak`` says that for one that was replaced it has but MD5 or SHA-1.
     """
 
     folder: Path
@@ -49,14 +50,17 @@ class ReplacedRelease:
     not_checked: tuple[str, ...]
     still_bad: tuple[str, ...]
     weak: bool
+    unreadable: tuple[str, ...] = ()
 
     question = Question.BYTES
 
     @property
     def outcome(self) -> Outcome:
-        """Good where every file is good now, bad where one is not, unknown where some could not be checked."""
+        """Good where every file is good now, bad where one is not, failed where one cannot be read, else unknown."""
         if self.still_bad:
             return Outcome.BAD
+        if self.unreadable:
+            return Outcome.FAILED
         return Outcome.UNKNOWN if self.not_checked else Outcome.GOOD
 
 
@@ -124,7 +128,9 @@ def _replace_by_digests(
     root = request.folder.root
     report = verify_files(VerifyRequest(folder=request.folder, named=request.named), emit)
     bad = {file.path for file in report.files if file.state is FileState.BAD}
-    provable = [file for file in manifest.files or () if file.path in bad and file.digests and file.size is not None]
+    unreadable = {file.path for file in report.files if file.state is FileState.UNREADABLE}
+    lost = bad | unreadable
+    provable = [file for file in manifest.files or () if file.path in lost and file.digests and file.size is not None]
     replaced = replace_files(root, provable, options, emit)
     return ReplacedRelease(
         root,
@@ -132,6 +138,7 @@ def _replace_by_digests(
         not_checked=tuple(file.path for file in report.files if file.state is FileState.NOT_CHECKED),
         still_bad=tuple(sorted(bad.difference(replaced.files))),
         weak=any(all(digest.weak for digest in file.digests) for file in provable),
+        unreadable=tuple(sorted(unreadable.difference(replaced.files))),
     )
 
 

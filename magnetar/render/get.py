@@ -31,9 +31,12 @@ def draw_steps_and_faults(got: "Got") -> RenderableType:
 
 def conclude(got: "Got", where: str) -> Text:
     """The verdict on the whole; ``where`` says where the result is."""
-    style, word = {Outcome.GOOD: (GOOD, "done, and good"), Outcome.UNKNOWN: (UNSURE, "not all checked")}.get(
-        got.outcome, (BAD, "not good")
-    )
+    style, word = {
+        Outcome.GOOD: (GOOD, "done, and good"),
+        Outcome.BAD: (BAD, "not good"),
+        Outcome.FAILED: (BAD, "not all could be read"),
+        Outcome.UNKNOWN: (UNSURE, "not all checked"),
+    }[got.outcome]
     return verdict(word, style, where)
 
 

@@ -28,6 +28,8 @@ def _draw_replaced_files(done: "ReplacedRelease") -> RenderableType:
         return Group(
             *lines, verdict("not repaired", BAD, f"the manifest lacks size or digest of {', '.join(done.still_bad)}")
         )
+    if done.unreadable:
+        return Group(*lines, verdict("not all could be read", BAD, f"{done.folder}: {', '.join(done.unreadable)}"))
     style = UNSURE if done.weak or done.not_checked else GOOD
     if not found.files:
         return Group(*lines, verdict("nothing is damaged", style, f"{done.folder}: held against its digests"))

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from magnetar.errors import ExitCode, MagnetarError
 from magnetar.events import Emit, ProgressStyle, ignore
+from magnetar.files import outside_failure
 from magnetar.render.text import clean
 
 Result = TypeVar("Result")
@@ -117,6 +118,11 @@ class Screen:
                     work(emit)
         except MagnetarError as error:
             return Failure.of(error)
+        except OSError as error:
+            failed = outside_failure(error)
+            if failed is None:
+                raise
+            return Failure.of(failed)
         except Terminated:
             return Failure(ExitCode.TERMINATED, "Terminated", "terminated", RESUME_HINT)
         except KeyboardInterrupt:

@@ -23,12 +23,12 @@ MAX_TENSORS = 12
 def draw_report(report: "VerifyReport") -> RenderableType:
     """Every file with its verdict, every finding, where the damage is, and the verdict on the whole."""
     table = new_table("file", ">size", "verdict", "checked by")
-    styles = {"good": "green", "bad": "red", "unchanged": "green", "not checked": "yellow"}
+    styles = {"good": "green", "bad": "red", "unchanged": "green", "not checked": "yellow", "unreadable": "red"}
     for file in report.files:
         size = decimal(file.size) if file.size is not None else "unknown"
         verdict = Text(file.state.value, style=styles[file.state])
-        checked_by = "; ".join(filter(None, (", ".join(file.checked_by), file.detail)))
-        table.add_row(Text(clean(file.path)), size, verdict, checked_by)
+        words = "; ".join(filter(None, (", ".join(file.checked_by), file.detail)))
+        table.add_row(Text(clean(file.path)), size, verdict, Text(clean(words)))
     findings = [
         Text.assemble(("  " + f.kind, "red"), f": {clean(f.subject)}: {clean(f.detail)}") for f in report.findings
     ]
@@ -36,7 +36,8 @@ def draw_report(report: "VerifyReport") -> RenderableType:
     harmless = [row.name for row in beside if not row.loadable]
     unexpected = [*draw_rows(beside), *(note(f"not part of the release: {path}") for path in harmless[:MAX_ROWS])]
     unexpected += [note(f"and {len(harmless) - MAX_ROWS:,} more")] if len(harmless) > MAX_ROWS else []
-    parts: list[RenderableType] = [table, *findings, draw_damage(report.damage), *unexpected]
+    closed = [note(f"is a folder that cannot be read: {path}") for path in report.unreadable_folders]
+    parts: list[RenderableType] = [table, *findings, draw_damage(report.damage), *unexpected, *closed]
     mendable = {damage.path for damage in report.damage}
     hint = [note(f"magnetar repair {report.folder} fetches again only what is damaged")] if mendable else []
     return Group(*parts, *hint, _conclude(report))

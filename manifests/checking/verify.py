@@ -3,11 +3,12 @@
 Cheap checks come first: what the directory entries show, then what an earlier run noted (``quick``), then the digests.
 """
 
+import errno
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from stat import S_ISREG
+from stat import S_ISLNK, S_ISREG
 from threading import Event
 from typing import NamedTuple
 
@@ -69,7 +70,6 @@ def verify(
     findings = diagnose_files(folder, [file.finding for file in checked if file.finding], found, expected, unexpected)
     if options.strict:
         findings += [Finding(FileFault.UNEXPECTED, path, "the release has no such file") for path in unexpected]
-        findings += [Finding(FileFault.UNREADABLE, path, "is a folder that cannot be read") for path in unreadable]
     results = tuple(file.result for file in checked)
     return VerifyReport(
         folder=str(folder),
@@ -80,6 +80,7 @@ def verify(
         findings=tuple(findings),
         unexpected=unexpected,
         notes=notes,
+        unreadable_folders=tuple(unreadable),
     )
 
 
@@ -148,9 +149,13 @@ class _Verification:
                 return _CheckedFile(unchanged)
             if finding is None and file.digests:
                 digests, finding = self._compare_digests(paths, statuses, file)
+            checked = self._judge(file, digests, finding)
         except DiskError as error:
-            finding = Finding(FileFault.UNREADABLE, file.path, error.message)
-        checked = self._judge(file, digests, finding)
+            if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+                finding = Finding(FileFault.MISSING, file.path, "was removed while it was looked at")
+                checked = self._judge(file, (), finding)
+            else:
+                checked = _CheckedFile(FileResult(file.path, file.size, FileState.UNREADABLE, detail=error.message))
         self._note(file, statuses, checked.result.state)
         return checked
 
@@ -177,6 +182,7 @@ class _Verification:
         if pieces is not None and file.path not in pieces.damaged:
             checked_by += (PIECES,)
         if finding is None and not checked_by and pieces is not None:
+            self._read_to_the_end(file)  # or else the disk may be to blame, and not the bytes
             finding = Finding(FileFault.WRONG_DIGEST, file.path, "has pieces that are not those of the torrent")
         if finding is not None:
             return _CheckedFile(FileResult(file.path, file.size, FileState.BAD), finding, digests)
@@ -190,6 +196,10 @@ class _Verification:
             weak=_is_weak(checked_by, self._manifest),
         )
         return _CheckedFile(result)
+
+    def _read_to_the_end(self, file: ReleaseFile) -> None:
+        """Raises ``DiskError`` if the disk does not give the whole file."""
+        digest_parts(self._paths_of(file), (), self._end_if_stopped, cores_are_full=True)
 
     def _recall(self, file: ReleaseFile, statuses: Sequence[os.stat_result]) -> FileResult | None:
         """What the index says of a file that has not changed since an earlier run; None if it says nothing."""
@@ -221,9 +231,12 @@ class _Verification:
     def _paths_of(self, file: ReleaseFile) -> Sequence[Path]:
         return self._options.parts.get(file.path) or (self._folder / file.path,)
 
-    def _report_progress(self, count: int) -> None:
+    def _end_if_stopped(self, _count: int) -> None:
         if self._stop.is_set():
             raise _Stopped
+
+    def _report_progress(self, count: int) -> None:
+        self._end_if_stopped(count)
         self._emit(Moved(Step.VERIFY, count))
 
 
@@ -263,16 +276,27 @@ def _check_entries(paths: Sequence[Path], file: ReleaseFile) -> tuple[list[os.st
     statuses: list[os.stat_result] = []
     for path in paths:
         try:
-            if path.is_symlink() and not path.exists():
+            if S_ISLNK(path.lstat().st_mode) and not _leads_somewhere(path):
                 return [], Finding(FileFault.NOT_A_FILE, file.path, "is a link that leads to no file")
             statuses.append(path.stat())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return [], Finding(FileFault.MISSING, file.path, "there is no such file")
         except OSError as error:
-            return [], Finding(FileFault.UNREADABLE, file.path, error.strerror or str(error))
+            raise DiskError(f"{path}: cannot be looked at: {error.strerror or error}", path=path) from error
         if not S_ISREG(statuses[-1].st_mode):
             return [], Finding(FileFault.NOT_A_FILE, file.path, "is not a regular file")
     return statuses, _check_size(sum(status.st_size for status in statuses), file)
+
+
+def _leads_somewhere(link: Path) -> bool:
+    """Whether something is at the end of a link. Raises ``OSError`` where the system does not tell."""
+    try:
+        link.stat()
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return False
+        raise
+    return True
 
 
 def _check_size(size: int, file: ReleaseFile) -> Finding | None:

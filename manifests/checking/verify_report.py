@@ -20,6 +20,8 @@ class FileState(StrEnum):
     UNCHANGED = "unchanged"
     """An earlier run read it and found it good. Its stamp (size, mtime, ctime, inode, device) is the same."""
     NOT_CHECKED = "not checked"
+    UNREADABLE = "unreadable"
+    """The disk, or the system, did not give its bytes: nothing is known of them."""
 
 
 class FileFault(StrEnum):
@@ -35,7 +37,6 @@ class FileFault(StrEnum):
     SWAPPED = "swapped"
     WRONG_DIGEST = "wrong-digest"
     CHANGED_WHILE_READ = "changed-while-read"
-    UNREADABLE = "unreadable"
     UNEXPECTED = "unexpected"
     NOT_ARRIVED = "not-arrived"
     """In a folder whose note says that a download goes on: pieces of it were never written."""
@@ -46,7 +47,7 @@ class FileResult:
     """One file of the release, its ``size`` in bytes, its state, and what proved it: algorithms, or ``pieces``.
 
     ``weak``: nothing better than MD5 or SHA-1 proved it. ``detail`` adds in words: that the file lies in parts, when it
-    was read, or how much of it has arrived.
+    was read, how much of it has arrived, or why it could not be read.
     """
 
     path: str
@@ -145,6 +146,7 @@ STATES = {
     FileState.BAD: RowState.WRONG,
     FileState.UNCHANGED: RowState.UNCHANGED,
     FileState.NOT_CHECKED: RowState.NOT_CHECKED,
+    FileState.UNREADABLE: RowState.UNREADABLE,
 }
 
 

@@ -22,7 +22,6 @@ ABSENT = frozenset(
         FileFault.RENAMED,
         FileFault.CASE_CHANGED,
         FileFault.NOT_A_FILE,
-        FileFault.UNREADABLE,
         FileFault.UNEXPECTED,
     }
 )

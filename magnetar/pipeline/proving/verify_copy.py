@@ -242,6 +242,7 @@ STATES = {
     Standing.MISSING: RowState.WRONG,
     Standing.EXTRA: RowState.WRONG,
     Standing.NOT_COMPARABLE: RowState.NOT_CHECKED,
+    Standing.UNREADABLE: RowState.UNREADABLE,
 }
 
 

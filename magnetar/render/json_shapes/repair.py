@@ -34,8 +34,8 @@ class ReplacedFiles(Shape):
     """A folder without a torrent: damaged files were replaced as a whole. Counts are of bytes.
 
     ``not_checked`` are files that the manifest has no digest for. ``still_bad`` are damaged files that could not be
-    replaced, because the manifest lacks their size or digest. ``weak`` says that a file that was replaced has only MD5
-    or SHA-1.
+    replaced, because the manifest lacks their size or digest. ``unreadable`` are files that could not be read, and
+    could not be replaced either. ``weak`` says that a file that was replaced has only MD5 or SHA-1.
     """
 
     kind: Literal["files"] = "files"
@@ -47,6 +47,7 @@ class ReplacedFiles(Shape):
     not_checked: list[Text]
     still_bad: list[Text]
     weak: bool
+    unreadable: list[Text]
 
 
 RESULTS: dict[str, Any] = {"repair": RepairedPieces | ReplacedFiles}

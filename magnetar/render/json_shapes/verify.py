@@ -6,8 +6,8 @@ from pydantic import AliasPath, BeforeValidator, Field
 
 from magnetar.render.json_shapes.base import ByteRange, Finding, Number, OutcomeWord, Shape, Text, as_byte_range
 
-StateWord = Literal["good", "bad", "unchanged", "not checked"]
-StandingWord = Literal["same", "different", "missing", "extra", "not comparable"]
+StateWord = Literal["good", "bad", "unchanged", "not checked", "unreadable"]
+StandingWord = Literal["same", "different", "missing", "extra", "not comparable", "unreadable"]
 VerdictWord = Literal[
     "the release",
     "undamaged, by its own word",
@@ -53,7 +53,8 @@ class CheckedFile(Shape):
     """A file of the release. ``size`` is in bytes, null where the manifest does not know it.
 
     ``checked_by`` are the digest algorithms, or ``pieces``, that its state rests on. A file that is ``unchanged`` was
-    good in an earlier run, and was not read in this one.
+    good in an earlier run, and was not read in this one. Of one that is ``unreadable`` nothing is known: ``detail``
+    says what the system answered.
     """
 
     path: Text
@@ -90,7 +91,7 @@ class VerifiedFiles(Shape):
 
     ``verdict`` says in words what the outcome is worth, and ``voucher`` by whose word. ``unexpected`` are files that
     the release does not have. ``ledger`` has a row for every file that is there, or should be. ``damage`` has the
-    places, as far as a torrent's pieces tell.
+    places, as far as a torrent's pieces tell. ``unreadable_folders`` could not be listed.
     """
 
     kind: Literal["files"] = "files"
@@ -105,6 +106,7 @@ class VerifiedFiles(Shape):
     unexpected: list[Text]
     ledger: list[LedgerRow] = Field(validation_alias=AliasPath("ledger", "rows"))
     damage: list[DamagedFile]
+    unreadable_folders: list[Text]
 
 
 class ProvenTensor(Shape):

@@ -1,25 +1,29 @@
+import errno
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from magnetar.byte_source import LocalFile
 from magnetar.convert.compare.digest_tensors import tensor_digests
 from magnetar.convert.compare.proof import Proof, Standing, prove
 from magnetar.convert.formats.safetensors import encode_header
 from magnetar.convert.layout.architecture import Architecture
 from magnetar.convert.layout.mapping import Move
 from magnetar.convert.layout.tables import LAYOUTS
-from magnetar.convert.read.checkpoint_source import AS_IS, open_as_it_is, open_source
+from magnetar.convert.read.checkpoint_source import AS_IS, CheckpointSource, open_as_it_is, open_source
 from magnetar.convert.write.convert import convert
 from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.convert.write.plan import spec_of
-from magnetar.errors import CheckpointError, WrongBytesError
+from magnetar.errors import CheckpointError, DiskError, WrongBytesError
 from magnetar.events import Began, Ended, Event, FoundWrong, Moved
 from magnetar.findings import Outcome
 from magnetar.manifests.tensor_digests import TensorDigest, TensorDigests, load_tensor_digests
@@ -42,6 +46,58 @@ def hold(path: Path, digests: TensorDigests, reference: Path | None = None) -> P
             return prove(source, digests)
         with open_source(reference) as original:
             return prove(source, digests, reference=original)
+
+
+class FailingFile(LocalFile):
+    """A file on a disk that gives an error at one byte."""
+
+    bad_byte = 0
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        if offset <= self.bad_byte < offset + len(buffer):
+            raise DiskError(f"{self.path}: cannot be read at byte {offset}: {os.strerror(errno.EIO)}", path=self.path)
+        super().read_into(offset, buffer)
+
+
+def open_failing(path: Path, name: str) -> CheckpointSource:
+    """Open weights of which one byte of the tensor ``name`` cannot be read."""
+    with open_source(path) as source:
+        bad_byte = source.checkpoint.specs[name].offset + 3
+
+    def open_file(path: Path) -> FailingFile:
+        file = FailingFile(path)
+        file.bad_byte = bad_byte
+        return file
+
+    return open_source(path, open_file=open_file)
+
+
+def test_a_tensor_that_cannot_be_read_is_not_called_wrong_and_the_others_are_compared(tmp_path: Path) -> None:
+    write_release(tmp_path / "r", MOE)
+    digests = digest(tmp_path / "r")
+    events: list[Event] = []
+    with open_failing(tmp_path / "r", W2) as source:
+        proof = prove(source, digests, emit=events.append)
+    (found,) = proof.of(Standing.UNREADABLE)
+    assert (found.name, "Input/output error" in found.detail) == (W2, True)
+    assert len(proof.of(Standing.SAME)) == len(digests.tensors) - 1
+    assert proof.outcome is Outcome.FAILED
+    assert not [event for event in events if isinstance(event, FoundWrong)]
+    other = replace(
+        digests, tensors={**digests.tensors, "norm.weight": replace(digests.tensors["norm.weight"], sha256="0" * 64)}
+    )
+    with open_failing(tmp_path / "r", W2) as source:
+        assert prove(source, other).outcome is Outcome.BAD
+
+
+def test_a_file_that_shrinks_while_its_tensors_are_compared_is_not_called_wrong(tmp_path: Path) -> None:
+    write_release(tmp_path / "r", MOE)
+    digests = digest(tmp_path / "r")
+    with open_source(tmp_path / "r") as source:
+        last = max(source.checkpoint.specs.values(), key=lambda spec: spec.offset)
+        os.truncate(source.paths[0], last.offset)
+        proof = prove(source, digests)
+    assert [tensor.name for tensor in proof.of(Standing.UNREADABLE)] == [last.name]
 
 
 def flip_bit(path: Path, name: str, byte: int = 3) -> None:

@@ -17,9 +17,11 @@ class Judged:
     [
         (Question.BYTES, Outcome.GOOD, 0),
         (Question.BYTES, Outcome.BAD, 5),
+        (Question.BYTES, Outcome.FAILED, 4),
         (Question.BYTES, Outcome.UNKNOWN, 8),
         (Question.FUNCTION, Outcome.GOOD, 0),
         (Question.FUNCTION, Outcome.BAD, 7),
+        (Question.FUNCTION, Outcome.FAILED, 4),
         (Question.FUNCTION, Outcome.UNKNOWN, 8),
     ],
 )

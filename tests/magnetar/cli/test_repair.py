@@ -1,10 +1,13 @@
 """`magnetar repair` of a folder that no torrent leads to: whole files, by the digests of its manifest."""
 
+import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from magnetar.model.bundled import bundled_release
+from tests import needs
 from tests.fetch.mirror_world import mirror_server
 from tests.fetch.world import contents, flip_byte
 from tests.magnetar.conftest import Run
@@ -45,6 +48,19 @@ def test_a_damaged_file_comes_from_a_mirror_as_a_whole_and_is_proven(
         assert server.sent == len(whole[WEIGHTS])
         assert "nothing is damaged" in magnetar(*words).out
     assert contents(release) == whole
+
+
+@needs.linux
+def test_a_file_that_the_disk_does_not_give_and_that_nothing_can_replace_is_not_called_wrong(
+    magnetar: Run, release: Path, manifest: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(bundled_release(), tmp_path / "copy")
+    (release / "params.json").unlink()
+    (release / "params.json").symlink_to("/proc/self/mem")
+    manifest.write_text(re.sub(r'(?<=path = "params.json"\n)size = \d+\n', "", manifest.read_text()))
+    shown = magnetar("repair", release, "-m", manifest, "--adopt", tmp_path / "copy", *ALONE)
+    assert shown.code == 4, shown.out
+    assert f"not all could be read  {release}: params.json" in shown.out
 
 
 def test_the_mirrors_of_the_manifest_are_asked_under_the_rules_of_mirrors(

@@ -1,5 +1,7 @@
+import errno
 import io
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,6 +101,23 @@ def test_an_error_is_one_json_object_with_its_kind_and_hint(capsys: pytest.Captu
         "details": {"path": "/a", "needed": 3, "free": 0},
     }
     assert (document["ok"], document["exit"]) == (False, 4)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.EMFILE, errno.ESTALE, errno.ENOSPC])
+def test_a_disk_that_fails_where_nobody_expected_it_is_no_bug(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    def work(_emit: Emit) -> Removed:
+        raise OSError(number, os.strerror(number), "/some/folder")
+
+    assert screen().run(work, str) == 4
+    assert "error: /some/folder: " in capsys.readouterr().err
+
+
+def test_an_error_of_the_system_that_no_disk_explains_is_a_bug() -> None:
+    def work(_emit: Emit) -> Removed:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    with pytest.raises(OSError, match="Invalid argument"):
+        screen().run(work, str)
 
 
 @pytest.mark.parametrize(("raised", "code"), [(KeyboardInterrupt, 130), (Terminated, 143)])

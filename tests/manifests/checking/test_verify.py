@@ -1,7 +1,12 @@
 import dataclasses
 import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given, settings
@@ -19,6 +24,35 @@ from magnetar.manifests.hashing.digests import CHUNK_BYTES
 from magnetar.manifests.writing.create_manifest import list_files, to_toml
 from tests import needs
 from tests.manifests.conftest import CONTENT, dig_too_deep, manifest_of, write
+
+
+def fail_to_read(path: Path, choice: ChosenManifest) -> ChosenManifest:
+    """Put a regular file there whose first byte gives EIO. The manifest is returned without sizes, to get that far."""
+    path.unlink()
+    path.symlink_to("/proc/self/mem")
+    unsized = [file.model_copy(update={"size": None}) for file in choice.manifest.files or ()]
+    return dataclasses.replace(choice, manifest=choice.manifest.model_copy(update={"files": tuple(unsized)}))
+
+
+@pytest.fixture
+def open_place() -> Iterator[Path]:
+    """A folder that everybody may enter, which pytest's is not."""
+    with TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        yield Path(name)
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Root may read everything, so another user looks."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 def kinds(report: object) -> list[tuple[str, str]]:
@@ -287,27 +321,124 @@ def test_every_damage_is_named_as_what_it_is_at_every_size_around_the_chunk(tmp_
 
 
 @needs.linux  # whose /proc/self/mem is a file that not even root can read from its first byte
-def test_a_file_that_cannot_be_read_is_a_finding_and_the_others_are_checked(
+def test_a_file_that_cannot_be_read_is_not_called_wrong_and_the_others_are_checked(
     release: Path, choice: ChosenManifest
 ) -> None:
+    unsized = fail_to_read(release / "params.json", choice)
+    report = verify(release, unsized)
+    assert not report.findings
+    assert [file.state for file in report.files] == [FileState.GOOD, FileState.UNREADABLE, FileState.GOOD]
+    assert "Input/output error" in report.files[1].detail
+    assert report.outcome is Outcome.FAILED
+
+
+@needs.linux
+def test_beside_a_file_that_cannot_be_read_a_wrong_one_is_still_wrong(release: Path, choice: ChosenManifest) -> None:
+    unsized = fail_to_read(release / "params.json", choice)
+    (release / "weights.bin").write_bytes(b"W" * 3000)
+    report = verify(release, unsized)
+    assert kinds(report) == [("wrong-digest", "weights.bin")]
+    assert report.outcome is Outcome.BAD
+
+
+@needs.linux
+def test_pieces_do_not_call_a_file_wrong_that_the_disk_does_not_give(release: Path, choice: ChosenManifest) -> None:
+    unsized = fail_to_read(release / "params.json", choice)
+    bare = [file.model_copy(update={"digests": ()}) for file in unsized.manifest.files or ()]
+    manifest = unsized.manifest.model_copy(update={"files": tuple(bare)})
+    pieces = PieceCheck(frozenset({"params.json", "weights.bin"}))
+    report = verify(release, dataclasses.replace(choice, manifest=manifest), VerifyOptions(pieces=pieces))
+    assert kinds(report) == [("wrong-digest", "weights.bin")]
+    assert [file.state for file in report.files] == [FileState.BAD, FileState.UNREADABLE, FileState.GOOD]
+
+
+@needs.linux
+def test_the_first_finding_ends_a_run_and_a_file_that_cannot_be_read_does_not(
+    release: Path, choice: ChosenManifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    unsized = fail_to_read(release / "weights.bin", choice)
+    report = verify(release, unsized, VerifyOptions(fail_fast=True))
+    assert [file.state for file in report.files] == [FileState.UNREADABLE, FileState.GOOD, FileState.GOOD]
+
+
+@needs.linux
+def test_a_file_without_permission_is_not_called_wrong(open_place: Path, choice: ChosenManifest) -> None:
+    release = write(open_place / "tiny", CONTENT)
+    (release / "params.json").chmod(0)
+    (release / "sub").chmod(0)
+    with as_nobody():
+        report = verify(release, choice)
+    (release / "sub").chmod(0o755)
+    assert not report.findings
+    assert [file.state for file in report.files] == [FileState.GOOD, FileState.UNREADABLE, FileState.UNREADABLE]
+    assert all("Permission denied" in file.detail for file in report.files[1:])
+    assert report.unreadable_folders == ("sub",)
+    assert report.outcome is Outcome.FAILED
+
+
+@needs.linux
+def test_a_link_into_a_folder_without_permission_is_not_called_wrong(open_place: Path, choice: ChosenManifest) -> None:
+    release = write(open_place / "tiny", CONTENT)
+    blobs = write(open_place / "blobs", {"params": CONTENT["params.json"]})
     (release / "params.json").unlink()
-    (release / "params.json").symlink_to("/proc/self/mem")  # a regular file, whose first byte gives EIO
-    unsized = [file.model_copy(update={"size": None}) for file in choice.manifest.files or ()]
-    manifest = choice.manifest.model_copy(update={"files": tuple(unsized)})
-    report = verify(release, dataclasses.replace(choice, manifest=manifest))
-    assert kinds(report) == [("unreadable", "params.json")]
-    assert "Input/output error" in report.findings[0].detail
-    assert [file.state for file in report.files] == [FileState.GOOD, FileState.BAD, FileState.GOOD]
+    (release / "params.json").symlink_to(blobs / "params")
+    blobs.chmod(0)
+    with as_nobody():
+        report = verify(release, choice)
+    blobs.chmod(0o755)
+    assert not report.findings
+    assert report.files[1].state is FileState.UNREADABLE
+
+
+def test_a_link_in_a_circle_leads_to_no_file(release: Path, choice: ChosenManifest) -> None:
+    (release / "params.json").unlink()
+    (release / "params.json").symlink_to("params.json")
+    assert kinds(verify(release, choice)) == [("not-a-file", "params.json")]
+
+
+def test_a_file_below_what_is_no_folder_is_missing(release: Path, choice: ChosenManifest) -> None:
+    (release / "sub" / "tokenizer.model").unlink()
+    (release / "sub").rmdir()
+    (release / "sub").write_bytes(b"")
+    assert kinds(verify(release, choice)) == [("missing", "sub/tokenizer.model")]
+
+
+WITHOUT_DESCRIPTORS = """
+import os, resource, sys
+from pathlib import Path
+from magnetar.manifests.checking.choose_manifest import ChosenManifest, Trust
+from magnetar.manifests.checking.verify import verify
+from magnetar.manifests.schema import load_manifest
+choice = ChosenManifest(load_manifest(Path(sys.argv[2])), "", Trust.RELEASE)
+print(verify(Path(sys.argv[1]), choice).outcome)
+lowest_free = os.dup(0)
+resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+report = verify(Path(sys.argv[1]), choice)
+print(report.outcome, *(file.state for file in report.files), report.findings, report.unreadable_folders, sep="|")
+"""
+
+
+@needs.linux
+def test_a_process_that_may_open_no_further_file_finds_nothing_wrong(
+    release: Path, tmp_path: Path, choice: ChosenManifest
+) -> None:
+    (tmp_path / "tiny.toml").write_text(to_toml(choice.manifest))
+    words = [sys.executable, "-c", WITHOUT_DESCRIPTORS, release, tmp_path / "tiny.toml"]
+    shown = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert shown.stdout.splitlines() == ["good", "failed|unreadable|unreadable|unreadable|()|('.',)"]
 
 
 def test_a_folder_that_cannot_be_read_may_hold_what_the_release_does_not_have(
     release: Path, choice: ChosenManifest
 ) -> None:
     dig_too_deep(release)
-    assert verify(release, choice).outcome is Outcome.GOOD
-    strict = verify(release, choice, VerifyOptions(strict=True))
-    assert [kind for kind, _ in kinds(strict)] == ["unreadable"]
-    assert strict.findings[0].detail == "is a folder that cannot be read"
+    for strict in (False, True):
+        report = verify(release, choice, VerifyOptions(strict=strict))
+        assert not report.findings
+        assert {file.state for file in report.files} == {FileState.GOOD}
+        assert [folder[:4] for folder in report.unreadable_folders] == ["dddd"]
+        assert report.outcome is Outcome.FAILED
     with pytest.raises(DiskError, match="too long"):
         list_files(release)
 

@@ -56,7 +56,9 @@ def test_a_bare_gguf_file_is_the_release_whatever_its_name(magnetar: Run, origin
     assert magnetar("verify", tmp_path / "x.gguf").code == 0
 
 
-def test_the_same_bytes_copied_without_the_hidden_folder_are_known(magnetar: Run, copy_of: CopyOf, tmp_path: Path) -> None:
+def test_the_same_bytes_copied_without_the_hidden_folder_are_known(
+    magnetar: Run, copy_of: CopyOf, tmp_path: Path
+) -> None:
     plain = copy_of("hf").rename(tmp_path / "plain")
     assert magnetar("verify", plain).code == 0
 
@@ -68,7 +70,9 @@ def test_altered_tensors_stay_altered_whatever_a_note_in_the_folder_names(
     evil = copy_of("gguf")
     alter(evil / "model.gguf")
     manifest = tmp_path / "attack.toml"
-    made = magnetar("manifest", "create", evil, "--name", "attack", "--publisher", "me", "--licence", "MIT", "-o", manifest)
+    made = magnetar(
+        "manifest", "create", evil, "--name", "attack", "--publisher", "me", "--licence", "MIT", "-o", manifest
+    )
     assert made.code == 0, made.err
     note_conversion(evil, str(manifest) if release.endswith(".toml") else release)
     for flags in ((), ("--strict",)):
