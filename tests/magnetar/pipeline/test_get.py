@@ -69,7 +69,7 @@ def test_one_command_takes_a_link_to_weights_that_are_proven_converted_and_healt
     assert (document["command"], document["ok"], document["exit"]) == ("get", True, 0)
     assert result["fetched"]["complete"] is True
     assert result["fetched"]["downloaded"] >= AUSTEN.known_size
-    assert (result["verified"]["release"], result["verified"]["trust"]) == ("austen-moe", "the release")
+    assert (result["verified"]["release"], result["verified"]["verdict"]) == ("austen-moe", "the release")
     assert {file["state"] for file in result["verified"]["files"]} == {"good"}
     assert (result["converted"]["verified"], result["converted"]["already"]) == (True, False)
     assert result["booted"]["healthy"] is True
@@ -107,7 +107,7 @@ def test_what_was_fetched_is_the_release_whatever_the_folder_is_called(
     magnetar: Run, got: Path, tmp_path: Path
 ) -> None:
     copy = shutil.copytree(got / "austen-moe", tmp_path / "renamed")
-    assert magnetar("verify", copy, "--json").document["result"]["trust"] == "the release"
+    assert magnetar("verify", copy, "--json").document["result"]["verdict"] == "the release"
     shutil.rmtree(copy / ".magnetar")
     report = magnetar("verify", copy, "--json").document["result"]
     assert (report["release"], report["reason"]) == ("austen-moe", "the release of the catalog whose file names fit")
@@ -337,7 +337,7 @@ def test_a_converted_copy_is_proven_to_be_the_publishers_weights_whoever_convert
     magnetar: Run, got: Path, tmp_path: Path
 ) -> None:
     noted = magnetar("verify", got / "austen-moe-hf", "--json").document["result"]
-    assert (noted["release"], noted["trust"]) == ("austen-moe", "the release")
+    assert (noted["release"], noted["verdict"]) == ("austen-moe", "the release")
     assert {tensor["standing"] for tensor in noted["tensors"]} == {"same"}
     stranger = shutil.copytree(got / "austen-moe-hf", tmp_path / "hf")
     shutil.rmtree(stranger / ".magnetar")

@@ -45,7 +45,8 @@ def test_a_folder_that_was_signed_is_the_release_and_the_signer_is_named(
     assert "good: the release" in shown.out
     assert "signed by key sha256:" in shown.out
     found = magnetar("verify", folder, "--public-key", public, "--require-signature", "--json").document
-    assert found["result"]["trust"] == "the release"
+    assert found["result"]["verdict"] == "the release"
+    assert found["result"]["voucher"] == "a signer that the user named"
     assert "signed by key sha256:" in found["result"]["reason"]
 
 

@@ -29,6 +29,7 @@ from magnetar.events import (
 )
 from magnetar.findings import Finding, Outcome, Question
 from magnetar.pipeline.catalog import Removed
+from magnetar.manifests.checking.ledger import Ledger
 from magnetar.render.progress import MAX_FILE_BARS, LiveProgress, PlainProgress, watch
 from magnetar.render.screen import Screen, Terminated
 from magnetar.render.text import amount, clean, clock, count
@@ -39,20 +40,16 @@ def removed(name: str = "mine") -> Removed:
 
 
 @dataclass(frozen=True)
-class Proof:
-    path: Path
-    layout: str = "hf"
-    reason: str = "its names"
-    tensors: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class BadCopy:
     """A result with an outcome, as ``verify`` may have one."""
 
-    proof: Proof
+    path: Path
     release: str = "mine"
-    trust: str = "the release"
+    reason: str = "it was named"
+    verdict: str = "not the release"
+    voucher: str = "the catalog"
+    proofs: tuple[str, ...] = ()
+    ledger: Ledger = Ledger(())
     outcome: Outcome = Outcome.BAD
     question: Question = Question.BYTES
 
@@ -74,7 +71,7 @@ def test_escape_codes_and_markup_in_foreign_text_are_only_text() -> None:
 
 
 def test_a_result_is_one_json_object_with_its_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
-    code = screen("verify", as_json=True).run(lambda _emit: BadCopy(Proof(Path("/a"))), lambda _: "drawn")
+    code = screen("verify", as_json=True).run(lambda _emit: BadCopy(Path("/a")), lambda _: "drawn")
     out, err = capsys.readouterr()
     document = json.loads(out)
     assert code == 5

@@ -407,10 +407,11 @@ def test_a_file_below_what_is_no_folder_is_missing(release: Path, choice: Chosen
 WITHOUT_DESCRIPTORS = """
 import os, resource, sys
 from pathlib import Path
-from magnetar.manifests.checking.choose_manifest import ChosenManifest, Trust
+from magnetar.manifests.checking.choose_manifest import ChosenManifest
+from magnetar.manifests.checking.ledger import Voucher
 from magnetar.manifests.checking.verify import verify
 from magnetar.manifests.schema import load_manifest
-choice = ChosenManifest(load_manifest(Path(sys.argv[2])), "", Trust.RELEASE)
+choice = ChosenManifest(load_manifest(Path(sys.argv[2])), "", Voucher.CATALOG)
 print(verify(Path(sys.argv[1]), choice).outcome)
 lowest_free = os.dup(0)
 resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
