@@ -87,7 +87,9 @@ def test_the_bundled_release_is_the_same_in_every_format(target: str, tmp_path: 
     assert sameness.configuration == ()
 
 
-def test_configurations_that_disagree_are_told_and_count_though_the_tensors_are_the_same(release: Path, tmp_path: Path) -> None:
+def test_configurations_that_disagree_are_told_and_count_though_the_tensors_are_the_same(
+    release: Path, tmp_path: Path
+) -> None:
     other = write_release(tmp_path / "other", MOE)
     (other / "params.json").write_text(json.dumps(replace(MOE, rope_theta=1e4, norm_eps=1e-6).to_params()))
     sameness = compare_checkpoints(release, other)

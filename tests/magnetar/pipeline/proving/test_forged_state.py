@@ -86,7 +86,9 @@ class Forger:
     def note_conversion(self, chance: random.Random) -> None:
         paths = ["", "../../etc/passwd", str(self.folder / "magnetar.toml"), "magnetar.toml", "\n"]
         release = chance.choice([*bundled_releases(), *paths])
-        files = {path.name: WrittenFile(path.stat().st_size, "0" * 64) for path in self.folder.iterdir() if path.is_file()}
+        files = {
+            path.name: WrittenFile(path.stat().st_size, "0" * 64) for path in self.folder.iterdir() if path.is_file()
+        }
         target = chance.choice(["hf", "gguf", "safetensors", ""])
         record_conversion(self.folder, Conversion("", release, target, files, {}, compared=True, done=True))
 
