@@ -9,10 +9,10 @@ from magnetar.events import Emit, Remarked, Skipped, ignore
 from magnetar.fetch.http.documents import Documents
 from magnetar.files import disk_failure, lock_folder, replace_file
 from magnetar.manifests.catalog import bundled_releases, catalog, find_release
-from magnetar.manifests.folder.layout import SIGNATURE, SIGNERS_KEY
+from magnetar.manifests.folder.layout import SIGNATURE, SIGNERS_KEY, SIGNERS_ROOTS
 from magnetar.manifests.hashing.digests import Digest, new_hasher
 from magnetar.manifests.schema import MAX_MANIFEST_BYTES, Manifest, parse_manifest
-from magnetar.manifests.signing.check import ByKey, Expected, Signer, check_signature
+from magnetar.manifests.signing.check import ByCertificate, ByKey, Expected, Signer, check_signature
 from magnetar.manifests.signing.keys import MAX_KEY_BYTES, read_key
 from magnetar.manifests.tensor_digests import MAX_TENSOR_LIST_BYTES, parse_tensor_digests
 from magnetar.manifests.user_catalog import SignerPin, broken_entries, read_pins, user_folder, user_releases, write_pins
@@ -126,7 +126,7 @@ def remove_release(name: str, *, forget_signer: bool = False) -> Removed:
 
 
 def _suffixes() -> tuple[str, ...]:
-    return (".toml", f".toml{SIGNATURE}", f".toml{SIGNERS_KEY}", TENSORS, GOLDEN)
+    return (".toml", f".toml{SIGNATURE}", f".toml{SIGNERS_KEY}", f".toml{SIGNERS_ROOTS}", TENSORS, GOLDEN)
 
 
 def _check_is_free(manifest: Manifest) -> None:
@@ -160,9 +160,12 @@ def _check_signed(
             hint="only signed manifests are added; an unsigned one can be named: --manifest FILE",
         )
     files = {SIGNATURE: signature}
-    expected = expected or _key_beside(documents, manifest)
-    if isinstance(expected, ByKey):
-        files[SIGNERS_KEY] = expected.pem
+    expected = expected or _kept_roots(manifest, pinned) or _key_beside(documents, manifest)
+    match expected:
+        case ByKey(pem):
+            files[SIGNERS_KEY] = pem
+        case ByCertificate(roots):
+            files[SIGNERS_ROOTS] = b"".join(map(read_key, roots))
     signer = check_signature(content, signature, expected, documents.where)
     if pinned and str(signer) != pinned:
         raise WrongBytesError(
@@ -171,6 +174,12 @@ def _check_signed(
             "magnetar catalog remove NAME --forget-signer, and add it anew",
         )
     return _Signed(signer, files)
+
+
+def _kept_roots(manifest: Manifest, pinned: str) -> ByCertificate | None:
+    """The root certificates by which the pinned signer was believed before; None if it is no certificate."""
+    kept = user_folder() / f"{manifest.name}.toml{SIGNERS_ROOTS}"
+    return ByCertificate((kept,)) if pinned.startswith("certificate ") and kept.is_file() else None
 
 
 def _key_beside(documents: Documents, manifest: Manifest) -> ByKey:

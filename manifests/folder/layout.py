@@ -22,6 +22,9 @@ SIGNATURE = ".sig"
 SIGNERS_KEY = ".pub"
 """Suffix: and the signer's public key in ``NAME.toml.pub``. A key from the same place proves little."""
 
+SIGNERS_ROOTS = ".roots"
+"""Suffix: in the user's catalog, the root certificates by which the signer was believed when the entry was added."""
+
 
 def publication_folder(folder: Path) -> Path:
     """The folder for what is published about ``folder``. It lies beside it, so that it is not part of the payload."""

@@ -4,17 +4,17 @@ The bytes of the manifest are what is signed: they hold every file's digest and 
 Sigstore bundle with an in-toto statement, so the ``model_signing`` tool can check it too.
 """
 
-import base64
 import hashlib
 import io
 import json
 import tempfile
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from magnetar.errors import WrongBytesError
+from magnetar.manifests.signing.certificates import CertificateDemand, chain_in_signature, check_chain, load_roots
 from magnetar.manifests.signing.keys import (
     MAX_KEY_BYTES,
     encode_pem,
@@ -54,9 +54,13 @@ class ByKey:
 
 @dataclass(frozen=True, slots=True)
 class ByCertificate:
-    """Expect a signature with a certificate that leads to one of these root certificates (PEM files)."""
+    """Expect a signature with a certificate that leads to one of these root certificates (PEM files).
+
+    It must be valid now, be made for signing code, and name whom ``demand`` names.
+    """
 
     roots: tuple[Path, ...]
+    demand: CertificateDemand = field(default_factory=CertificateDemand)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,7 @@ def check_signature(content: bytes, signature: bytes, expected: Expected, where:
         raise WrongBytesError(f"{where}: its signature has over {MAX_KEY_BYTES} bytes, which none has")
     with tempfile.TemporaryDirectory() as folder:
         manifest, beside = Path(folder) / "manifest.toml", Path(folder) / "signature"
-        config, signer = _make_verifier(expected, Path(folder) / "key")
+        config = make_verifier(expected, Path(folder) / "key")
         manifest.write_bytes(content)
         beside.write_bytes(signature)
         try:
@@ -96,7 +100,7 @@ def check_signature(content: bytes, signature: bytes, expected: Expected, where:
                 f"{where}: its signature does not hold: {reason_of(error)}",
                 hint="get manifest and signature anew from the publisher; do not use these",
             ) from error
-    return signer or Signer("certificate", _leaf_of(signature))
+    return signer_of(expected, signature, where)
 
 
 def hint_in_signature(signature: bytes) -> str:
@@ -116,22 +120,23 @@ def hint_for_key(key: ByKey) -> str:
     return hashlib.sha256(encode_pem(parse_public_key(key.pem, key.where))).hexdigest()
 
 
-def _make_verifier(expected: Expected, key: Path) -> tuple[Any, Signer | None]:
-    """The library's verifier, and the signer if it passes; None for a certificate, whose signature names the signer.
+def make_verifier(expected: Expected, key: Path) -> Any:
+    """The library's verifier (``model_signing.verifying.Config``). What ``signer_of`` checks, it does not.
 
-    The library reads a public key from a file only: ``key`` is the path of a file to be written for it.
+    The library reads a public key from a file only: ``key`` is the path of a file to be written for it. Raises
+    ``UsageError`` for keys and roots that cannot be used, ``OutsideError`` if Sigstore is out of reach.
     """
     config = load_library().verifying.Config()
     match expected:
         case ByKey(pem, where):
-            signer = Signer("key", key_fingerprint(parse_public_key(pem, where)))
+            parse_public_key(pem, where)
             key.write_bytes(pem)
-            return config.use_elliptic_key_verifier(public_key=key), signer
+            return config.use_elliptic_key_verifier(public_key=key)
         case ByCertificate(roots):
             for root in roots:
                 read_key(root)
             with wrap_key_errors(f"{', '.join(map(str, roots))}: cannot be used as roots"):
-                return config.use_certificate_verifier(certificate_chain=roots), None
+                return config.use_certificate_verifier(certificate_chain=roots)
         case ByIdentity(identity, issuer, trust):
             wanted = {"identity": identity, "oidc_issuer": issuer}
             with (
@@ -141,14 +146,26 @@ def _make_verifier(expected: Expected, key: Path) -> tuple[Any, Signer | None]:
             ):
                 if trust is not None:
                     read_key(trust)
-                checked = config.use_sigstore_verifier(**wanted, trust_config=trust)
-            return checked, Signer("sigstore", f"{identity} ({issuer})")
+                return config.use_sigstore_verifier(**wanted, trust_config=trust)
 
 
-def _leaf_of(signature: bytes) -> str:
-    """The subject, and the fingerprint of the key, of the certificate in a signature that was checked."""
-    from cryptography.x509 import load_der_x509_certificate
+def signer_of(expected: Expected, signature: bytes, where: str) -> Signer:
+    """The signer, once the library found that the signature holds. Raises ``WrongBytesError`` for a bad certificate.
 
-    chain = json.loads(signature)["verificationMaterial"]["x509CertificateChain"]["certificates"]
-    leaf = load_der_x509_certificate(base64.b64decode(chain[0]["rawBytes"]))
-    return f"{leaf.subject.rfc4514_string()} {key_fingerprint(leaf.public_key())}"
+    Sigstore's certificates were checked by then, at the time that its log states. With others no time of signing is
+    proven, so they must be valid now.
+    """
+    match expected:
+        case ByKey(pem, name):
+            return Signer("key", key_fingerprint(parse_public_key(pem, name)))
+        case ByIdentity(identity, issuer):
+            return Signer("sigstore", f"{identity} ({issuer})")
+        case ByCertificate(paths, demand):
+            try:
+                chain = chain_in_signature(signature)
+            except ValueError as error:
+                raise WrongBytesError(f"{where}: its signature does not hold: {reason_of(error)}") from error
+            roots = [root for path in paths for root in load_roots(read_key(path), str(path))]
+            check_chain(chain, roots, demand, where)
+            name = f"{chain[0].subject.rfc4514_string()} {key_fingerprint(chain[0].public_key())}"
+            return Signer("certificate", name)

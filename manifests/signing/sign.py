@@ -4,10 +4,12 @@ import sys
 import tempfile
 from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
-from magnetar.errors import WrongBytesError
+from magnetar.errors import UsageError, WrongBytesError
 from magnetar.manifests.folder.layout import SIGNATURE
+from magnetar.manifests.signing.certificates import CertificateDemand, load_roots, reason_against
 from magnetar.manifests.signing.check import ByCertificate, ByKey, Signer, check_signature
 from magnetar.manifests.signing.keys import (
     encode_pem,
@@ -52,6 +54,18 @@ class SigstoreSigning:
 Signing = KeySigning | CertificateSigning | SigstoreSigning
 
 
+def _check_usable(certificate: Path, chain: tuple[Path, ...]) -> None:
+    """Raise ``UsageError`` for a certificate with which nobody would believe a signature."""
+    leaf = load_roots(read_key(certificate), str(certificate))[0]
+    roots = [root for path in chain for root in load_roots(read_key(path), str(path))]
+    reason = reason_against((leaf, *roots), roots, CertificateDemand(), datetime.now(UTC))
+    if reason:
+        raise UsageError(
+            f"{certificate}: nobody would believe a signature with it: {reason}",
+            hint="name another certificate, and with --chain each one between it and a root",
+        )
+
+
 class ManifestSigner:
     """Signs manifests with one key or identity. Keys are read, and Sigstore is reached, when it is made.
 
@@ -77,6 +91,7 @@ class ManifestSigner:
                     read_key(path)
                 name = f"{subject_of(certificate)} {key_fingerprint(private_key.public_key())}"
                 self.signer = Signer("certificate", name)
+                _check_usable(certificate, self._roots)
                 with wrap_key_errors(f"{certificate}: is not the certificate of {key}"):
                     self._config = config.use_certificate_signer(
                         private_key=key, signing_certificate=certificate, certificate_chain=self._roots

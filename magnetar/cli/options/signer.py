@@ -31,9 +31,19 @@ class SignerFlags:
             "--certificate",
             metavar="FILE",
             dir_okay=False,
-            help="Accept a signer whose certificate leads to this root certificate (PEM). Repeatable.",
+            help="Accept a signer whose certificate leads to this root (PEM), is valid now, and is for signing code. "
+            "Repeatable.",
         ),
     ] = None
+    subject: Annotated[
+        str,
+        signer_option(
+            "--subject",
+            metavar="NAME",
+            help="With --certificate: the subject that the certificate must name: 'CN=My Lab,O=Example' or a part of "
+            "that, a common name, or an alternative name such as an e-mail address.",
+        ),
+    ] = ""
     identity: Annotated[
         str,
         signer_option(
@@ -46,8 +56,9 @@ class SignerFlags:
         str,
         signer_option(
             "--issuer",
-            metavar="URL",
-            help="The identity provider that must vouch for --identity, such as https://accounts.google.com.",
+            metavar="URL|NAME",
+            help="With --identity: the identity provider that must vouch for it, such as https://accounts.google.com. "
+            "With --certificate: the authority that must have issued it, named as for --subject.",
         ),
     ] = ""
     trust_config: Annotated[
@@ -62,8 +73,10 @@ class SignerFlags:
 
     def expected(self) -> "Expected | None":
         """The signer as ``check_signature`` takes it, or None. Raises ``UsageError`` for what does not go together."""
-        if not (self.public_key or self.certificate or self.identity or self.issuer or self.trust_config):
+        named = (self.public_key, self.certificate, self.subject, self.identity, self.issuer, self.trust_config)
+        if not any(named):
             return None
+        from magnetar.manifests.signing.certificates import CertificateDemand
         from magnetar.manifests.signing.check import ByCertificate, ByIdentity, ByKey
         from magnetar.manifests.signing.keys import read_key
 
@@ -71,16 +84,20 @@ class SignerFlags:
         if self.public_key:
             return ByKey(read_key(self.public_key), str(self.public_key))
         if self.certificate:
-            return ByCertificate(tuple(self.certificate))
+            return ByCertificate(tuple(self.certificate), CertificateDemand(self.subject, self.issuer))
         return ByIdentity(self.identity, self.issuer, self.trust_config)
 
     def _refuse_what_does_not_go_together(self) -> None:
         if sum(map(bool, (self.public_key, self.certificate, self.identity))) > 1:
             raise UsageError("one signer is enough", hint="--public-key, --certificate, or --identity")
-        if bool(self.identity) != bool(self.issuer):
+        if self.identity and not self.issuer:
             raise UsageError(
                 "--identity and --issuer belong together", hint="--issuer https://accounts.google.com, say"
             )
+        if self.issuer and not (self.identity or self.certificate):
+            raise UsageError("--issuer belongs to an --identity or a --certificate", hint="name one of these too")
+        if self.subject and not self.certificate:
+            raise UsageError("--subject is what a --certificate must name", hint="--certificate ROOT --subject NAME")
         if self.trust_config and not self.identity:
             raise UsageError("--trust-config says how an --identity is checked", hint="--identity WHO --issuer URL")
 

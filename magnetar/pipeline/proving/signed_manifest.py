@@ -9,9 +9,17 @@ from magnetar.events import Emit, SignerFound, ignore
 from magnetar.manifests.catalog import bundled_releases
 from magnetar.manifests.checking.ledger import Voucher
 from magnetar.manifests.checking.verify_report import VerifyReport
-from magnetar.manifests.folder.layout import OWN_MANIFEST, SIGNATURE, SIGNERS_KEY
+from magnetar.manifests.folder.layout import OWN_MANIFEST, SIGNATURE, SIGNERS_KEY, SIGNERS_ROOTS
 from magnetar.manifests.schema import MAX_MANIFEST_BYTES, parse_manifest
-from magnetar.manifests.signing.check import ByKey, Expected, Signer, check_signature, hint_for_key, hint_in_signature
+from magnetar.manifests.signing.check import (
+    ByCertificate,
+    ByKey,
+    Expected,
+    Signer,
+    check_signature,
+    hint_for_key,
+    hint_in_signature,
+)
 from magnetar.manifests.signing.keys import read_key
 from magnetar.manifests.user_catalog import read_pins, user_folder, user_releases
 from magnetar.pipeline.folder.release_folder import ReleaseFolder
@@ -100,6 +108,10 @@ def _check_known(manifest: Path, content: bytes, signature: bytes) -> Signer:
     release = parse_manifest(content, str(manifest))
     pinned = read_pins().signer_of(release.name, release.publisher)
     hint = hint_in_signature(signature)
+    if pinned.startswith("certificate "):
+        signer = _check_kept_roots(manifest, release.name, content, signature)
+        if str(signer) == pinned:
+            return signer
     for path in sorted(user_folder().glob(f"*{SIGNERS_KEY}")):
         key = ByKey(read_key(path), path.name)
         if pinned and hint and hint_for_key(key) == hint:
@@ -110,6 +122,24 @@ def _check_known(manifest: Path, content: bytes, signature: bytes) -> Signer:
         f"{manifest}: is signed, but not by anybody whom you have named",
         hint="say who must have: --public-key FILE, --certificate FILE, or --identity with --issuer",
     )
+
+
+def _check_kept_roots(manifest: Path, name: str, content: bytes, signature: bytes) -> Signer:
+    """The signer by the root certificates of the release's own entry in the catalog, else by those of another one."""
+    own = user_folder() / f"{name}.toml{SIGNERS_ROOTS}"
+    kept = sorted(user_folder().glob(f"*{SIGNERS_ROOTS}"), key=lambda path: path != own)
+    if not kept:
+        raise WrongBytesError(
+            f"{manifest}: is signed with a certificate, and no root of it was kept",
+            hint="name one: --certificate FILE; or add the release to the catalog anew, with --certificate FILE",
+        )
+    refusals = []
+    for path in kept:
+        try:
+            return check_signature(content, signature, ByCertificate((path,)), str(manifest))
+        except WrongBytesError as error:
+            refusals.append(error)
+    raise refusals[0]
 
 
 def _read(manifest: Path) -> bytes:

@@ -9,7 +9,7 @@ from magnetar.manifests.user_catalog import read_pins
 from tests.fetch.mirror_world import mirror_server
 from tests.fetch.world import contents, serve, write_release
 from tests.magnetar.conftest import Run
-from tests.manifests.signing.keys import write_certificates, write_key
+from tests.manifests.signing.keys import Authority, Signer, write_certificates, write_key
 
 
 @pytest.fixture(autouse=True)
@@ -196,6 +196,38 @@ def test_a_certificates_signer_is_pinned_too(magnetar: Run, tmp_path: Path, key:
     assert magnetar("catalog", "add", manifest).code == 5  # by whom is not said beside it
     assert "CN=My Lab" in magnetar("catalog", "add", manifest, "--certificate", root).out
     assert magnetar("catalog", "add", published(magnetar, tmp_path / "key", key)).code == 5
+
+
+def test_the_roots_of_a_certificate_are_kept_so_that_the_signer_need_not_be_named_again(
+    magnetar: Run, tmp_path: Path, mine: Path
+) -> None:
+    folder = write_release(tmp_path / "tiny", {"weights": 70_000})
+    authority = Authority()
+    root = authority.write(tmp_path / "root.crt")
+
+    def publish(signer: Signer, name: str) -> Path:
+        leaf, certificate = signer.write(tmp_path / "leaf.pem", tmp_path / "leaf.crt")
+        words = ("--sign", "certificate", "--key", leaf, "--certificate", certificate, "--chain", root, "--name", name)
+        out = tmp_path / f"{name}.out"
+        assert magnetar("publish", folder, "--no-tensors", "--publisher", "My Lab", *words, "--out", out).code == 0
+        return out / f"{name}.toml"
+
+    first = authority.certify("CN=My Lab,O=Example")
+    tiny = publish(first, "tiny")
+    assert magnetar("catalog", "add", tiny, "--certificate", root, "--subject", "Somebody").code == 5
+    assert (
+        magnetar("catalog", "add", tiny, "--certificate", root, "--subject", "O=Example", "--issuer", "Root").code == 0
+    )
+    for words in (("catalog", "add", tiny), ("verify", folder, "-m", "tiny", "--require-signature")):
+        shown = magnetar(*words)
+        assert shown.code == 0, shown.err
+        assert "certificate CN=My Lab,O=Example sha256:" in shown.out
+    magnetar("catalog", "remove", "tiny")
+    assert not list(mine.glob("tiny*"))
+    other = publish(authority.certify("CN=My Lab,O=Example"), "tiny")
+    shown = magnetar("catalog", "add", other, "--certificate", root)
+    assert shown.code == 5  # of the same name and root, and with another key
+    assert "--forget-signer" in shown.err
 
 
 def test_files_in_the_users_folder_that_are_no_entries_are_named_and_harm_nothing(magnetar: Run, mine: Path) -> None:

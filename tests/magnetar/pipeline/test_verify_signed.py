@@ -154,6 +154,15 @@ def test_a_certificate_is_believed_by_its_root(magnetar: Run, folder: Path, tmp_
     shown = magnetar("verify", folder, "--certificate", root)
     assert shown.code == 0, shown.err
     assert "signed by certificate CN=My Lab" in shown.out
+    for words, code in (
+        (("--subject", "My Lab"), 0),
+        (("--subject", "CN=My Lab", "--issuer", "Root"), 0),
+        (("--subject", "Your Lab"), 5),
+        (("--subject", "My Lab", "--issuer", "Another"), 5),
+    ):
+        shown = magnetar("verify", folder, "--certificate", root, *words)
+        assert shown.code == code
+        assert ("and not by" in shown.err) == (code == 5)
     (tmp_path / "others").mkdir()
     assert magnetar("verify", folder, "--certificate", write_certificates(tmp_path / "others")[2]).code == 5
 
@@ -191,6 +200,9 @@ def test_an_identity_is_believed_by_a_file_of_whom_to_trust_and_no_server_is_ask
         (("--certificate", "{tmp}/lab.pem"), 2),
         (("--identity", "x@example.org"), 2),
         (("--issuer", "https://example.org"), 2),
+        (("--subject", "My Lab"), 2),
+        (("--subject", "My Lab", "--public-key", "{tmp}/lab.pem.pub"), 2),
+        (("--issuer", "Root", "--public-key", "{tmp}/lab.pem.pub"), 2),
         (("--public-key", "{tmp}/lab.pem.pub", "--certificate", "{tmp}/lab.pem.pub"), 2),
         (("--public-key", "{tmp}/lab.pem.pub", "--signature", "{tmp}/absent"), 5),
         (("--public-key", "{tmp}/lab.pem.pub", "--signature", "{tmp}/lab.pem"), 5),
