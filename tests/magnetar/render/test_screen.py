@@ -2,7 +2,7 @@ import errno
 import io
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -28,8 +28,8 @@ from magnetar.events import (
     TrackerAnswered,
 )
 from magnetar.findings import Finding, Outcome, Question
-from magnetar.pipeline.catalog import Removed
 from magnetar.manifests.checking.ledger import Ledger
+from magnetar.pipeline.catalog import Removed
 from magnetar.render.progress import MAX_FILE_BARS, LiveProgress, PlainProgress, watch
 from magnetar.render.screen import Screen, Terminated
 from magnetar.render.text import amount, clean, clock, count
@@ -49,7 +49,7 @@ class BadCopy:
     verdict: str = "not the release"
     voucher: str = "the catalog"
     proofs: tuple[str, ...] = ()
-    ledger: Ledger = Ledger(())
+    ledger: Ledger = field(default_factory=lambda: Ledger(()))
     outcome: Outcome = Outcome.BAD
     question: Question = Question.BYTES
 
