@@ -9,6 +9,7 @@ The rooms, in the order in which a conversion goes through them; each imports on
     transform    CheckpointSource -> the bytes of a tensor in another layout, a megabyte at a time
     compare      two checkpoints, or one and the digests of a release: are these the same numbers?
     write        ConvertRequest -> plan -> files on the disk, read back and compared
+    derive       what a conversion adds beside the tensors, derived again and held against what a copy has
 
 A conversion is ``write.convert.convert``; everything that only reads begins with ``read.checkpoint_source``.
 """

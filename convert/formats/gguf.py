@@ -99,20 +99,21 @@ def encode_gguf_header(fields: Sequence[Field], specs: Sequence[TensorSpec]) -> 
 def read_gguf(source: ByteSource) -> Checkpoint:
     """The tensors and the metadata of one file. Raises ``CheckpointError`` that says which rule the file broke."""
     cursor = _Cursor(source)
-    if cursor.take(4) != MAGIC:
-        raise _broken(source, "does not begin as a GGUF file does")
-    version, tensors, fields = cursor.unpack("IQQ")
-    if version not in (2, VERSION):
-        raise _broken(source, f"is of version {version}, or big-endian; 2 and 3, little-endian, are read")
-    if tensors > MAX_TENSORS or fields > MAX_FIELDS:
-        raise _broken(source, f"claims {tensors} tensors and {fields} fields, more than any model has")
-    metadata = dict(_read_fields(cursor, fields))
+    tensors, fields = _read_counts(cursor)
+    metadata = {field.key: field.value for field in _read_fields(cursor, fields)}
     infos = [_read_info(cursor) for _ in range(tensors)]
     alignment = metadata.get(ALIGNMENT_KEY, ALIGNMENT)
     if type(alignment) is not int or not 8 <= alignment <= 1 << 16 or alignment & (alignment - 1):
         raise _broken(source, f"has an alignment of {str(alignment)[:40]}")
     specs = list(_place(source, infos, _padded(cursor.position, alignment), alignment))
     return Checkpoint("GGUF", [source], specs, metadata)
+
+
+def read_gguf_fields(source: ByteSource) -> tuple[Field, ...]:
+    """The metadata of one file with its types, in the order of the file. Raises ``CheckpointError``."""
+    cursor = _Cursor(source)
+    _, fields = _read_counts(cursor)
+    return tuple(_read_fields(cursor, fields))
 
 
 class _Info(NamedTuple):
@@ -182,7 +183,20 @@ class _Cursor:
         return list(struct.unpack(f"<{count}{FORMS[kind]}", self.take(count * size)))
 
 
-def _read_fields(cursor: _Cursor, count: int) -> Iterator[tuple[str, Any]]:
+def _read_counts(cursor: _Cursor) -> tuple[int, int]:
+    """How many tensors and fields the file says it has."""
+    source = cursor.source
+    if cursor.take(4) != MAGIC:
+        raise _broken(source, "does not begin as a GGUF file does")
+    version, tensors, fields = cursor.unpack("IQQ")
+    if version not in (2, VERSION):
+        raise _broken(source, f"is of version {version}, or big-endian; 2 and 3, little-endian, are read")
+    if tensors > MAX_TENSORS or fields > MAX_FIELDS:
+        raise _broken(source, f"claims {tensors} tensors and {fields} fields, more than any model has")
+    return tensors, fields
+
+
+def _read_fields(cursor: _Cursor, count: int) -> Iterator[Field]:
     seen = set()
     for _ in range(count):
         key, kind = cursor.text(), cursor.kind()
@@ -192,9 +206,9 @@ def _read_fields(cursor: _Cursor, count: int) -> Iterator[tuple[str, Any]]:
         if kind is MetadataType.ARRAY:
             of = cursor.kind()
             (length,) = cursor.unpack("Q")
-            yield key, cursor.values(of, length)
+            yield Field(key, of, cursor.values(of, length))
         else:
-            yield key, cursor.text() if kind is MetadataType.STRING else cursor.values(kind, 1)[0]
+            yield Field(key, kind, cursor.text() if kind is MetadataType.STRING else cursor.values(kind, 1)[0])
 
 
 def _read_info(cursor: _Cursor) -> _Info:

@@ -34,6 +34,13 @@ def read_safetensors(source: ByteSource) -> Checkpoint:
     return Checkpoint("safetensors", [source], specs)
 
 
+def read_safetensors_metadata(source: ByteSource) -> dict[str, str]:
+    """The texts that one file holds beside its tensors, by their keys. Raises ``CheckpointError``."""
+    metadata = _read_header(source)[0].get(METADATA, {})
+    _check_metadata(source, metadata)
+    return dict(metadata)
+
+
 def encode_header(specs: Iterable[TensorSpec], metadata: Mapping[str, str]) -> bytes:
     """The length and the header of a file whose tensors lie in the given order, as the library writes them.
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from magnetar.convert.formats.gguf import ALIGNMENT, Field, MetadataType, encode_gguf_header
-from magnetar.convert.layout.architecture import DEFAULT_CONTEXT
+from magnetar.convert.layout.architecture import DEFAULT_CONTEXT, Architecture
 from magnetar.convert.layout.mapping import Move
 from magnetar.convert.numbers.block_formats import BLOCK_FORMATS, FLOATS, QUANTISERS, fits_blocks
 from magnetar.convert.read.checkpoint_source import TOKENIZER, CheckpointSource
@@ -17,6 +17,9 @@ from magnetar.errors import UsageError
 KNOWN = (*FLOATS, *QUANTISERS)
 TERNARY = ("TQ1_0", "TQ2_0")
 """Formats with three values. llama.cpp does not use them for ``TABLES``."""
+
+MODELFILE_TEMPLATE = 'TEMPLATE """{{ .Prompt }}"""'
+"""It passes text on unchanged."""
 
 TABLES = ("token_embd.weight", "output.weight")
 """The matrices with a row for each piece of the vocabulary."""
@@ -48,7 +51,7 @@ def pack_gguf(
     shards = []
     for number, pack in enumerate(packs):
         fields = described if number == 0 else described[:1]
-        split = _describe_split(number, len(packs), len(moves)) if len(packs) > 1 else []
+        split = describe_split(number, len(packs), len(moves)) if len(packs) > 1 else []
         header = encode_gguf_header([*fields, *split], [spec_of(move) for move in pack])
         shards.append(Shard(f"{shard_stem('model', number, len(packs))}.gguf", header, tuple(pack), ALIGNMENT))
     return tuple(shards)
@@ -63,31 +66,45 @@ def for_llama_cpp(source: CheckpointSource, plan: Plan, provenance: Provenance) 
     tokenizer = read_tokenizer(source)
     if tokenizer is not None:
         files[TOKENIZER] = tokenizer
-    _, note = _describe_tokenizer(source)
+    _, note = _describe_vocabulary(source.architecture, tokenizer)
     if note:
         notes.append(note)
-    context = source.architecture.context_length or DEFAULT_CONTEXT
-    lines = [f"FROM ./{plan.shards[0].file}", 'TEMPLATE """{{ .Prompt }}"""', f"PARAMETER num_ctx {context}"]
-    return SideFiles(files | {"Modelfile": ("\n".join(lines) + "\n").encode()}, tuple(notes))
+    return SideFiles(files | {"Modelfile": write_modelfile(source.architecture, plan.shards[0].file)}, tuple(notes))
+
+
+def write_modelfile(architecture: Architecture, file: str) -> bytes:
+    """The Modelfile for weights whose first file is ``file``."""
+    context = architecture.context_length or DEFAULT_CONTEXT
+    lines = [f"FROM ./{file}", MODELFILE_TEMPLATE, f"PARAMETER num_ctx {context}"]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def describe_gguf(architecture: Architecture, tokenizer: bytes | None, name: str, dtype: str) -> Iterator[Field]:
+    """All metadata of a model but what says how it is divided, and where it comes from.
+
+    ``dtype`` is that of most bytes. Raises ``ConversionError`` if the tokenizer is damaged, or has too many pieces.
+    """
+    yield from describe_model(architecture, name, dtype)
+    yield from _describe_vocabulary(architecture, tokenizer)[0]
 
 
 def _describe(source: CheckpointSource, moves: tuple[Move, ...]) -> Iterator[Field]:
-    yield from describe_model(source.architecture, _printable(source.folder.name), Plan((Shard("", b"", moves),)).dtype)
-    yield from _describe_tokenizer(source)[0]
+    dtype = Plan((Shard("", b"", moves),)).dtype
+    return describe_gguf(source.architecture, read_tokenizer(source), _printable(source.folder.name), dtype)
 
 
-def _describe_tokenizer(source: CheckpointSource) -> tuple[tuple[Field, ...], str]:
+def _describe_vocabulary(architecture: Architecture, content: bytes | None) -> tuple[tuple[Field, ...], str]:
     """The fields; and, if there is no vocabulary among them, the reason in words."""
-    content = read_tokenizer(source)
     if content is None:
         return NO_VOCABULARY, NO_TOKENIZER
     vocabulary = read_vocabulary(content)
     if not vocabulary.is_bpe:
         return NO_VOCABULARY, "no tokenizer was written: tokenizer.model is not of the BPE kind"
-    return tuple(describe_tokenizer(vocabulary, source.architecture.vocab_size)), ""
+    return tuple(describe_tokenizer(vocabulary, architecture.vocab_size)), ""
 
 
-def _describe_split(number: int, count: int, tensors: int) -> list[Field]:
+def describe_split(number: int, count: int, tensors: int) -> list[Field]:
+    """The fields of part ``number``, from 0, of ``count``, for llama.cpp. ``tensors`` counts those of all parts."""
     return [
         Field("split.no", MetadataType.UINT16, number),
         Field("split.count", MetadataType.UINT16, count),

@@ -1,6 +1,7 @@
 """The small files beside the weights: configuration, tokenizer, licence."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from magnetar.byte_source import SourceFolder, read_file
-from magnetar.convert.layout.architecture import DEFAULT_CONTEXT
+from magnetar.convert.layout.architecture import DEFAULT_CONTEXT, Architecture
 from magnetar.convert.numbers.dtypes import DTYPES
 from magnetar.convert.read.checkpoint_source import TOKENIZER, CheckpointSource
 from magnetar.convert.write.plan import Plan
@@ -40,18 +41,41 @@ class SideFiles:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class WeightFacts:
+    """What small files say of the weights. ``places`` is the file of each tensor, by its name.
+
+    ``dtype`` is that of most bytes. ``elements`` and ``nbytes`` count the numbers and the bytes of all tensors.
+    """
+
+    dtype: str
+    places: Mapping[str, str]
+    elements: int
+    nbytes: int
+
+
 def for_transformers(source: CheckpointSource, plan: Plan, provenance: Provenance) -> SideFiles:
     """The files beside the shards that transformers 4 and 5, vLLM, MLX-LM and others read.
 
     Raises ``ConversionError`` if ``tokenizer.model`` is damaged, or ``OutsideError``.
     """
-    config = source.architecture.to_config(DTYPES[plan.dtype].torch_name)
-    generation = {"_from_model_config": True, "bos_token_id": 1, "eos_token_id": 2}
-    tokenizer, notes = tokenizer_files(read_tokenizer(source), source.architecture.context_length or DEFAULT_CONTEXT)
+    files, notes = transformers_files(source.architecture, read_tokenizer(source), describe_weights(plan))
     legal, legal_notes = legal_files(source.folder, provenance)
-    contents = legal | _index(plan) | tokenizer
-    contents |= {"generation_config.json": _json(generation), "config.json": _json(config)}
-    return SideFiles(contents, (*notes, *legal_notes))
+    return SideFiles(legal | files, (*notes, *legal_notes))
+
+
+def transformers_files(
+    architecture: Architecture, tokenizer: bytes | None, weights: WeightFacts
+) -> tuple[dict[str, bytes], list[str]]:
+    """Those files by name, but the licence, made of the ``tokenizer.model``; and notes on what could not be made.
+
+    Raises ``ConversionError`` if the tokenizer is damaged.
+    """
+    config = architecture.to_config(DTYPES[weights.dtype].torch_name)
+    generation = {"_from_model_config": True, "bos_token_id": 1, "eos_token_id": 2}
+    vocabulary, notes = tokenizer_files(tokenizer, architecture.context_length or DEFAULT_CONTEXT)
+    files = index_file(weights) | vocabulary
+    return files | {"generation_config.json": _json(generation), "config.json": _json(config)}, notes
 
 
 def for_the_publishers_code(source: CheckpointSource, plan: Plan, provenance: Provenance) -> SideFiles:
@@ -64,14 +88,18 @@ def for_the_publishers_code(source: CheckpointSource, plan: Plan, provenance: Pr
     tokenizer = _copies(source.folder, (TOKENIZER,))
     if not tokenizer:
         notes.append(NO_TOKENIZER)
-    params = source.architecture.to_params() | {"rope_theta": source.architecture.rope_theta}
-    return SideFiles(legal | tokenizer | {"params.json": _json(params)}, tuple(notes))
+    return SideFiles(legal | tokenizer | publisher_files(source.architecture), tuple(notes))
+
+
+def publisher_files(architecture: Architecture) -> dict[str, bytes]:
+    """``params.json``, by its name."""
+    return {"params.json": _json(architecture.to_params() | {"rope_theta": architecture.rope_theta})}
 
 
 def for_any_tool(source: CheckpointSource, plan: Plan, provenance: Provenance) -> SideFiles:
     """Where the names of tensors are kept, the small files of the source are too. Raises ``OutsideError``."""
     legal, notes = legal_files(source.folder, provenance)
-    return SideFiles(legal | _index(plan) | _copies(source.folder, KEPT), tuple(notes))
+    return SideFiles(legal | index_file(describe_weights(plan)) | _copies(source.folder, KEPT), tuple(notes))
 
 
 def legal_files(folder: SourceFolder, provenance: Provenance) -> tuple[dict[str, bytes], list[str]]:
@@ -80,8 +108,13 @@ def legal_files(folder: SourceFolder, provenance: Provenance) -> tuple[dict[str,
     if any(name.startswith("LICENSE") for name in found):
         return found, []
     if provenance.licence == APACHE:
-        return found | {"LICENSE": files("magnetar.convert").joinpath("apache-2.0.txt").read_bytes()}, []
+        return found | {"LICENSE": apache_licence()}, []
     return found, [f"no licence text was written: the source has none ({provenance.licence or 'licence unknown'})"]
+
+
+def apache_licence() -> bytes:
+    """The text of Apache-2.0."""
+    return files("magnetar.convert").joinpath("apache-2.0.txt").read_bytes()
 
 
 def _copies(folder: SourceFolder, names: Iterable[str]) -> dict[str, bytes]:
@@ -94,13 +127,19 @@ def _copies(folder: SourceFolder, names: Iterable[str]) -> dict[str, bytes]:
     }
 
 
-def _index(plan: Plan) -> dict[str, bytes]:
-    if len(plan.shards) == 1:
+def describe_weights(plan: Plan) -> WeightFacts:
+    """The facts of weights that will be written."""
+    places = {move.name: shard.file for shard in plan.shards for move in shard.moves}
+    elements = sum(math.prod(move.shape) for shard in plan.shards for move in shard.moves)
+    return WeightFacts(plan.dtype, places, elements, plan.payload)
+
+
+def index_file(weights: WeightFacts) -> dict[str, bytes]:
+    """The index of the shards, by its name; nothing where there is one file."""
+    if len(set(weights.places.values())) == 1:
         return {}
-    weight_map = {move.name: shard.file for shard in plan.shards for move in shard.moves}
-    elements = sum(move.nbytes // DTYPES[move.dtype].itemsize for shard in plan.shards for move in shard.moves)
-    metadata = {"total_parameters": elements, "total_size": plan.payload}
-    document = {"metadata": metadata, "weight_map": dict(sorted(weight_map.items()))}
+    metadata = {"total_parameters": weights.elements, "total_size": weights.nbytes}
+    document = {"metadata": metadata, "weight_map": dict(sorted(weights.places.items()))}
     return {"model.safetensors.index.json": _json(document)}
 
 
