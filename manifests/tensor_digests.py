@@ -6,9 +6,10 @@ that a diff of two files is readable. Reading is as strict as for the manifest: 
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,12 @@ MAX_TENSOR_LIST_BYTES = 16 << 20
 
 MAX_NAME_LENGTH = 512
 MAX_DIMENSIONS = 8
+MAX_SLICES = 64
+MAX_SLICE_NUMBERS = 1 << 16
 KEYS = {"format", "layout", "tensors"}
+SLICES = "slices"
+"""An optional key. Files that were written before there were slices have none."""
+
 DTYPE = re.compile(r"[A-Z][A-Z0-9_]{0,31}")
 LAYOUT = re.compile(r"[a-z0-9][a-z0-9 ._-]{0,63}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -40,11 +46,25 @@ class TensorDigest:
 
 
 @dataclass(frozen=True, slots=True)
+class SliceDigest:
+    """The SHA-256 (hex) of the bytes of ``count`` numbers of a tensor, from number ``first`` on, in row-major order."""
+
+    first: int
+    count: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class TensorDigests:
-    """The digests of all tensors of a release. Names are those of ``layout``, the layout that the release came in."""
+    """The digests of all tensors of a release. Names are those of ``layout``, the layout that the release came in.
+
+    ``slices`` are digests of small parts of some large matrices, by the names of these. Whoever wants to know which
+    release some weights may be reads only these parts.
+    """
 
     layout: str
     tensors: Mapping[str, TensorDigest]
+    slices: Mapping[str, SliceDigest] = field(default_factory=dict)
 
 
 def load_tensor_digests(path: Path, pinned: Digest | None = None) -> TensorDigests:
@@ -78,15 +98,16 @@ def parse_tensor_digests(content: bytes, where: str) -> TensorDigests:
     """Parse and check the bytes of a side file; messages name it by ``where``. Raises ``ManifestError``."""
     document = _parse_json(content, where)
     _check_format(document.get("format"), where)
-    if set(document) != KEYS:
-        odd = ", ".join(sorted(str(key)[:40] for key in set(document) ^ KEYS)[:5])
+    if set(document) - {SLICES} != KEYS:
+        odd = ", ".join(sorted(str(key)[:40] for key in (set(document) - {SLICES}) ^ KEYS)[:5])
         raise ManifestError(f"{where}: should hold {', '.join(sorted(KEYS))}; look at {odd}")
     layout, tensors = document["layout"], document["tensors"]
     if not isinstance(layout, str) or not LAYOUT.fullmatch(layout):
         raise ManifestError(f"{where}: layout is {str(layout)[:80]!r}, which is no layout's name")
     if not isinstance(tensors, dict) or not tensors:
         raise ManifestError(f"{where}: tensors should be an object that names at least one")
-    return TensorDigests(layout, {name: _read_tensor(name, entry, where) for name, entry in tensors.items()})
+    read = {name: _read_tensor(name, entry, where) for name, entry in tensors.items()}
+    return TensorDigests(layout, read, _read_slices(document.get(SLICES, {}), read, where))
 
 
 def format_tensor_digests(digests: TensorDigests) -> bytes:
@@ -95,8 +116,13 @@ def format_tensor_digests(digests: TensorDigests) -> bytes:
         f"{json.dumps(name)}: {json.dumps([tensor.dtype, list(tensor.shape), tensor.sha256])}"
         for name, tensor in digests.tensors.items()
     ]
+    slices = [
+        f"{json.dumps(name)}: {json.dumps([part.first, part.count, part.sha256])}"
+        for name, part in digests.slices.items()
+    ]
     begin = f'{{"format": {FORMAT}, "layout": {json.dumps(digests.layout)}, "tensors": {{\n'
-    return (begin + ",\n".join(lines) + "\n}}\n").encode("ascii")
+    end = '\n}, "slices": {\n' + ",\n".join(slices) + "\n}}\n" if slices else "\n}}\n"
+    return (begin + ",\n".join(lines) + end).encode("ascii")
 
 
 def _parse_json(content: bytes, where: str) -> dict[str, Any]:
@@ -147,6 +173,27 @@ def _read_tensor(name: str, entry: object, where: str) -> TensorDigest:
     if not isinstance(sha256, str) or not SHA256.fullmatch(sha256):
         raise ManifestError(f"{where}: {name} has no SHA-256 of 64 lower-case hex digits")
     return TensorDigest(dtype, tuple(shape), sha256)
+
+
+def _read_slices(entries: object, tensors: Mapping[str, TensorDigest], where: str) -> dict[str, SliceDigest]:
+    if not isinstance(entries, dict) or len(entries) > MAX_SLICES:
+        raise ManifestError(f"{where}: slices should be an object of at most {MAX_SLICES} tensors")
+    return {name: _read_slice(name, entry, tensors, where) for name, entry in entries.items()}
+
+
+def _read_slice(name: str, entry: object, tensors: Mapping[str, TensorDigest], where: str) -> SliceDigest:
+    if name not in tensors:
+        raise ManifestError(f"{where}: there is a slice of {name[:80]!r}, which is no tensor of this release")
+    if not isinstance(entry, list) or len(entry) != 3:
+        raise ManifestError(f"{where}: the slice of {name} should be its first number, their count and SHA-256")
+    first, count, sha256 = entry
+    if not _is_count(first) or not _is_count(count) or not 0 < count <= MAX_SLICE_NUMBERS:
+        raise ManifestError(f"{where}: the slice of {name} should have 1 to {MAX_SLICE_NUMBERS} numbers")
+    if first + count > math.prod(tensors[name].shape):
+        raise ManifestError(f"{where}: the slice of {name} reaches beyond its tensor")
+    if not isinstance(sha256, str) or not SHA256.fullmatch(sha256):
+        raise ManifestError(f"{where}: the slice of {name} has no SHA-256 of 64 lower-case hex digits")
+    return SliceDigest(first, count, sha256)
 
 
 def _is_count(size: object) -> bool:

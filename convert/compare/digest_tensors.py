@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
+from magnetar.convert.compare.tensor_slices import digest_slices
 from magnetar.convert.formats.checkpoint import CHUNK, Checkpoint
 from magnetar.convert.layout.mapping import Move
 from magnetar.convert.read.checkpoint_source import CheckpointSource
@@ -28,6 +29,7 @@ def tensor_digests(
 ) -> TensorDigests:
     """Digest every tensor of ``source`` as it would lie in ``layout``, on all cores, in bounded memory.
 
+    Slices of some large matrices are digested too, so that the release can be recognised without reading it whole.
     ``layout`` is the release's own, or ``AS_IS`` for a source that was opened so. ``known`` holds digests (hex) that an
     earlier run found, by name: those tensors are not read. ``found`` is called for every other, from any thread.
     Raises ``LayoutError`` for a layout that is unknown or has no place for some tensor, ``CheckpointError`` naming a
@@ -45,8 +47,9 @@ def tensor_digests(
 
     emit(Began(Step.DIGEST, sum(move.nbytes for move in moves if move.name not in known)))
     digests = work_in_parallel(digest, moves, count_workers(moves))
+    slices = digest_slices(source.checkpoint, moves, layout, source.stated)
     emit(Ended(Step.DIGEST))
-    return TensorDigests(layout, dict(zip((move.name for move in moves), digests, strict=True)))
+    return TensorDigests(layout, dict(zip((move.name for move in moves), digests, strict=True)), slices)
 
 
 def digest_move(checkpoint: Checkpoint, move: Move) -> str:

@@ -98,10 +98,16 @@ class Proof:
 
 
 def prove(
-    source: CheckpointSource, digests: TensorDigests, *, reference: CheckpointSource | None = None, emit: Emit = ignore
+    source: CheckpointSource,
+    digests: TensorDigests,
+    *,
+    moves: Mapping[str, Move] | None = None,
+    reference: CheckpointSource | None = None,
+    emit: Emit = ignore,
 ) -> Proof:
     """Take every tensor of ``source`` back to the release's layout, in bounded memory, and compare its digest.
 
+    ``moves`` make the release's tensors, by name, where a tensor of ``source`` may be missing or of another shape.
     ``reference`` is the release itself, in any layout. It is read for the error of tensors that were rounded or
     quantised, and its own tensors are checked too. Tensors that are wrong, or damaged by their container's checksum,
     are in the proof, and are emitted as ``FoundWrong``. A tensor whose bytes could not be read, here or in the
@@ -109,7 +115,8 @@ def prove(
     Raises ``LayoutError`` where the layouts do not fit, ``WrongBytesError`` if the reference is not the release,
     or ``UsageError`` where quantised numbers need the gguf library.
     """
-    moves = {move.name: move for move in map_source(source, digests.layout)}
+    if moves is None:
+        moves = {move.name: move for move in map_source(source, digests.layout)}
     references = map_source(reference, digests.layout) if reference else ()
     judge = _Judge(source.checkpoint, reference.checkpoint if reference else None, references)
 

@@ -100,7 +100,7 @@ def map_tensors(
     missing = places.keys() - {part for tensor in laid.values() for part in tensor.parts}
     if missing:
         raise LayoutError(f"the layout {target.name} has no place for {min(missing).role} of this model")
-    return tuple(_map_tensor(tensor, places, specs, architecture) for tensor in laid.values())
+    return tuple(map_tensor(tensor, places, specs, architecture) for tensor in laid.values())
 
 
 def keep_tensors(specs: Mapping[str, TensorSpec]) -> tuple[Move, ...]:
@@ -110,9 +110,14 @@ def keep_tensors(specs: Mapping[str, TensorSpec]) -> tuple[Move, ...]:
     )
 
 
-def _map_tensor(
+def map_tensor(
     tensor: LaidTensor, places: Mapping[Part, Place], specs: Mapping[str, TensorSpec], architecture: Architecture
 ) -> Move:
+    """How one tensor of a layout is made from the parts that lie at ``places`` of the source.
+
+    The tensors at these places must be in ``specs``, in the shapes of their layout. Raises ``LayoutError`` where parts
+    of two dtypes would be in one tensor, or blocks cannot be transposed.
+    """
     dtypes = {specs[places[part].tensor].dtype for part in tensor.parts}
     if len(dtypes) != 1:
         what = f"{tensor.name} would be made of tensors of several dtypes: {', '.join(sorted(dtypes))}"
