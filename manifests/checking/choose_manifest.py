@@ -54,18 +54,25 @@ def choose_manifest(
     if named is not None:
         return _choose_named(folder, named)
     fetched = find_by_infohash(origin.infohash_v1, origin.infohash_v2) if origin else None
-    by_name = [manifest for manifest in catalog().values() if _share_of_files(folder, manifest) >= 0.5]
-    by_size = [manifest for manifest in by_name if _has_the_largest_file(folder, manifest)]
-    if len(by_size) == 1:
-        return ChosenManifest(by_size[0], "the release of the catalog whose files fit", Voucher.CATALOG)
+    fitting = choose_by_size(folder)
+    if fitting is not None:
+        return fitting
     if fetched is not None and _can_decide(fetched, kept):
         return _fetched_as(fetched)
     return (
-        _choose_fitting(folder, by_size or by_name, fetched)
+        _choose_fitting(folder, fetched)
         or (_fetched_as(fetched) if fetched else None)
         or _choose_published(published)
         or _choose_own(folder)
     )
+
+
+def choose_by_size(folder: Path) -> ChosenManifest | None:
+    """The one release of the catalog that fits by file names and by the size of its largest file; None if none does."""
+    fitting = [manifest for manifest in _fitting_by_name(folder) if _has_the_largest_file(folder, manifest)]
+    if len(fitting) != 1:
+        return None
+    return ChosenManifest(fitting[0], "the release of the catalog whose files fit", Voucher.CATALOG)
 
 
 def _choose_named(folder: Path, named: str) -> ChosenManifest:
@@ -97,8 +104,17 @@ def _can_decide(manifest: Manifest, kept: Callable[[], Infohashes]) -> bool:
     return bool((v1 and v1 == manifest.infohash_v1) or (v2 and v2 == manifest.infohash_v2))
 
 
-def _choose_fitting(folder: Path, fitting: list[Manifest], fetched: Manifest | None) -> ChosenManifest | None:
-    for agrees in (_has_a_file_of_that_size, _has_that_name):  # the releases of one publisher often share file names
+def _fitting_by_name(folder: Path) -> list[Manifest]:
+    return [manifest for manifest in catalog().values() if _share_of_files(folder, manifest) >= 0.5]
+
+
+def _choose_fitting(folder: Path, fetched: Manifest | None) -> ChosenManifest | None:
+    fitting = _fitting_by_name(folder)
+    for agrees in (
+        _has_the_largest_file,
+        _has_a_file_of_that_size,
+        _has_that_name,
+    ):  # the releases of one publisher often share file names
         if len(fitting) > 1:
             fitting = [manifest for manifest in fitting if agrees(folder, manifest)] or fitting
     if len(fitting) > 1 and fetched in fitting:

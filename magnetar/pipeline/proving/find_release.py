@@ -2,31 +2,38 @@
 
 from magnetar.errors import UsageError
 from magnetar.manifests.catalog import catalog
-from magnetar.manifests.checking.choose_manifest import ChosenManifest
+from magnetar.manifests.checking.choose_manifest import ChosenManifest, choose_by_size
 from magnetar.manifests.checking.ledger import INDEPENDENT, Voucher
+from magnetar.manifests.identity.evidence import Candidate, Certainty
 from magnetar.pipeline.folder.release_folder import ReleaseFolder
-from magnetar.pipeline.proving.copies import is_copy
+
+BY_TENSORS = (Certainty.IS, Certainty.IS_NOT_QUITE, Certainty.CANDIDATE, Certainty.RELATED)
+"""What is known from tensors that agree, and not only from their sizes."""
 
 
 def find_release_of(folder: ReleaseFolder, named: str | None) -> ChosenManifest:
     """The manifest to hold a folder, or a file of weights, against. The first of these that exists is taken:
 
     1. what the user named;
-    2. the release of the catalog whose own files these are, by their names and sizes;
-    3. the release of the catalog whose tensors these are, by a few MB of them;
-    4. the release of the catalog that a note of a conversion names: whoever made the folder wrote it, so it is only
-       where to look;
-    5. a manifest that came with the folder, which is the folder's own word.
+    2. the release of the catalog whose own files these are, by their names and the size of the largest;
+    3. the release of the catalog some of whose tensors these are, by a few MB of them;
+    4. the release of the catalog that fits by file names, or that a note in the folder names;
+    5. a manifest that came with the folder, which is the folder's own word;
+    6. the release of the catalog that has such files or tensors by their sizes.
 
-    Raises ``UsageError`` where nothing says which, ``ManifestError`` for a manifest that is broken.
+    What the bytes show goes before what a note says, since whoever made the folder wrote the note. Raises
+    ``UsageError`` where nothing says which, ``ManifestError`` for a manifest that is broken.
     """
     if named is not None:
         return folder.choose(named)
-    chosen, unclear = _by_files(folder)
+    if folder.is_folder and (fitting := choose_by_size(folder.root)):
+        return fitting
+    candidate = _find_candidate(folder)
+    if candidate is not None and candidate.certainty in BY_TENSORS:
+        return _of_catalog(candidate)
+    chosen, unclear = _choose_by_files_and_notes(folder)
     known = chosen if chosen is not None and chosen.voucher in INDEPENDENT else None
-    if known is not None and not is_copy(folder, known.manifest):
-        return known
-    found = _by_content(folder) or known or _by_note(folder) or chosen
+    found = known or _choose_by_conversion(folder) or chosen or (_of_catalog(candidate) if candidate else None)
     if found is None:
         raise unclear or UsageError(
             f"{folder.path}: nothing says which release it was made from, and its content is of none that is known",
@@ -35,8 +42,8 @@ def find_release_of(folder: ReleaseFolder, named: str | None) -> ChosenManifest:
     return found
 
 
-def _by_files(folder: ReleaseFolder) -> tuple[ChosenManifest | None, UsageError | None]:
-    """What the names and sizes of the files say; and, where they say nothing, or too much, the error that says so."""
+def _choose_by_files_and_notes(folder: ReleaseFolder) -> tuple[ChosenManifest | None, UsageError | None]:
+    """What a folder's files and notes name; and, where they name nothing, or too much, the error that says so."""
     if not folder.is_folder:
         return None, None
     try:
@@ -45,19 +52,20 @@ def _by_files(folder: ReleaseFolder) -> tuple[ChosenManifest | None, UsageError 
         return None, error
 
 
-def _by_content(folder: ReleaseFolder) -> ChosenManifest | None:
-    if not folder.weights:
+def _find_candidate(folder: ReleaseFolder) -> Candidate | None:
+    if not folder.names:
         return None
     from magnetar.pipeline.identify import find_candidate
 
-    candidate = find_candidate(folder)
-    if candidate is None:
-        return None
-    reason = "the release of the catalog that its content is of"
+    return find_candidate(folder)
+
+
+def _of_catalog(candidate: Candidate) -> ChosenManifest:
+    reason = f"the release of the catalog that its content shows ({candidate.certainty})"
     return ChosenManifest(catalog()[candidate.release], reason, Voucher.CATALOG)
 
 
-def _by_note(folder: ReleaseFolder) -> ChosenManifest | None:
+def _choose_by_conversion(folder: ReleaseFolder) -> ChosenManifest | None:
     """The release that a conversion's note names. A name is looked up in the catalog; a path is not followed."""
     manifest = catalog().get(folder.conversion.release) if folder.conversion else None
     if manifest is None:

@@ -4,7 +4,7 @@ Every set of weights is held against the digests of the release's tensors. What 
 release's small files. Whatever else is there is named as not checked.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from pathlib import Path
 from magnetar.byte_source import LocalFolder, read_file
 from magnetar.convert.compare.proof import Proof, Standing, TensorProof, prove
 from magnetar.convert.derive.check_beside import check_beside
-from magnetar.convert.derive.release_small_files import ReleaseSmallFiles, architecture_of
+from magnetar.convert.derive.release_files import ReleaseSmallFiles, architecture_of
 from magnetar.convert.formats.checkpoint import Checkpoint
 from magnetar.convert.read.checkpoint_source import CheckpointSource, open_source
 from magnetar.convert.read.find_weights import complete_parts
@@ -108,7 +108,7 @@ class _Examination:
         self._emit = emit
         self._files = LocalFolder(folder.root)
         places = [folder.root, *([reference_path] if reference_path else [])]
-        self._small = ReleaseSmallFiles(_proven_small_files(choice.manifest, places))
+        self._small = _read_small_files(choice.manifest, places)
         self._architecture = architecture_of(self._small)
 
     def examine(self, *, strict: bool) -> tuple[tuple[Proof, ...], tuple[Row, ...]]:
@@ -141,17 +141,17 @@ class _Examination:
             return None, [_file_row(name, RowState.UNREADABLE, error.message) for name in weights.files]
         with source:
             proof, tensors = self._prove(source)
-            beside = list(
-                check_beside(
-                    self._files,
-                    weights.files,
-                    source.checkpoint,
-                    source.layout,
-                    self._small,
-                    licence=self._manifest.licence,
-                    alone=not self._folder.is_folder,
-                )
+            beside = check_beside(
+                self._files,
+                source.files,
+                source.checkpoint,
+                source.layout,
+                self._small,
+                licence=self._manifest.licence,
+                context_length=self._manifest.architecture.context_length,
             )
+        if not self._folder.is_folder:  # only a file was named: what lies beside it is not spoken of
+            beside = tuple(row for row in beside if row.file in source.files)
         return proof, [*tensors, *_container_rows(weights.files, [*tensors, *beside]), *beside]
 
     def _prove(self, source: CheckpointSource) -> tuple[Proof | None, list[Row]]:
@@ -193,15 +193,16 @@ def read_tensor_digests(choice: ChosenManifest) -> TensorDigests | None:
     return load_tensor_digests(beside / pinned.path, pinned.digest)
 
 
-def _proven_small_files(manifest: Manifest, places: Iterable[Path]) -> Mapping[str, bytes]:
-    """The release's small files by their paths: those that the manifest holds, and those here with its digests."""
+def _read_small_files(manifest: Manifest, places: Iterable[Path]) -> ReleaseSmallFiles:
+    """The small files at the root of the release: those that the manifest holds, and those here with its digests."""
+    files = {file.path: file for file in manifest.files or () if "/" not in file.path}
     found = dict(small_files(manifest))
     for place in places:
-        for file in manifest.files or ():
-            path = place / file.path
-            if file.path not in found and _is_the_file(path, file):
-                found[file.path] = read_file(LocalFolder(path.parent), path.name)
-    return found
+        for name, file in files.items():
+            if name not in found and _is_the_file(place / name, file):
+                found[name] = read_file(LocalFolder(place), name)
+    digests = {name: file.digests for name, file in files.items()}
+    return ReleaseSmallFiles(found, None if manifest.files is None else digests)
 
 
 def _is_the_file(path: Path, file: ReleaseFile) -> bool:
