@@ -171,9 +171,11 @@ class _Examination:
         for path in every_path(self._folder.root, refused.append):
             if is_own_state(path):
                 yield _file_row(path, RowState.NOT_CHECKED, "a note that Magnetar keeps", loadable=False)
+            elif path in judged:
+                continue
             elif path in listed:
                 yield _row_of_listed(self._folder.root / path, listed[path])
-            elif path not in judged:
+            else:
                 loadable = may_be_loaded(path)
                 state = unknown if loadable else RowState.NOT_CHECKED
                 yield _file_row(path, state, "the release derives to no such file", loadable=loadable)
