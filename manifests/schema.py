@@ -5,6 +5,7 @@ with ``x-`` belong to other tools and are ignored. Size, nesting and the length 
 given to ``tomllib``, because its time and its recursion grow with them.
 """
 
+import base64
 import re
 import tomllib
 import unicodedata
@@ -26,11 +27,13 @@ from pydantic import (
 
 from magnetar.errors import MalformedError, ManifestError
 from magnetar.manifests.folder.safe_path import PART_NUMBER, safe_path
-from magnetar.manifests.hashing.digests import HEX_LENGTHS, Digest
+from magnetar.manifests.hashing.digests import HEX_LENGTHS, Digest, digest_bytes
 
 FORMAT = 1
-MAX_MANIFEST_BYTES = 1 << 20
-"""tomllib reads 6 MB/s. The manifests of the catalog have about 3 KB."""
+MAX_MANIFEST_BYTES = 2 << 20
+"""tomllib reads 6 MB/s. The seven small files that a manifest may hold take up to 1 MB as TOML; the rest about 3 KB."""
+MAX_CONTENT_BYTES = 64 << 10
+"""Of a small file that a manifest holds."""
 MAX_KEY_LENGTH = 256
 """Characters. tomllib needs time quadratic in the length of a dotted key: 9 s for 40 KB."""
 MAX_NESTING = 32
@@ -70,6 +73,7 @@ Line = Annotated[str, Field(min_length=1, max_length=2000)]
 Count = Annotated[int, Field(gt=0, lt=1 << 62)]
 Size = Annotated[int, Field(ge=0, lt=1 << 62)]
 RelativePath = Annotated[str, AfterValidator(_check_path)]
+BASE64 = r"^[A-Za-z0-9+/]*={0,2}$"
 DIGEST_PATTERN = "^(" + "|".join(f"{name}:[0-9a-f]{{{length}}}" for name, length in HEX_LENGTHS.items()) + ")$"
 DigestText = Annotated[
     Digest,
@@ -116,12 +120,44 @@ class FilePlace(_Table):
 
 
 class ReleaseFile(_Table):
-    """One file of the release; ``size`` in bytes. Without a digest, its content cannot be proven."""
+    """One file of the release; ``size`` in bytes. Without a digest, its content cannot be proven.
+
+    A small file can be held whole: ``content`` is its text (UTF-8), ``content_base64`` its bytes where it is no text.
+    Both agree with the size and with every digest.
+    """
 
     path: RelativePath
     size: Size | None = None
     digests: tuple[DigestText, ...] = ()
+    content: Annotated[str, Field(max_length=MAX_CONTENT_BYTES)] | None = None
+    content_base64: Annotated[str, Field(max_length=(MAX_CONTENT_BYTES + 2) // 3 * 4, pattern=BASE64)] | None = None
     mirrors: tuple[FilePlace, ...] = ()
+
+    @property
+    def held(self) -> bytes | None:
+        """The bytes of the file, where the manifest holds it."""
+        if self.content is not None:
+            return self.content.encode()
+        return None if self.content_base64 is None else base64.b64decode(self.content_base64, validate=True)
+
+    @model_validator(mode="after")
+    def _check_content(self) -> "ReleaseFile":
+        if self.content is not None and self.content_base64 is not None:
+            raise ValueError("content and content_base64 exclude each other")
+        try:
+            held = self.held
+        except ValueError as error:
+            raise ValueError("its content cannot be read") from error
+        if held is None:
+            return self
+        if len(held) > MAX_CONTENT_BYTES:
+            raise ValueError(f"its content has {len(held)} bytes; {MAX_CONTENT_BYTES} is the limit")
+        if self.size != len(held):
+            raise ValueError(f"its content has {len(held)} bytes, and its size is {self.size}")
+        for digest in self.digests:
+            if digest_bytes(digest.algorithm, held) != digest:
+                raise ValueError(f"its content has another {digest.algorithm} than {digest.hex}")
+        return self
 
 
 class Mirror(_Table):
@@ -279,13 +315,21 @@ def _parse_toml(content: bytes, where: str) -> dict[str, Any]:
 
 def _bound_parse_time(text: str, where: str) -> None:
     """Refuse a document that would make tomllib slow, or recurse deeply."""
-    for number, line in enumerate(text.splitlines(), start=1):
-        bare = re.sub(r'"(?:[^"\\]|\\.)*"|\'[^\']*\'', '""', line)
+    lines = [_leave_strings_out(line) for line in text.splitlines()]
+    for number, bare in enumerate(lines, start=1):
         if max((len(key) for key in re.split(r"[=,{]", bare)), default=0) > MAX_KEY_LENGTH and "." in bare:
             raise ManifestError(f"{where}: line {number} has a key or value of over {MAX_KEY_LENGTH} characters")
     depth = deepest = 0
-    for bracket in re.findall(r"[\[\]{}]", text):
+    for bracket in re.findall(r"[\[\]{}]", "\n".join(lines)):
         depth = depth + 1 if bracket in "[{" else max(depth - 1, 0)
         deepest = max(deepest, depth)
     if deepest > MAX_NESTING:
         raise ManifestError(f"{where}: is nested {deepest} deep; {MAX_NESTING} is the limit")
+
+
+STRING = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?$)|\'[^\']*(?:\'|$)')
+"""A string in one line, or what is left of the line where a string does not end: so each character is read once."""
+
+
+def _leave_strings_out(line: str) -> str:
+    return STRING.sub(lambda match: '""' if len(match[0]) > 1 and match[0][0] == match[0][-1] else match[0], line)

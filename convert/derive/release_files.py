@@ -10,7 +10,7 @@ from magnetar.convert.layout.architecture import Architecture
 from magnetar.convert.read.checkpoint_source import CONFIG, PARAMS, TOKENIZER
 from magnetar.convert.write.tokenizer_json import MAX_MODEL_BYTES
 from magnetar.errors import LayoutError
-from magnetar.manifests.hashing.digests import Digest, new_hasher
+from magnetar.manifests.hashing.digests import Digest, digest_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class ReleaseSmallFiles:
         if name in self.contents:
             return content == self.contents[name]
         digests = (self.digests or {}).get(name, ())
-        return all(_hash(digest.algorithm, content) == digest.hex for digest in digests) if digests else None
+        return all(digest_bytes(digest.algorithm, content) == digest for digest in digests) if digests else None
 
     def is_weak(self, name: str) -> bool:
         """Whether nothing better than MD5 or SHA-1 proves the release's file of that name."""
@@ -82,9 +82,3 @@ def add_proven_tokenizer(small: ReleaseSmallFiles, folder: SourceFolder) -> Rele
     if not small.proves(TOKENIZER, content):
         return small
     return replace(small, contents={**small.contents, TOKENIZER: content})
-
-
-def _hash(algorithm: str, content: bytes) -> str:
-    hasher = new_hasher(algorithm)
-    hasher.update(memoryview(content))
-    return hasher.hexdigest()

@@ -75,6 +75,13 @@ def new_hasher(algorithm: str, *, cores: int | None = None) -> Hasher:
     return hasher
 
 
+def digest_bytes(algorithm: str, content: bytes) -> Digest:
+    """The digest of bytes in memory."""
+    hasher = new_hasher(algorithm, cores=1)
+    hasher.update(memoryview(content))
+    return Digest(algorithm, hasher.hexdigest())
+
+
 def digest_files(
     folder: Path,
     paths: Sequence[str],

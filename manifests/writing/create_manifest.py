@@ -1,19 +1,22 @@
 """Make a manifest of a folder, or add strong digests to a manifest from a download that was proven."""
 
+import base64
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypedDict
 
 from magnetar.errors import ManifestError, UsageError
 from magnetar.events import Began, Emit, Ended, Moved, Step, ignore
+from magnetar.files import disk_failure
 from magnetar.manifests.checking.verify_report import FileState, VerifyReport
 from magnetar.manifests.folder.layout import payload_paths
 from magnetar.manifests.hashing.digests import HEX_LENGTHS, Digest, digest_files
 from magnetar.manifests.schema import (
     FORMAT,
+    MAX_CONTENT_BYTES,
     ArchitectureFacts,
     Manifest,
     Mirror,
@@ -25,6 +28,15 @@ from magnetar.manifests.schema import (
 
 ALGORITHMS = ("sha256", "blake3")
 """A new manifest has both: SHA-256, which everybody can check, and BLAKE3, which is checked fastest."""
+
+
+HELD = frozenset(
+    {
+        *("params.json", "config.json", "generation_config.json"),
+        *("tokenizer.model", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"),
+    }
+)
+"""Files that a manifest holds whole where they are small. What a conversion adds beside tensors follows from them."""
 
 
 class ManifestFacts(TypedDict, total=False):
@@ -91,8 +103,37 @@ def plain_name(text: str) -> str:
 
 
 def assemble_manifest(folder: Path, files: tuple[ReleaseFile, ...], facts: ManifestFacts) -> Manifest:
-    """A manifest of these files and facts. Raises ``ManifestError``, naming ``folder``, for a fact that is refused."""
-    return round_trip(Manifest.model_construct(format=FORMAT, files=files, **facts), str(folder))
+    """A manifest of these files, which are in ``folder``, and of these facts. It holds the small files of ``HELD``.
+
+    Raises ``ManifestError``, naming ``folder``, for a fact that is refused, or a file that changed since it was hashed;
+    ``DiskError``.
+    """
+    holding = tuple(hold_content(folder, file) for file in files)
+    return round_trip(Manifest.model_construct(format=FORMAT, files=holding, **facts), str(folder))
+
+
+def hold_content(folder: Path, file: ReleaseFile) -> ReleaseFile:
+    """The same with the file's content, if it is one of ``HELD`` and small. Raises ``DiskError``."""
+    if PurePosixPath(file.path).name not in HELD or file.size is None or file.size > MAX_CONTENT_BYTES:
+        return file
+    path = folder / file.path
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(MAX_CONTENT_BYTES + 1)
+    except OSError as error:
+        raise disk_failure(error, path) from error
+    if _is_plain(content):
+        return file.model_copy(update={"content": content.decode()})
+    return file.model_copy(update={"content_base64": base64.b64encode(content).decode()})
+
+
+def _is_plain(content: bytes) -> bool:
+    """Whether it is text that TOML holds in at most twice its size: control characters would take six times theirs."""
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return not re.search(r"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f]", text)
 
 
 def pin_digests(
@@ -100,9 +141,9 @@ def pin_digests(
 ) -> Manifest:
     """Add sizes and digests to a manifest, for the files that ``report`` found good in ``folder``.
 
-    A file that was published with only an MD5, or only in a torrent, gets a SHA-256 in this way. The files are read
-    once more, and the digests that the manifest has already must still hold. Raises ``ManifestError`` unless every file
-    was good.
+    A file that was published with only an MD5, or only in a torrent, gets a SHA-256 in this way, and small files of
+    ``HELD`` are held whole. The files are read once more, and the digests that the manifest has already must still
+    hold. Raises ``ManifestError`` unless every file was good.
     """
     unproven = [file.path for file in report.files if file.state is not FileState.GOOD]
     if unproven or not report.files:
@@ -113,7 +154,7 @@ def pin_digests(
     stated = [digest.algorithm for file in manifest.files or () for digest in file.digests]
     listed = {file.path: file for file in list_files(folder, tuple(dict.fromkeys((*algorithms, *stated))), emit)}
     known = manifest.files or tuple(listed[result.path] for result in report.files)
-    files = tuple(_add_digests(file, listed[file.path], algorithms) for file in known)
+    files = tuple(hold_content(folder, _add_digests(file, listed[file.path], algorithms)) for file in known)
     return round_trip(manifest.model_copy(update={"files": files}), manifest.name)
 
 

@@ -16,7 +16,10 @@ class FilePlace(Shape):
 
 
 class ReleaseFile(Shape):
-    """A file of the release. ``size`` is in bytes, null where it is not known. Digests are ``algorithm:hex``."""
+    """A file of the release. ``size`` is in bytes, null where it is not known. Digests are ``algorithm:hex``.
+
+    The contents that a manifest holds are left out; the TOML has them.
+    """
 
     path: Text
     size: int | None
