@@ -5,7 +5,7 @@ and the slices of large matrices that manifests list. Only ``full`` reads everyt
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -39,6 +39,9 @@ QUICK_BYTES = 7_900_000
 
 LARGE_FILE = 1 << 20
 """A file of so many bytes is known by its size. A smaller one is hashed, if one of its size is known."""
+
+MAX_SETS = 256
+"""Sets of weights in one folder that are opened, each with a file or more at the same time."""
 
 MOST = 0.5
 """With a smaller share of equal bytes, weights are related to a release; above, they are not quite it."""
@@ -137,7 +140,7 @@ def identify(folder: ReleaseFolder, *, full: bool = False, emit: Emit = ignore) 
         names = ", ".join(known.stale[:5])
         emit(Remarked(f"the index of the catalog is stale for {names}: it was made anew, in memory only"))
     counted = CountedFolder(LocalFolder(folder.root), QUICK_BYTES)
-    sets = [_look_at(counted, files, known) for files in _sets_of(folder, counted)]
+    sets = _look_at_all(counted, _sets_of(folder, counted), known)
     read = counted.read
     if full:
         whole = CountedFolder(LocalFolder(folder.root))
@@ -162,7 +165,7 @@ def _sum_up(path: Path, sets: Sequence[IdentifiedSet], read: int, full: bool, st
     )
 
 
-def _sets_of(folder: ReleaseFolder, counted: "CountedFolder") -> Iterable[tuple[str, ...]]:
+def _sets_of(folder: ReleaseFolder, counted: "CountedFolder") -> Sequence[tuple[str, ...]]:
     """Every set in the folder, or the one that the named file belongs to."""
     from magnetar.convert.identify.find_sets import find_sets
 
@@ -175,35 +178,68 @@ def _sets_of(folder: ReleaseFolder, counted: "CountedFolder") -> Iterable[tuple[
     return [files for files in sets if folder.path.name in files] or [(folder.path.name,)]
 
 
-def _look_at(folder: "CountedFolder", files: tuple[str, ...], known: KnownReleases) -> IdentifiedSet:
-    """Read a little of one set of weights, and hold it against every release that it may be."""
-    from magnetar.convert.identify.compare import compare, look_at_small
+def _look_at_all(folder: "CountedFolder", sets: Sequence[tuple[str, ...]], known: KnownReleases) -> list[IdentifiedSet]:
+    """Open every set, and look at each model that they are, or are parts of."""
+    from magnetar.convert.identify.open_weights import unite_parts
+
+    opened, unreadable = list["Weights"](), list[IdentifiedSet]()
+    try:
+        for files in sets[:MAX_SETS]:
+            found = _open(folder, files, known)
+            if isinstance(found, IdentifiedSet) and len(files) > 1:  # they do not belong together
+                alone = [_open(folder, (name,), known) for name in files[:MAX_SETS]]
+            else:
+                alone = [found]
+            for one in alone:
+                if isinstance(one, IdentifiedSet):
+                    unreadable.append(one)
+                else:
+                    opened.append(one)
+        unreadable += [
+            IdentifiedSet(files=files, reason=f"is more than the {MAX_SETS} sets that are looked at")
+            for files in sets[MAX_SETS:]
+        ]
+        looked = [_look_at(folder, weights, known) for weights in unite_parts(opened)]
+    finally:
+        for weights in opened:
+            weights.close()
+    return sorted((*looked, *unreadable), key=lambda found: found.files)
+
+
+def _open(folder: "CountedFolder", files: tuple[str, ...], known: KnownReleases) -> "Weights | IdentifiedSet":
     from magnetar.convert.identify.open_weights import open_weights
 
-    by_files = dict[str, Agreement]()
     try:
-        by_files = _compare_files(folder, files, known)
-        weights = open_weights(folder, files)
+        return open_weights(folder, files)
     except MagnetarError as error:
-        return _unreadable(files, error, by_files)
+        try:
+            return _unreadable(files, error, _compare_files(folder, files, known))
+        except MagnetarError:
+            return _unreadable(files, error)
+
+
+def _look_at(folder: "CountedFolder", weights: "Weights", known: KnownReleases) -> IdentifiedSet:
+    """Read a little of one set of weights, and hold it against every release that it may be."""
+    from magnetar.convert.identify.compare import compare, look_at_small
+
+    agreements = dict[str, Agreement]()
     try:
+        by_files = _compare_files(folder, weights.files, known)
         small = look_at_small(weights)
-        agreements = dict[str, Agreement]()
         for name in known.suspects((tensor.digests.values() for tensor in small), weights.checkpoint.parameters):
             digests = known.tensors_of(name)
             if digests is not None:
                 agreements[name] = compare(weights, small, digests)
-        for name, manifest in known.manifests.items():
-            if name not in agreements and manifest.tensors is None:
-                agreements[name] = Agreement(parameters=_has_parameters(weights, manifest))
-        for name, by_file in by_files.items():
-            seen = agreements.get(name, Agreement())
-            agreements[name] = replace(seen, sizes=by_file.sizes, files=by_file.files, tokenizer=by_file.tokenizer)
-        return IdentifiedSet(files=files, layout=weights.layout, candidates=rank(agreements.items()))
     except MagnetarError as error:
-        return _unreadable(files, error)
-    finally:
-        weights.close()
+        return _unreadable(weights.files, error)
+    for name, manifest in known.manifests.items():
+        if name in agreements or manifest.tensors is None:
+            seen = agreements.get(name, Agreement())
+            agreements[name] = replace(seen, parameters=_has_parameters(weights, manifest))
+    for name, by_file in by_files.items():
+        seen = agreements.get(name, Agreement())
+        agreements[name] = replace(seen, sizes=by_file.sizes, files=by_file.files, tokenizer=by_file.tokenizer)
+    return IdentifiedSet(files=weights.files, layout=weights.layout, candidates=rank(agreements.items()))
 
 
 def _unreadable(
