@@ -42,12 +42,11 @@ from magnetar.convert.transform.transpose import turn_block
 from magnetar.convert.transform.view import map_source
 from magnetar.convert.write.plan import Shard, plan_shards
 from magnetar.convert.write.targets import TARGETS, TargetOptions
-from magnetar.manifests.identity.evidence import Certainty
+from magnetar.manifests.identity.evidence import Agreement, Certainty, Tally, rank
 from magnetar.manifests.identity.known import renew_user_index
 from magnetar.manifests.tensor_digests import TensorDigests, format_tensor_digests
 from magnetar.pipeline.folder.release_folder import ReleaseFolder
 from magnetar.pipeline.identify import find_candidate, identify
-from tests.manifests.identity.mixtures import count_wrong
 
 MIXTRAL = Architecture(
     dim=4096,
@@ -69,6 +68,7 @@ WINDOW = 8192
 NAME = "bench-moe"
 LAYOUTS = ("mistral", "mistral-fused", "hf", "hf-fused", "mlx", "gguf")
 LIMIT = 8_000_000
+DRAWN_SMALL, DRAWN_LARGE = 12, 24
 
 
 def scale(nbytes: float) -> Architecture:
@@ -227,6 +227,51 @@ def hash_all(folder: Path) -> float:
         with path.open("rb") as stream:
             hashlib.file_digest(stream, "sha256")
     return time.monotonic() - began
+
+
+def draw(rng: random.Random, count: int) -> list[int]:
+    return [rng.getrandbits(64) for _ in range(count)]
+
+
+def count_wrong(pairs: int, rng: random.Random) -> int:
+    """How many of so many mixed pairs get a wrong answer."""
+    return sum(is_wrong(rng) for _ in range(pairs))
+
+
+def is_wrong(rng: random.Random) -> bool:
+    """Mix two releases, of which the second may be a fine-tune of the first, and judge the answer.
+
+    An answer is wrong if a release is called a candidate of which half of the matrices, or fewer, are there, if another
+    release has more, or if weights of which most matrices are one release's are not called a candidate of it.
+    """
+    one = (draw(rng, DRAWN_SMALL), draw(rng, DRAWN_LARGE))
+    kept = rng.random()
+    other = (
+        [mine if rng.random() < kept else rng.getrandbits(64) for mine in one[0]],
+        [mine if rng.random() < kept / 2 else rng.getrandbits(64) for mine in one[1]],
+    )
+    share = rng.random()
+    mixed = tuple(
+        [a if rng.random() < share else b for a, b in zip(*pair, strict=True)] for pair in zip(one, other, strict=True)
+    )
+    releases = {"one": one, "other": other}
+    if rng.random() < 0.2:
+        releases["stranger"] = (draw(rng, DRAWN_SMALL), draw(rng, DRAWN_LARGE))
+    seen = {
+        name: [sum(map(int.__eq__, a, b)) for a, b in zip(mixed, release, strict=True)]
+        for name, release in releases.items()
+    }
+    ranked = rank(
+        (name, Agreement(small=Tally(small, DRAWN_SMALL), slices=Tally(large, DRAWN_LARGE)))
+        for name, (small, large) in seen.items()
+    )
+    most = max(large for _, large in seen.values())
+    called = [candidate for candidate in ranked if candidate.certainty is Certainty.CANDIDATE]
+    if any(2 * seen[candidate.release][1] <= DRAWN_LARGE for candidate in called):
+        return True
+    if 2 * most > DRAWN_LARGE:
+        return not called or seen[called[0].release][1] != most
+    return bool(called)
 
 
 def main() -> None:
