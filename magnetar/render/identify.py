@@ -11,7 +11,8 @@ from magnetar.manifests.identity.evidence import Certainty, describe
 from magnetar.render.text import BAD, GOOD, MAX_ROWS, UNSURE, clean, new_table, note, several, verdict
 
 if TYPE_CHECKING:
-    from magnetar.pipeline.identify import IdentifiedSet, Identity
+    from magnetar.pipeline.folder.look_at_weights import IdentifiedSet
+    from magnetar.pipeline.identify import Identity
 
 STYLES = {Certainty.IS: GOOD, Certainty.CANDIDATE: GOOD, Certainty.IS_NOT_QUITE: BAD}
 WORDS = {
