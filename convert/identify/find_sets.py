@@ -1,12 +1,12 @@
 """Every set of weights that a folder holds, whatever its files are called.
 
 ``read.find_weights`` chooses what a runtime would load, by names. Here the first bytes of each file say what it is.
-Files that are numbered alike, and the parts of a file that was split, are one set.
+Files that are numbered as shards, and the parts of a file that was split, are one set.
 """
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from magnetar.byte_source import SourceFolder, read_bytes
 from magnetar.convert.formats.detect import HEAD, INDEX_SUFFIXES
@@ -23,7 +23,15 @@ MAX_FILES = 2048
 LEAST_BYTES = 512
 """A smaller file holds no model."""
 
-NUMBER = re.compile(r"\d+")
+NUMBERED = (
+    re.compile(r"(?P<stem>.+)-\d{5}-of-(?P<count>\d{5})(?P<rest>\.[^.]*)?"),
+    re.compile(r"(?P<stem>consolidated)\.\d\d(?P<rest>\..*)"),
+    re.compile(r"(?P<stem>tensor)\d{5}_000"),
+)
+"""Shards as transformers and llama.cpp number them, the publisher's parts or ranks, and the files of Grok-1.
+
+Files with other names are sets of their own. Where these lack tensors, ``unite_parts`` puts them together.
+"""
 
 
 def find_sets(folder: SourceFolder) -> tuple[tuple[str, ...], ...]:
@@ -53,15 +61,13 @@ def _in_order(names: list[str]) -> tuple[str, ...]:
         return tuple(names)
 
 
-def _group(kinds: dict[str, str]) -> Iterable[tuple[str, ...]]:
-    """Files of one kind whose names differ by numbers only. A GGUF file is a model of its own unless it is a part."""
-    groups = defaultdict[tuple[str, str], list[str]](list)
+def _group(kinds: Mapping[str, str]) -> Iterable[tuple[str, ...]]:
+    """Files of one kind that are numbered as shards, or as the ranks of a tensor-parallel model, are one set."""
+    groups = defaultdict[tuple[str, ...], list[str]](list)
     for name, kind in kinds.items():
-        part = re.fullmatch(r"(.+)-\d{5}-of-(\d{5})\.gguf", name)
-        if kind == "gguf":
-            groups[kind, f"{part[1]} of {part[2]}" if part else name].append(name)
-        else:
-            groups[kind, NUMBER.sub("#", name)].append(name)
+        match = next((match for pattern in NUMBERED if (match := pattern.fullmatch(name))), None)
+        alike = match.groupdict() if match else {"name": name}
+        groups[kind, *alike.values()].append(name)
     return [tuple(names) for names in groups.values()]
 
 

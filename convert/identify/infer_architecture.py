@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from magnetar.convert.layout.architecture import Architecture
 from magnetar.convert.layout.tables import MAX_MATRICES
@@ -42,6 +42,12 @@ def infer_architecture(layout: TensorLayout, shapes: Mapping[str, Shape], head_d
         n_experts=experts,
         experts_per_token=1 if experts else 0,
     )
+
+
+def fits_names(layout: TensorLayout, names: Iterable[str]) -> bool:
+    """Whether every name is one that a layout gives."""
+    patterns = [_pattern(rule) for rule in layout.rules]
+    return all(any(pattern.fullmatch(name) for pattern in patterns) for name in names)
 
 
 def possible_head_dims(architecture: Architecture, likely: int = 0) -> tuple[int, ...]:

@@ -27,6 +27,11 @@ class WholeProof:
     total: int
 
     @property
+    def differences(self) -> tuple[TensorProof, ...]:
+        """The tensors that are not the release's, or cannot be compared."""
+        return tuple(tensor for tensor in self.proof.tensors if tensor.standing is not Standing.SAME)
+
+    @property
     def share(self) -> float:
         """The share of the release's bytes that are in tensors that agree, 0 to 1."""
         return self.same / self.total if self.total else 0.0

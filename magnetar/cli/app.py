@@ -20,7 +20,20 @@ from magnetar.cli.options.groups import option
 from magnetar.errors import MagnetarError, UsageError
 from magnetar.version import __version__
 
-COMMANDS = ("demo", "get", "fetch", "verify", "repair", "same", "convert", "boot", "inspect", "seed", "publish")
+COMMANDS = (
+    "demo",
+    "get",
+    "fetch",
+    "verify",
+    "identify",
+    "repair",
+    "same",
+    "convert",
+    "boot",
+    "inspect",
+    "seed",
+    "publish",
+)
 """In the order of the help. Each is a module of ``commands`` with a function of the same name, and ``EXAMPLES``."""
 
 GROUPS = ("catalog", "manifest")

@@ -4,7 +4,7 @@
 
     target      what TARGET means: a release of the catalog, a link, a torrent
     fetch, seed, get, demo                     get = fetch, verify, convert, boot, in this order
-    verify, repair, same, inspect              take a ReleaseFolder (folder/), prove it (proving/)
+    verify, identify, repair, same, inspect    take a ReleaseFolder (folder/), prove it (proving/)
     convert, boot
     publish, manifest, catalog                 describe a folder for others (publishing/)
 

@@ -44,9 +44,9 @@ class WrittenFingerprint:
 def boot_release(request: BootRequest, *, manifest: str | None = None, emit: Emit = ignore) -> BootReport:
     """Boot a checkpoint, and hold it against what the manifest of its release expects.
 
-    The manifest is the one named, or the one that is found for the folder. It completes the request: the text, the
-    expected score with its tolerance, and the fingerprint, each where the request does not say it. A release without a
-    text of its own is scored on the neutral one, and the report says so.
+    The manifest is the one named, or the one that is found for the folder, by the content of the weights first. It
+    completes the request: the text, the expected score with its tolerance, and the fingerprint, each where the request
+    does not say it. A release without a text of its own is scored on the neutral one, and the report says so.
 
     Raises what ``look_up`` and ``boot`` raise.
     """
@@ -63,6 +63,8 @@ def boot_release(request: BootRequest, *, manifest: str | None = None, emit: Emi
         converted_from=folder.conversion.release if folder.conversion else "",
     )
     report = boot(completed, emit)
+    if folder.candidate is not None:
+        report = replace(report, assumptions=(*report.assumptions, f"by content: {folder.candidate.describe()}"))
     if known.own or request.text is not None or not report.tokens:
         return report
     return replace(report, assumptions=(*report.assumptions, NEUTRAL))

@@ -11,6 +11,7 @@ from magnetar.files import disk_failure, lock_folder, replace_file
 from magnetar.manifests.catalog import bundled_releases, catalog, find_release
 from magnetar.manifests.folder.layout import SIGNATURE, SIGNERS_KEY, SIGNERS_ROOTS
 from magnetar.manifests.hashing.digests import Digest, new_hasher
+from magnetar.manifests.identity.known import renew_user_index
 from magnetar.manifests.schema import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from magnetar.manifests.signing.check import ByCertificate, ByKey, Expected, Signer, check_signature
 from magnetar.manifests.signing.keys import MAX_KEY_BYTES, read_key
@@ -103,6 +104,7 @@ def add_release(where: str, expected: Expected | None = None, *, proxy: str = ""
             write_pins(pins.with_pin(manifest.name, pin))
             for name, data in (*files.items(), (f"{manifest.name}.toml", content)):
                 replace_file(folder / name, data)
+            renew_user_index()
     return Added(Entry(manifest.name, manifest, pin.source, pin.signer), folder, not pinned, replaced)
 
 
@@ -122,6 +124,7 @@ def remove_release(name: str, *, forget_signer: bool = False) -> Removed:
                 raise disk_failure(error, path) from error
         if forget_signer:
             write_pins(read_pins().without(name))
+        renew_user_index()
     return Removed(name, forget_signer)
 
 

@@ -1,77 +1,29 @@
 """``identify``: which release some weights are, by what they are made of.
 
-Names of files, notes beside the weights and configurations are not asked. A few MB are read: headers, norms, routers,
-and the slices of large matrices that manifests list. Only ``full`` reads everything.
+A look at a few MB gives a candidate. Only ``full`` reads everything.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from magnetar.byte_source import LocalFolder, read_file
-from magnetar.errors import MagnetarError, OutsideError
+from magnetar.byte_source import LocalFolder
+from magnetar.errors import MagnetarError
 from magnetar.events import Emit, Remarked, ignore
 from magnetar.findings import Outcome, Question
-from magnetar.manifests.hashing.digests import Digest, new_hasher
-from magnetar.manifests.identity.evidence import (
-    ORDER,
-    Agreement,
-    Candidate,
-    Certainty,
-    Tally,
-    is_ambiguous,
-    rank,
-)
+from magnetar.manifests.identity.evidence import ORDER, Certainty
 from magnetar.manifests.identity.known import KnownReleases, load_known
-from magnetar.manifests.schema import Manifest, ReleaseFile
+from magnetar.pipeline.folder.look_at_weights import IdentifiedSet, find_candidate, look_at, unreadable
 from magnetar.pipeline.folder.release_folder import ReleaseFolder
 
 if TYPE_CHECKING:  # reading weights brings numpy
     from magnetar.convert.identify.counted_folder import CountedFolder
-    from magnetar.convert.identify.open_weights import Weights
-    from magnetar.convert.identify.prove_all import WholeProof
 
-QUICK_BYTES = 7_900_000
-"""What is read at most of a folder, but for ``full``."""
-
-LARGE_FILE = 1 << 20
-"""A file of so many bytes is known by its size. A smaller one is hashed, if one of its size is known."""
+__all__ = ["Identity", "find_candidate", "identify"]
 
 MOST = 0.5
 """With a smaller share of equal bytes, weights are related to a release; above, they are not quite it."""
-
-TOKENIZERS = ("tokenizer", "tekken", "vocab")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IdentifiedSet:
-    """One set of weights: the names of its files, and the releases that it may be, the best first.
-
-    ``layout`` is the one that the names of its tensors tell, empty where the set cannot be opened; then ``reason`` says
-    why, and ``failed`` whether it was the disk. ``proof`` is what reading it whole has found.
-    """
-
-    files: tuple[str, ...]
-    layout: str = ""
-    candidates: tuple[Candidate, ...] = ()
-    reason: str = ""
-    failed: bool = False
-    proof: "WholeProof | None" = None
-
-    @property
-    def best(self) -> Candidate | None:
-        """The release that it most likely is. None where nothing is known, or nothing tells two of them apart."""
-        if not self.candidates or is_ambiguous(self.candidates):
-            return None
-        return self.candidates[0]
-
-    @property
-    def certainty(self) -> Certainty:
-        """That of the best candidate."""
-        return self.best.certainty if self.best else Certainty.UNKNOWN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,20 +62,6 @@ class Identity:
         return Outcome.BAD if self.certainty is Certainty.IS_NOT_QUITE else Outcome.UNKNOWN
 
 
-def find_candidate(folder: ReleaseFolder) -> Candidate | None:
-    """The release of the catalog that the weights in a folder, or in a file, may be; None if none is known.
-
-    At most ``QUICK_BYTES`` are read. Of several sets of weights the best known counts. Whatever the folder holds, this
-    raises nothing: what cannot be read is not known.
-    """
-    try:
-        identity = identify(folder)
-    except MagnetarError:
-        return None
-    found = [found.best for found in identity.sets if found.best is not None]
-    return min(found, key=lambda candidate: ORDER.index(candidate.certainty), default=None)
-
-
 def identify(folder: ReleaseFolder, *, full: bool = False, emit: Emit = ignore) -> Identity:
     """Find the release by content. ``full`` reads the weights whole, and every tensor is compared.
 
@@ -136,12 +74,11 @@ def identify(folder: ReleaseFolder, *, full: bool = False, emit: Emit = ignore) 
     if known.stale:
         names = ", ".join(known.stale[:5])
         emit(Remarked(f"the index of the catalog is stale for {names}: it was made anew, in memory only"))
-    counted = CountedFolder(LocalFolder(folder.root), QUICK_BYTES)
-    sets = [_look_at(counted, files, known) for files in _sets_of(folder, counted)]
-    read = counted.read
+    looked = look_at(folder, known)
+    sets, read = looked.sets, looked.read
     if full:
         whole = CountedFolder(LocalFolder(folder.root))
-        sets = [_prove(whole, found, known, emit) for found in sets]
+        sets = tuple(_prove(whole, found, known, emit) for found in sets)
         read += whole.read
     return _sum_up(folder.path, sets, read, full, known.stale)
 
@@ -162,118 +99,6 @@ def _sum_up(path: Path, sets: Sequence[IdentifiedSet], read: int, full: bool, st
     )
 
 
-def _sets_of(folder: ReleaseFolder, counted: "CountedFolder") -> Iterable[tuple[str, ...]]:
-    """Every set in the folder, or the one that the named file belongs to."""
-    from magnetar.convert.identify.find_sets import find_sets
-
-    try:
-        sets = find_sets(counted)
-    except OutsideError:
-        return [folder.names] if folder.is_folder else [(folder.path.name,)]
-    if folder.is_folder:
-        return sets
-    return [files for files in sets if folder.path.name in files] or [(folder.path.name,)]
-
-
-def _look_at(folder: "CountedFolder", files: tuple[str, ...], known: KnownReleases) -> IdentifiedSet:
-    """Read a little of one set of weights, and hold it against every release that it may be."""
-    from magnetar.convert.identify.compare import compare, look_at_small
-    from magnetar.convert.identify.open_weights import open_weights
-
-    by_files = dict[str, Agreement]()
-    try:
-        by_files = _compare_files(folder, files, known)
-        weights = open_weights(folder, files)
-    except MagnetarError as error:
-        return _unreadable(files, error, by_files)
-    try:
-        small = look_at_small(weights)
-        agreements = dict[str, Agreement]()
-        for name in known.suspects((tensor.digests.values() for tensor in small), weights.checkpoint.parameters):
-            digests = known.tensors_of(name)
-            if digests is not None:
-                agreements[name] = compare(weights, small, digests)
-        for name, manifest in known.manifests.items():
-            if name not in agreements and manifest.tensors is None:
-                agreements[name] = Agreement(parameters=_has_parameters(weights, manifest))
-        for name, by_file in by_files.items():
-            seen = agreements.get(name, Agreement())
-            agreements[name] = replace(seen, sizes=by_file.sizes, files=by_file.files, tokenizer=by_file.tokenizer)
-        return IdentifiedSet(files=files, layout=weights.layout, candidates=rank(agreements.items()))
-    except MagnetarError as error:
-        return _unreadable(files, error)
-    finally:
-        weights.close()
-
-
-def _unreadable(
-    files: tuple[str, ...], error: MagnetarError, by_files: "Mapping[str, Agreement]" = MappingProxyType({})
-) -> IdentifiedSet:
-    from magnetar.convert.identify.counted_folder import TooMuchToRead
-
-    failed = isinstance(error, OutsideError) and not isinstance(error, TooMuchToRead)
-    return IdentifiedSet(files=files, reason=error.message, failed=failed, candidates=rank(by_files.items()))
-
-
-def _has_parameters(weights: "Weights", manifest: Manifest) -> bool:
-    """Whether there are as many numbers, layers and experts as the manifest says."""
-    facts, found = manifest.architecture, weights.architecture
-    if facts.total_parameters != weights.checkpoint.parameters:
-        return False
-    pairs = ((facts.layers, found.n_layers), (facts.experts, found.n_experts)) if found else ()
-    return all(stated in (None, there) for stated, there in pairs)
-
-
-def _compare_files(folder: "CountedFolder", files: Sequence[str], known: KnownReleases) -> dict[str, Agreement]:
-    """What the files tell by their sizes and digests, whatever they are called: for each release of which some agree.
-
-    Only small files are hashed, and only those of a size that a release has. Raises ``OutsideError``.
-    """
-    sizes = dict(folder.sizes)
-    weights = {sizes.get(name) for name in files}
-    by_size = defaultdict[int, list[str]](list)
-    for name, size in sizes.items():
-        by_size[size].append(name)
-    hashes = _Hashes(folder)
-    found = {}
-    for name, manifest in known.manifests.items():
-        listed = [file for file in manifest.files or () if file.size]
-        large = [file for file in listed if (file.size or 0) >= LARGE_FILE]
-        small = [file for file in listed if (file.size or 0) < LARGE_FILE and _strong(file)]
-        same = [
-            file
-            for file in small
-            if any(hashes.of(there, digest) for there in by_size[file.size or 0] for digest in _strong(file)[:1])
-        ]
-        if same or any(file.size in weights for file in large):
-            found[name] = Agreement(
-                sizes=Tally(sum(file.size in weights for file in large), len(large)),
-                files=Tally(len(same), len(small)),
-                tokenizer=any(Path(file.path).name.startswith(TOKENIZERS) for file in same),
-            )
-    return found
-
-
-def _strong(file: ReleaseFile) -> tuple[Digest, ...]:
-    return tuple(digest for digest in file.digests if not digest.weak)
-
-
-class _Hashes:
-    """Digests of small files, each read once."""
-
-    def __init__(self, folder: "CountedFolder") -> None:
-        self._folder = folder
-        self._contents: dict[str, bytes] = {}
-
-    def of(self, name: str, digest: Digest) -> bool:
-        """Whether a file has that digest."""
-        if name not in self._contents:
-            self._contents[name] = read_file(self._folder, name)
-        hasher = new_hasher(digest.algorithm)
-        hasher.update(memoryview(self._contents[name]))
-        return hasher.hexdigest() == digest.hex
-
-
 def _prove(folder: "CountedFolder", found: IdentifiedSet, known: KnownReleases, emit: Emit) -> IdentifiedSet:
     """Read a set of weights whole, and compare it with the best release that it may be."""
     from magnetar.convert.compare.proof import Standing
@@ -291,7 +116,7 @@ def _prove(folder: "CountedFolder", found: IdentifiedSet, known: KnownReleases, 
         finally:
             weights.close()
     except MagnetarError as error:
-        return replace(_unreadable(found.files, error), layout=found.layout)
+        return replace(unreadable(found.files, error), layout=found.layout)
     if proof.proof.outcome is Outcome.GOOD:
         certainty = Certainty.IS
     elif proof.proof.outcome is Outcome.UNKNOWN:  # nothing differs, and what was rounded cannot be compared

@@ -52,7 +52,10 @@ class SeenTensor:
 
 @dataclass(frozen=True, slots=True)
 class SeenWeights:
-    """What a checkpoint holds. ``layout`` is None, and ``reason`` says why, where we know no layout for it."""
+    """What a checkpoint holds. ``layout`` is None, and ``reason`` says why, where we know no layout for it.
+
+    ``candidate`` says in words which release of the catalog it may be by content; empty where none is known.
+    """
 
     kind: Literal["weights"]
     path: str
@@ -65,6 +68,7 @@ class SeenWeights:
     dtypes: tuple[str, ...]
     tensor_count: int
     tensors: tuple[SeenTensor, ...] | None
+    candidate: str
 
 
 Inspection = SeenTorrent | SeenWeights
@@ -138,6 +142,7 @@ def inspect_weights(folder: ReleaseFolder, tensors: bool) -> SeenWeights:
             dtypes=tuple(sorted({spec.dtype for spec in specs})),
             tensor_count=len(specs),
             tensors=None if seen is None else tuple(seen),
+            candidate=folder.candidate.describe() if folder.candidate else "",
         )
     finally:
         checkpoint.close()

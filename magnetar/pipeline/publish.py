@@ -16,6 +16,7 @@ from magnetar.files import disk_failure, hold_folder, replace_file
 from magnetar.manifests.checking.unfinished_hashes import UnfinishedHashes
 from magnetar.manifests.checksum_lists import write_checksums
 from magnetar.manifests.folder.layout import SIGNATURE, SIGNERS_KEY, publication_folder
+from magnetar.manifests.identity.evidence import Certainty
 from magnetar.manifests.schema import Manifest, Mirror
 from magnetar.manifests.signing.check import Signer
 from magnetar.manifests.signing.keys import read_key
@@ -103,6 +104,7 @@ def publish(request: PublishRequest, page: Page, emit: Emit = ignore) -> Publish
     out = _choose_place(draft.folder, name, request.out)
     with hold_folder(draft.folder) as writable:
         before = ReleaseFolder.read(draft.folder)
+        _remark_on_known(before, name, emit)
         notes = UnfinishedHashes(draft.folder)
         described = _describe(before, name, draft, request, notes, emit)
         manifest = assemble_manifest(draft.folder, described.hashed.files, facts | described.facts())
@@ -164,6 +166,13 @@ def _describe(
     hashed = hash_files(draft, notes, emit)
     torrent = draft.finish()
     return _Description(weights, hashed, torrent, read_torrent(torrent))
+
+
+def _remark_on_known(folder: ReleaseFolder, name: str, emit: Emit) -> None:
+    """Warn where the weights are those of a release that the catalog knows under another name."""
+    candidate = folder.candidate
+    if candidate is not None and candidate.certainty is Certainty.CANDIDATE and candidate.release != name:
+        emit(Remarked(f"these weights are known under another name: {candidate.describe()}"))
 
 
 def _sum_up(

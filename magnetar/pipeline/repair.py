@@ -16,6 +16,7 @@ from magnetar.findings import Outcome, Question
 from magnetar.manifests.catalog import find_by_infohash
 from magnetar.manifests.checking.verify_report import FileDamage, FileState
 from magnetar.manifests.folder.layout import publication_folder
+from magnetar.manifests.identity.evidence import Certainty
 from magnetar.manifests.schema import Manifest
 from magnetar.pipeline.fetch import mirrors_of
 from magnetar.pipeline.folder.match_torrent import names_torrent
@@ -148,10 +149,21 @@ def _find_target(request: RepairRequest) -> tuple[Target | None, Manifest | None
         return request.torrent, _release_of(load_torrent(request.torrent))
     if request.named is None and request.folder.metadata is not None:
         return request.folder.torrent, _release_of(request.folder.metadata)
-    manifest = request.folder.choose(request.named).manifest
+    manifest = _choose(request)
     if beside := _torrent_beside(request, manifest):
         return beside, manifest
     return parse_magnet(manifest.magnet) if manifest.magnet else None, manifest
+
+
+def _choose(request: RepairRequest) -> Manifest:
+    """The manifest that was named, or that fits. Raises ``UsageError``, which says what the content would suggest."""
+    try:
+        return request.folder.choose(request.named).manifest
+    except UsageError as error:
+        candidate = request.folder.candidate if request.named is None else None
+        if candidate is not None and candidate.certainty is Certainty.CANDIDATE:
+            error.hint = f"by content: {candidate.describe()}: --manifest {candidate.release}"
+        raise
 
 
 def _torrent_beside(request: RepairRequest, manifest: Manifest) -> Path | None:

@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 
 from magnetar.errors import UsageError
-from magnetar.events import Emit, ignore
+from magnetar.events import Emit, Remarked, ignore
 from magnetar.fetch.link.magnet import Magnet, parse_magnet
 from magnetar.fetch.request.options import SeedOptions
 from magnetar.fetch.seed.seed import Seeded, Seeding, Watch, seed_all
@@ -25,7 +25,11 @@ def seed_releases(
     read = cache(ReleaseFolder.read)
 
     def link_of(path: Path) -> Magnet | None:
-        return known_link(read(path))
+        link = known_link(read(path))
+        candidate = read(path).candidate
+        if link is None and candidate is not None:
+            emit(Remarked(f"{path}: {candidate.describe()}; its files are not that release's, nor is its infohash"))
+        return link
 
     def kept_torrent_of(path: Path) -> bytes:
         return read(path).torrent

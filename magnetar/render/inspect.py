@@ -57,6 +57,7 @@ def _draw_files(seen: "SeenTorrent") -> Iterable[RenderableType]:
 
 def _weights_facts(seen: "SeenWeights") -> Iterable[tuple[str, str]]:
     yield "path", seen.path
+    yield "release", seen.candidate or "none that the catalog knows by content"
     yield "container", seen.container
     yield "layout", f"{seen.layout or 'unknown'}: {seen.reason}"
     yield "parameters", f"{seen.total_parameters:,} ({count(seen.total_parameters)})"

@@ -70,10 +70,16 @@ class Candidate:
     certainty: Certainty
     agreement: Agreement = field(default_factory=Agreement)
 
+    @property
+    def agrees_throughout(self) -> bool:
+        """Whether it is a candidate, and nothing that was compared differs: no sign of a fine-tune, or of damage."""
+        slices, small = self.agreement.slices, self.agreement.small
+        return self.certainty is Certainty.CANDIDATE and slices.agree == slices.of and small.agree == small.of
+
     def describe(self) -> str:
-        """The certainty and its reason in words, as one line."""
-        reasons = "; ".join(describe(self.agreement))
-        return f"{self.certainty}: {reasons}" if reasons else str(self.certainty)
+        """The release, the certainty and its reasons in words, as one line."""
+        words = {Certainty.RELATED: "related to", Certainty.ALIKE: "looks like", Certainty.CANDIDATE: "candidate of"}
+        return f"{words.get(self.certainty, self.certainty)} {self.release}: {'; '.join(describe(self.agreement))}"
 
 
 def judge(agreement: Agreement) -> Certainty:

@@ -46,7 +46,15 @@ def look_up(folder: ReleaseFolder, named: str | None = None) -> Expectations:
 
 
 def release_of(folder: ReleaseFolder) -> Manifest | None:
-    """The release that a folder was fetched as, was converted from, or fits by its file names; None if unknown."""
+    """The release of the catalog that the weights in a folder are; None if unknown.
+
+    It is the one that everything that was read of them agrees with, whatever names and notes say. Where content does
+    not tell, it is the one that the folder was converted from, by a note that only hints at a name in the catalog, was
+    fetched as, or fits by its file names.
+    """
+    candidate = folder.candidate
+    if candidate is not None and candidate.agrees_throughout:
+        return catalog().get(candidate.release)
     if folder.conversion is not None:
         return catalog().get(folder.conversion.release)
     try:

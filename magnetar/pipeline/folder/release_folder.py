@@ -14,6 +14,7 @@ from magnetar.manifests.folder.origin import Origin, read_origin
 
 if TYPE_CHECKING:  # where no torrent is kept, libtorrent is not needed
     from magnetar.fetch.torrent.metadata import Metadata
+    from magnetar.manifests.identity.evidence import Candidate
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,13 @@ class ReleaseFolder:
         from magnetar.convert.read.find_weights import name_weights
 
         return tuple(name_weights(self.names))
+
+    @cached_property
+    def candidate(self) -> "Candidate | None":
+        """The release of the catalog that the weights may be by content, whatever names and notes say; else None."""
+        from magnetar.pipeline.folder.look_at_weights import find_candidate
+
+        return find_candidate(self)
 
     @property
     def side_files(self) -> tuple[str, ...]:

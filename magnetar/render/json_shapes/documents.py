@@ -9,7 +9,8 @@ from pydantic import ConfigDict, Field, TypeAdapter, field_validator
 from magnetar.render.json_shapes.base import FORMAT, Format, Shape, Text
 
 COMMANDS = (
-    *("demo", "get", "fetch", "verify", "repair", "same", "convert", "boot", "inspect", "seed", "publish"),
+    *("demo", "get", "fetch", "verify", "identify", "repair", "same", "convert", "boot", "inspect"),
+    *("seed", "publish"),
     *("catalog", "catalog show", "catalog add", "catalog remove"),
     *(f"manifest {word}" for word in ("create", "show", "check", "pin", "import", "tensors", "export")),
 )

@@ -43,6 +43,7 @@ class InspectedTensor(Shape):
 class InspectedWeights(Shape):
     """A checkpoint. ``layout`` is null where none that is known fits, and ``reason`` says why.
 
+    ``candidate`` says which release of the catalog it may be by content, and is empty where none is known.
     ``tensors`` is null unless ``--tensors`` was given. ``active_parameters`` are those that one token needs.
     """
 
@@ -57,6 +58,7 @@ class InspectedWeights(Shape):
     dtypes: list[Text]
     tensor_count: int
     tensors: list[InspectedTensor] | None
+    candidate: Text
 
 
 RESULTS: dict[str, Any] = {"inspect": InspectedTorrent | InspectedWeights}

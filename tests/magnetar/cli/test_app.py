@@ -15,7 +15,20 @@ from tests.magnetar.conftest import Run
 from tests.patience import PATIENCE
 
 GROUPS = ("catalog", "manifest")
-COMMANDS = ("boot", "convert", "demo", "fetch", "get", "inspect", "publish", "repair", "same", "seed", "verify")
+COMMANDS = (
+    "boot",
+    "convert",
+    "demo",
+    "fetch",
+    "get",
+    "identify",
+    "inspect",
+    "publish",
+    "repair",
+    "same",
+    "seed",
+    "verify",
+)
 MIXTRAL = "magnet:?xt=urn:btih:5546272da9065eddeb6fcd7ffddeef5b75be79a7&dn=mixtral-8x7b-32kseqlen"
 
 
@@ -94,6 +107,7 @@ def test_the_version_is_shown(magnetar: Run) -> None:
         (("boot", "{tmp}/empty", "--level", "nonsense"), 2, "UsageError"),
         (("boot", "{tmp}/empty", "--routing", "nonsense"), 2, "UsageError"),
         (("boot", "{tmp}/empty", "--prompt", "x"), 6, "CheckpointError"),
+        (("identify", "{tmp}/absent"), 2, "UsageError"),
         (("inspect", "{tmp}/absent"), 2, "UsageError"),
         (("inspect", "{tmp}/empty"), 6, "CheckpointError"),
         (("inspect", "{tmp}/file"), 6, "CheckpointError"),

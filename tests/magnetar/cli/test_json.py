@@ -130,7 +130,9 @@ def test_verify_and_same_of_a_copy(magnetar: Run, compare: Compare, release: Pat
     compare("convert-dry-run", magnetar(*words, "--dry-run"), measured=SIZES_OF_NAMES | {"steps"})
     compare("convert", magnetar(*words), measured=SIZES_OF_NAMES)
     compare("verify-tensors", magnetar("verify", tmp_path / "hf", "--json"))
+    compare("identify", magnetar("identify", tmp_path / "hf", "--json"), measured={"read"})
     flip_byte(tmp_path / "hf" / "model.safetensors", 7_000_000)
+    compare("identify-full", magnetar("identify", tmp_path / "hf", "--full", "--json"), measured={"read"})
     compare("same", magnetar("same", release, tmp_path / "hf", "--json"))
 
 

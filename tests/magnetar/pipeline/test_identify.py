@@ -14,8 +14,9 @@ from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.findings import Outcome
 from magnetar.manifests.identity.evidence import Candidate, Certainty
 from magnetar.model.bundled import bundled_release
+from magnetar.pipeline.folder.look_at_weights import QUICK_BYTES
 from magnetar.pipeline.folder.release_folder import ReleaseFolder
-from magnetar.pipeline.identify import QUICK_BYTES, Identity, find_candidate, identify
+from magnetar.pipeline.identify import Identity, find_candidate, identify
 
 WRITTEN = ("hf", "mistral", "gguf", "mlx")
 VIEWED = ("hf-fused", "mistral-fused")

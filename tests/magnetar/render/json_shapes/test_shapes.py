@@ -21,8 +21,9 @@ from magnetar.convert.compare.proof import Standing
 from magnetar.findings import Finding, Outcome
 from magnetar.manifests.checking.ledger import Means, RowState, Subject, Verdict, Voucher
 from magnetar.manifests.checking.verify_report import FileState
+from magnetar.manifests.identity.evidence import Certainty
 from magnetar.manifests.schema import Manifest
-from magnetar.render.json_shapes import base, documents, progress, same, verify
+from magnetar.render.json_shapes import base, documents, identify, progress, same, verify
 from magnetar.render.json_shapes.manifest import Manifest as ManifestShape
 
 ROOT = Path(__file__).parents[4]
@@ -63,6 +64,7 @@ def test_every_command_has_a_shape() -> None:
         (RowState, verify.RowStateWord),
         (Means, verify.MeansWord),
         (How, same.DifferenceWord),
+        (Certainty, identify.CertaintyWord),
         (events.Step, progress.StepWord),
     ],
 )
