@@ -1,7 +1,8 @@
 """Are these the same numbers? Comparisons of checkpoints, tensor by tensor, in bounded memory.
 
-Three questions, each with its own entry:
+Four questions, each with its own entry:
 
+- ``source_digests``: is what a conversion reads the release whose digests a manifest lists? It takes no second read.
 - ``read_back``: is the output of a conversion bit for bit its source? It stops at the first difference.
 - ``proof``: is a checkpoint in any format the release whose ``tensor_digests`` a manifest has?
 - ``compare_checkpoints``: which tensors of two checkpoints differ, and how? Digests find the different tensors.

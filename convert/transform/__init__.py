@@ -4,7 +4,7 @@
 
     stream_move(checkpoint, move):
         for segment in move.segments:
-            read about a megabyte, and add it to the running checksum
+            read about a megabyte, and add it to the running checksum, and to what follows the source
             turn it: copy, split or interleave rotary rows, or transpose (a whole matrix)
             recode it, if the dtype changes
             yield it

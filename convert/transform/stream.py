@@ -3,6 +3,7 @@
 import math
 import sys
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from magnetar.byte_source import FileBacked, FileSpan
 from magnetar.convert.formats.checkpoint import CHUNK, Checkpoint, TensorSpec
@@ -19,6 +20,12 @@ RECODING_BYTES = 4 * CHUNK
 
 Lend = Callable[[int], memoryview]
 """Lends memory to read into: at most so many bytes, at least one. It stays valid until more is asked for."""
+
+Follow = Callable[[TensorSpec, int, memoryview], None]
+"""Is given the bytes of a source's tensor as they were read, and the byte of the tensor at which they begin.
+
+They are at most ``CHUNK`` bytes, not yet turned or recoded, and valid only during the call. What it raises ends the
+stream."""
 
 
 class Scratch:
@@ -44,6 +51,7 @@ def stream_move(
     emit: Emit = ignore,
     scratch: Scratch | None = None,
     lend: Lend | None = None,
+    follow: Follow | None = None,
 ) -> Iterator[memoryview]:
     """The bytes of the tensor that ``move`` makes, first to last. Each view is valid until the next is asked for.
 
@@ -52,15 +60,17 @@ def stream_move(
     ``defer``, nothing more is read: the caller calls ``checkpoint.check`` for every tensor at the end.
 
     ``scratch`` is memory for what is turned or recoded; several calls can share it. Bytes that are copied as they are
-    go straight into the memory of ``lend``, if it is given.
+    go straight into the memory of ``lend``, if it is given. ``follow`` is called with all that is read of the source,
+    each segment from first to last.
 
     Raises ``CheckpointError`` (a wrong checksum), ``OutsideError``, and at the end ``ConversionError`` if numbers were
     too large for the dtype, unless ``allow_overflow``; then ``emit`` gets a remark.
     """
     scratch = scratch or Scratch()
+    reading = _Reading(checkpoint, check, defer, follow)
     if not move.recoded:
         for segment in move.segments:
-            yield from _stream_segment(checkpoint, segment, 1, check, defer, scratch, lend or scratch.lend)
+            yield from _stream_segment(reading, segment, 1, scratch, lend or scratch.lend)
         return
     from magnetar.convert.numbers.recode import recode
 
@@ -68,7 +78,7 @@ def stream_move(
     step = _step(unit, RECODED_AT_ONCE)
     too_large = 0
     for segment in move.segments:
-        for block in _stream_segment(checkpoint, segment, unit, check, defer, scratch, scratch.lend):
+        for block in _stream_segment(reading, segment, unit, scratch, scratch.lend):
             for start in range(0, len(block), step):
                 recoded, lost = recode(block[start : start + step], move.stored_as, move.dtype)
                 too_large += lost
@@ -134,37 +144,48 @@ def _step(unit: int, size: int = CHUNK) -> int:
     return max(size // unit, 1) * unit
 
 
+class _Reading(NamedTuple):
+    """How a source is read: the arguments of ``stream_move`` of these names."""
+
+    checkpoint: Checkpoint
+    check: bool
+    defer: bool
+    follow: Follow | None
+
+
 def _stream_segment(
-    checkpoint: Checkpoint, segment: Segment, unit: int, check: bool, defer: bool, scratch: Scratch, lend: Lend
+    reading: _Reading, segment: Segment, unit: int, scratch: Scratch, lend: Lend
 ) -> Iterator[memoryview]:
     """The bytes of a segment in their new order, in whole units of ``unit`` bytes."""
     if segment.turn is Turn.COPY:
-        yield from _read(checkpoint, segment, _step(unit), check, lend)
+        yield from _read(reading, segment, _step(unit), lend)
     else:
         from magnetar.convert.transform.transpose import turn_block
 
-        for block in _read(checkpoint, segment, _step(segment.block), check, scratch.lend):
+        for block in _read(reading, segment, _step(segment.block), scratch.lend):
             for begin in range(0, len(block), segment.block):
                 yield from turn_block(segment, block[begin : begin + segment.block])
-    if check and not defer:
-        checkpoint.check(checkpoint.specs[segment.tensor])
+    if reading.check and not reading.defer:
+        reading.checkpoint.check(reading.checkpoint.specs[segment.tensor])
 
 
-def _read(checkpoint: Checkpoint, segment: Segment, step: int, check: bool, lend: Lend) -> Iterator[memoryview]:
+def _read(reading: _Reading, segment: Segment, step: int, lend: Lend) -> Iterator[memoryview]:
     """The bytes of a segment as they lie in the source, at most ``step`` at a time."""
-    spec = checkpoint.specs[segment.tensor]
+    spec = reading.checkpoint.specs[segment.tensor]
     start = 0
     while start < segment.nbytes:
         block = lend(min(step, segment.nbytes - start))
-        _fill(checkpoint, spec, segment.offset + start, block, check)
+        _fill(reading, spec, segment.offset + start, block)
         yield block
         start += len(block)
 
 
-def _fill(checkpoint: Checkpoint, spec: TensorSpec, start: int, block: memoryview, check: bool) -> None:
+def _fill(reading: _Reading, spec: TensorSpec, start: int, block: memoryview) -> None:
     """Read a block, and add its bytes to the checksum while the processor's cache still holds them."""
     for begin in range(0, len(block), CHUNK):
         part = block[begin : begin + CHUNK]
-        checkpoint.read_into(spec, start + begin, part)
-        if check:
-            checkpoint.follow(spec, start + begin, part)
+        reading.checkpoint.read_into(spec, start + begin, part)
+        if reading.check:
+            reading.checkpoint.follow(spec, start + begin, part)
+        if reading.follow is not None:
+            reading.follow(spec, start + begin, part)

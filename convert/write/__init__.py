@@ -9,6 +9,7 @@ carry_out(planned):
     keep what an earlier run wrote                    # journal, resume
     for each file that is missing:                    # engine
         stream its tensors into the file              # writer, copy_range: past the page cache
+            and hold them against the listed digests  # compare.source_digests
         put it in its place, and note it in the journal
     read all files back from the disk, and compare them with the source
     write the small files, the configuration last     # side_files, tokenizer_json, gguf_metadata, provenance

@@ -1,11 +1,13 @@
 """Convert a checkpoint: plan what will be written, then carry the plan out."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
 from magnetar.byte_source import closing_on_error
+from magnetar.convert.compare.source_digests import find_comparable
 from magnetar.convert.read.checkpoint_source import AS_IS, CheckpointSource, open_as_it_is, open_source
 from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.convert.write.destination import (
@@ -22,6 +24,7 @@ from magnetar.convert.write.provenance import Provenance
 from magnetar.convert.write.targets import TargetOptions, find_target, plan_target
 from magnetar.events import Emit, ignore
 from magnetar.files import lock_folder
+from magnetar.manifests.tensor_digests import TensorDigest
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +44,13 @@ class Converted:
     written, without headers and side files. ``seconds`` is the wall time of everything; ``comparing`` of them went
     into reading the output back.
 
-    ``verified``: the output was read back, and every tensor is bit for bit the source's; where the numbers are in
-    another format, bit for bit what the source's numbers become in that format. ``already``: an earlier run had done
-    all, and every file still has its digest. ``notes`` say in words what is missing beside the weights.
+    ``verified``: in this run the output was read back, and every tensor is bit for bit the source's; where the numbers
+    are in another format, bit for bit what the source's numbers become in that format. ``already``: nothing was left to
+    write, and every file has the digest that the journal beside it notes. Anybody can write a journal, so that alone
+    proves nothing. ``notes`` say in words what is missing beside the weights.
+
+    ``listed`` counts the tensors of the source that ``listed_in``, a manifest, lists a digest for; 0 where there is no
+    manifest, or the source has another layout. ``proven`` of them were read in this run, and have these digests.
     """
 
     destination: Path
@@ -58,6 +65,9 @@ class Converted:
     verified: bool
     already: bool
     notes: tuple[str, ...]
+    proven: int = 0
+    listed: int = 0
+    listed_in: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +162,7 @@ def plan(request: ConvertRequest) -> PlannedConversion:
     """Open the source, check every name and shape, and lay out the files to write. Nothing is written.
 
     Raises ``UsageError`` (paths, target, dtype), ``CheckpointError``, ``UnsafePickle``, ``LayoutError`` or
-    ``OutsideError``.
+    ``OutsideError``; ``WrongBytesError`` if the source has other tensors than the request's ``tensors`` lists.
     """
     started = time.monotonic()
     target = find_target(request.target)
@@ -163,18 +173,28 @@ def plan(request: ConvertRequest) -> PlannedConversion:
         digest = files.digest(source.checkpoint.specs, request.target)
         earlier = check_destination(request.source, request.destination, digest)
         state = earlier or Conversion(digest, request.release, request.target)
-        task = ConversionTask(source, request.destination, target, files, request.check, request.allow_overflow)
+        task = ConversionTask(
+            source=source,
+            destination=request.destination,
+            target=target,
+            plan=files,
+            check=request.check,
+            allow_overflow=request.allow_overflow,
+            listed=_listed(request, source),
+            listed_in=request.listed_in,
+        )
         return PlannedConversion(request, task, state, time.monotonic() - started)
 
 
 def carry_out(planned: PlannedConversion, emit: Emit = ignore) -> Converted:
     """Write what was planned, in memory that does not grow with the model.
 
-    Every byte is checked against the source's own checksum before its file counts as finished. A run that was
-    interrupted is continued: files that still have their digest are kept.
+    Every byte is checked against the source's own checksum before its file counts as finished, and every tensor against
+    the digest that is listed for it. A run that was interrupted is continued: files that still have their digest are
+    kept, and their tensors are read only to compare them.
 
     Raises ``NoSpace``, ``DiskError``, ``FolderLocked``, ``CheckpointError`` (a damaged source), ``ConversionError``
-    (overflow), and ``WrongBytesError`` if what is read back is not the source.
+    (overflow), and ``WrongBytesError`` if a tensor has not its listed digest, or what is read back is not the source.
     """
     started = time.monotonic()
     request, task = planned.request, planned.task
@@ -183,7 +203,7 @@ def carry_out(planned: PlannedConversion, emit: Emit = ignore) -> Converted:
         # another process may have worked here until it gave up the lock
         state = replace(read_conversion(request.destination) or planned.state, release=request.release)
         run = ConversionRun(task, state, emit)
-        already = run.finish(Provenance(request.release, request.licence, request.digests), request.verify)
+        already = run.finish(Provenance(request.release, request.licence, listed_in=request.listed_in), request.verify)
     files = tuple(ConvertedFile(name, file.size, file.sha256) for name, file in sorted(run.state.files.items()))
     return Converted(
         destination=request.destination,
@@ -195,10 +215,20 @@ def carry_out(planned: PlannedConversion, emit: Emit = ignore) -> Converted:
         bytes=task.plan.payload,
         seconds=planned.seconds + time.monotonic() - started,
         comparing=run.comparing,
-        verified=run.state.compared,
+        verified=run.compared,
         already=already,
         notes=run.notes,
+        proven=len(run.digests.proven),
+        listed=len(request.tensors.tensors) if request.tensors and task.listed else 0,
+        listed_in=request.listed_in if task.listed else "",
     )
+
+
+def _listed(request: ConvertRequest, source: CheckpointSource) -> Mapping[str, TensorDigest]:
+    """The digests that can be compared as the source is read. Raises ``WrongBytesError``."""
+    if request.tensors is None or not request.check:
+        return {}
+    return find_comparable(source, request.tensors, request.listed_in)
 
 
 def _open(request: ConvertRequest, *, as_it_is: bool) -> CheckpointSource:

@@ -1,8 +1,9 @@
 """What can be asked of a conversion."""
 
-from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
+
+from magnetar.manifests.tensor_digests import TensorDigests
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +42,17 @@ class ConvertRequest:
     release: str = ""
     """The name of the release that the source is, as far as the caller knows it."""
 
-    digests: Mapping[str, str] = field(default_factory=dict)
-    """Digests of the source's files by name, such as ``"sha256:00ff..."``, where somebody has checked them."""
+    tensors: TensorDigests | None = None
+    """The digests that the release's tensors must have. They are compared where the source has the release's layout."""
+
+    listed_in: str = ""
+    """In words, the manifest that lists ``tensors``, and whose word it is."""
 
     verify: bool = True
     """Read the output back from the disk, and compare every tensor with the source."""
 
     check: bool = True
-    """Check the source's own checksums, and take digests of what is written.
+    """Check the source's own checksums and ``tensors``, and take digests of what is written.
 
     Without, the kernel can copy; but a file without a digest never counts as done, and the next run writes it again.
     """

@@ -10,6 +10,8 @@ from magnetar.files import STATE_FOLDER, replace_file
 CONVERSION_FILE = "conversion.json"
 FORMAT = 1
 MAX_JOURNAL_BYTES = 16 << 20
+MAX_NAME = 255
+"""Bytes of a file's name. No file system that is in use takes more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class Conversion:
 
     ``plan`` is the digest that tells it from any other conversion. ``files`` are the files that were written whole.
     ``begun`` are the beginnings of files that were not: each ends with a whole tensor, and has that size and digest.
-    ``compared``: the output was read back, and was bit for bit the source. ``done``: nothing is left to do.
+    ``done``: nothing is left to do. Whether the output is what the source becomes is not noted: a note proves nothing.
     """
 
     plan: str
@@ -34,7 +36,6 @@ class Conversion:
     target: str
     files: Mapping[str, WrittenFile] = field(default_factory=dict)
     begun: Mapping[str, WrittenFile] = field(default_factory=dict)
-    compared: bool = False
     done: bool = False
 
 
@@ -45,7 +46,6 @@ def record_conversion(folder: Path, conversion: Conversion) -> None:
         "plan": conversion.plan,
         "release": conversion.release,
         "target": conversion.target,
-        "compared": conversion.compared,
         "done": conversion.done,
         "files": _to_document(conversion.files),
         "begun": _to_document(conversion.begun),
@@ -60,12 +60,10 @@ def read_conversion(folder: Path) -> Conversion | None:
         if path.is_symlink() or path.stat().st_size > MAX_JOURNAL_BYTES:
             return None
         noted = json.loads(path.read_bytes())
-        plan, release, target = noted["plan"], noted["release"], noted["target"]
-        compared, done = noted["compared"], noted["done"]
+        plan, release, target, done = noted["plan"], noted["release"], noted["target"], noted["done"]
         files, begun = _read_files(noted["files"]), _read_files(noted.get("begun", {}))
         sound = noted["format"] == FORMAT and all(isinstance(text, str) for text in (plan, release, target))
-        sound = sound and all(isinstance(flag, bool) for flag in (compared, done))
-        return Conversion(plan, release, target, files, begun, compared, done) if sound else None
+        return Conversion(plan, release, target, files, begun, done) if sound and isinstance(done, bool) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
@@ -79,7 +77,12 @@ def _read_files(noted: Mapping[str, Mapping[str, object]]) -> dict[str, WrittenF
     files = {}
     for name, file in noted.items():
         size, sha256 = file["size"], file["sha256"]
-        if type(size) is not int or size < 0 or not isinstance(sha256, str):
+        if type(size) is not int or size < 0 or not isinstance(sha256, str) or not _is_plain(name):
             raise ValueError(name)
         files[name] = WrittenFile(size, sha256)
     return files
+
+
+def _is_plain(name: str) -> bool:
+    """Whether it is the name of a file in the folder itself, which any file system takes."""
+    return name not in ("", "..") and name.isprintable() and Path(name).name == name and len(name.encode()) <= MAX_NAME

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from magnetar.convert.formats.checkpoint import TensorSpec
 from magnetar.convert.layout.mapping import Move
@@ -20,12 +20,14 @@ NOTE = "CONVERSION.md"
 class Provenance:
     """Where the weights come from, as far as the caller knows. Texts may be foreign, and empty.
 
-    ``digests`` are those of the source's files, by name, where somebody has checked them.
+    ``proven`` counts the tensors of the source that were read in this run, and have the digests that a manifest lists;
+    ``listed_in`` says in words which manifest.
     """
 
     release: str = ""
     licence: str = ""
-    digests: Mapping[str, str] = field(default_factory=dict)
+    proven: int = 0
+    listed_in: str = ""
 
 
 def record_provenance(specs: Mapping[str, TensorSpec], moves: Iterable[Move], target: str) -> dict[str, str]:
@@ -44,20 +46,20 @@ def conversion_note(
 ) -> bytes:
     """``CONVERSION.md``: what was changed, as the Apache licence demands (section 4b), with digests of the result.
 
-    Foreign text in it cannot become markup.
+    It says whose weights these are as far as ``provenance`` proves that. Foreign text in it cannot become markup.
     """
     rows = [f"| {_plain(name)} | {file.size:,} | `{file.sha256}` |" for name, file in sorted(written.items())]
     lines = [
         "# What was changed",
         "",
-        f"These are the weights of {_plain(provenance.release or source.folder.name)}, converted from the layout "
+        f"These are the weights {_describe_origin(source, provenance)}. They were converted from the layout "
         f"`{source.layout}` to `{target}` by Magnetar {__version__}.",
         "",
         f"- Tensors: {plan.tensors:,}, {plan.payload:,} bytes, {plan.dtype}. {_describe_casts(plan)}",
         f"- {plan.turned:,} of them have their rows or columns in another order, as the layout wants; the others hold "
         "the publisher's numbers in their order.",
         f"- Licence of the weights: {_plain(provenance.licence or 'not known; see the release')}.",
-        *(f"- Made from {_plain(name)}, `{_plain(digest)}`." for name, digest in sorted(provenance.digests.items())),
+        f"- {_describe_proof(source, provenance)}",
         "- Text that spells a control token, such as `<s>`, is encoded as text, as by the release's own tokenizer. For "
         "chat templates that spell them out, set `split_special_tokens` to false in tokenizer_config.json.",
         "",
@@ -66,6 +68,25 @@ def conversion_note(
         *rows,
     ]
     return ("\n".join(lines) + "\n").encode()
+
+
+def _describe_origin(source: CheckpointSource, provenance: Provenance) -> str:
+    if provenance.release and provenance.proven == len(source.checkpoint.specs):
+        return f"of {_plain(provenance.release)}, by the word of {_plain(provenance.listed_in)}"
+    taken_for = f", taken for {_plain(provenance.release)}" if provenance.release else ""
+    return f"in the folder {_plain(source.folder.name)}{taken_for}"
+
+
+def _describe_proof(source: CheckpointSource, provenance: Provenance) -> str:
+    """Only what the run that writes this has read."""
+    total, proven = len(source.checkpoint.specs), provenance.proven
+    if not proven:
+        return "The tensors were not compared with the digests of any manifest."
+    listed = f"the digests that {_plain(provenance.listed_in)} lists"
+    if proven == total:
+        return f"As they were read, all {total:,} tensors of the source had {listed}."
+    others = "The others were not compared."
+    return f"As they were read, {proven:,} of the {total:,} tensors of the source had {listed}. {others}"
 
 
 def _describe_casts(plan: Plan) -> str:

@@ -1,39 +1,103 @@
-"""Convert a checkpoint, with what the catalog knows of its release: its name, licence, context length and digests."""
+"""Convert a checkpoint, with what is known of its release: its name, licence, context length and tensors' digests."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from magnetar.convert.write.convert import Converted, Forecast, convert, forecast
 from magnetar.convert.write.convert_request import ConvertRequest
-from magnetar.events import Emit, ignore
-from magnetar.pipeline.folder.expectations import release_of
+from magnetar.errors import UsageError
+from magnetar.events import Emit, Skipped, ignore
+from magnetar.manifests.catalog import catalog, find_by_infohash, side_files_folder
+from magnetar.manifests.checking.choose_manifest import ChosenManifest, Trust
+from magnetar.manifests.tensor_digests import TensorDigests, load_tensor_digests
 from magnetar.pipeline.folder.release_folder import ReleaseFolder
 
+if TYPE_CHECKING:  # it brings libtorrent
+    from magnetar.fetch.download.fetch import Fetched
 
-def convert_release(request: ConvertRequest, *, proven: bool = False, emit: Emit = ignore) -> Converted:
-    """Convert a checkpoint. ``proven`` says that the source was just found to be its release.
 
-    Only then do the digests of the release's manifest go into the record of what the output was made of.
-    Raises what ``convert`` raises.
+def convert_release(
+    request: ConvertRequest, *, fetched: "Fetched | None" = None, prove: bool = True, emit: Emit = ignore
+) -> Converted:
+    """Convert a checkpoint, and hold its tensors against the digests of its release in the pass that reads them.
+
+    ``fetched`` is given for a download that has just ended: then the link says which release it is. ``prove`` is False
+    where no manifest is to be asked. Raises what ``convert`` raises, and ``ManifestError`` for a broken manifest.
     """
-    return convert(_add_what_is_known(request, proven), emit)
+    return convert(_add_what_is_known(request, fetched, prove, emit), emit)
 
 
 def forecast_release(request: ConvertRequest) -> Forecast:
-    """What ``convert_release`` would do. Nothing is written. Raises what ``forecast`` raises."""
-    return forecast(_add_what_is_known(request, proven=False))
+    """What ``convert_release`` would do. Nothing is written. Raises what ``forecast`` raises, and ``ManifestError``."""
+    return forecast(_add_what_is_known(request, None, True, ignore))
 
 
-def _add_what_is_known(request: ConvertRequest, proven: bool) -> ConvertRequest:
-    manifest = release_of(ReleaseFolder.read(request.source))
-    if manifest is None:
+def _add_what_is_known(request: ConvertRequest, fetched: "Fetched | None", prove: bool, emit: Emit) -> ConvertRequest:
+    folder = ReleaseFolder.read(request.source)
+    choice = _choose_fetched(folder, fetched) if fetched else _choose(folder)
+    if choice is None:
         return request
     known = replace(
         request,
-        release=manifest.name,
-        licence=manifest.licence,
-        context_length=manifest.architecture.context_length,
+        release=choice.manifest.name,
+        licence=choice.manifest.licence,
+        context_length=choice.manifest.architecture.context_length,
     )
-    if not proven:
+    if not prove or not request.check or choice.manifest.tensors is None:
         return known
-    digests = {file.path: digest for file in manifest.files or () for digest in file.digests if not digest.weak}
-    return replace(known, digests={path: str(digest) for path, digest in digests.items()})
+    tensors = _read_tensors(folder, choice, emit)
+    return replace(known, tensors=tensors, listed_in=_name_manifest(folder, choice)) if tensors else known
+
+
+def _choose(folder: ReleaseFolder) -> ChosenManifest | None:
+    """The release that a folder was converted from, was fetched as, or fits by its file names; None if unknown."""
+    if folder.conversion is not None:
+        manifest = catalog().get(folder.conversion.release)
+        reason = "the release that the folder says it was converted from"
+        return ChosenManifest(manifest, reason, Trust.RELEASE) if manifest else None
+    try:
+        return folder.choose()
+    except UsageError:
+        return None
+
+
+def _choose_fetched(folder: ReleaseFolder, fetched: "Fetched") -> ChosenManifest | None:
+    """The release that the link names. If the catalog has none, the publisher's own manifest may know something.
+
+    File names make it no release of the catalog: that one has another link.
+    """
+    pinned = find_by_infohash(fetched.metadata.infohash_v1, fetched.metadata.infohash_v2)
+    if pinned is not None:
+        return ChosenManifest(pinned, "the release that the link names", Trust.RELEASE)
+    choice = _choose(folder)
+    return choice if choice is not None and choice.trust is Trust.UNDAMAGED else None
+
+
+def _read_tensors(folder: ReleaseFolder, choice: ChosenManifest, emit: Emit) -> TensorDigests | None:
+    """The digests that the manifest pins; None where their file is not beside it. Raises ``ManifestError``."""
+    side = choice.manifest.tensors
+    if side is None:
+        return None
+    path = _folder_of_manifest(folder, choice) / side.path
+    if not path.is_file():
+        emit(Skipped("the digests of tensors", f"there is no {path}", hint="get it from where the manifest came from"))
+        return None
+    return load_tensor_digests(path, side.digest)
+
+
+def _folder_of_manifest(folder: ReleaseFolder, choice: ChosenManifest) -> Path:
+    if _is_of_catalog(choice):
+        return side_files_folder(choice.manifest.name)
+    return folder.published.parent if folder.published is not None else folder.root
+
+
+def _name_manifest(folder: ReleaseFolder, choice: ChosenManifest) -> str:
+    """In words, so that a manifest that came with the weights is not taken for the catalog's of the same name."""
+    if _is_of_catalog(choice):
+        return f"the catalog's manifest of {choice.manifest.name}"
+    return "the manifest published beside the source" if folder.published is not None else "the source's own manifest"
+
+
+def _is_of_catalog(choice: ChosenManifest) -> bool:
+    return choice.trust is Trust.RELEASE

@@ -10,6 +10,7 @@ from pathlib import Path
 from magnetar.convert.write.convert import Converted
 from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.convert.write.destination import forecast_room
+from magnetar.convert.write.targets import find_target
 from magnetar.errors import UsageError
 from magnetar.events import Emit, Skipped, ignore
 from magnetar.fetch.download.fetch import Fetched
@@ -82,17 +83,21 @@ class Got:
 
     @property
     def outcome(self) -> Outcome:
-        """The worst of the steps. A step that was wanted and not done makes it unknown."""
+        """The worst of the steps. What was wanted and not done makes it unknown: a step, or a tensor not compared."""
         judged = [judgement.outcome for judgement in (self.report, self.boot) if judgement is not None]
-        return worst([*judged, *(Outcome.UNKNOWN for _ in self.not_done), Outcome.GOOD])
+        lacking = bool(self.not_done) or (self.converted is not None and self.converted.proven < self.converted.listed)
+        return worst([*judged, Outcome.UNKNOWN if lacking else Outcome.GOOD])
 
 
 def get(request: GetRequest, emit: Emit = ignore) -> Got:
     """Fetch, verify, convert, boot. A second call does only what is missing.
 
     Where the weights are to be converted, the disk must have room for both copies before the first byte comes. Bytes
-    that are not the release, or could not be read, are neither converted nor booted. Raises what the steps raise.
+    that are not the release, or could not be read, are neither converted nor booted. Raises ``UsageError`` for a format
+    that is not known, before anything is fetched, and what the steps raise.
     """
+    if request.target is not None:
+        check_format(request.target)
     got = _fetch(request, emit)
     for step in (_verify, _convert, _boot):
         if got.outcome in (Outcome.BAD, Outcome.FAILED):
@@ -100,6 +105,11 @@ def get(request: GetRequest, emit: Emit = ignore) -> Got:
             return replace(got, not_done=tuple(name for name in wanted if wanted[name]))
         got = step(request, got, emit)
     return got
+
+
+def check_format(name: str) -> None:
+    """Refuse a format that no conversion writes. Raises ``UsageError``."""
+    find_target(name)
 
 
 def _fetch(request: GetRequest, emit: Emit) -> Got:
@@ -125,9 +135,8 @@ def _convert(request: GetRequest, got: Got, emit: Emit) -> Got:
     if request.target is None:
         return got
     began = time.monotonic()
-    proven = got.report is not None and got.report.outcome is Outcome.GOOD
     conversion = ConvertRequest(got.folder, request.converted_folder(got.folder), target=request.target)
-    converted = convert_release(conversion, proven=proven, emit=emit)
+    converted = convert_release(conversion, fetched=got.fetched, prove=request.check, emit=emit)
     return _note(replace(got, converted=converted), "converted", began, _describe_converted(converted))
 
 
@@ -172,10 +181,10 @@ def _describe_verified(report: VerifyReport) -> str:
 
 
 def _describe_converted(converted: Converted) -> str:
-    if converted.already:
-        return "was converted before, and is whole"
+    before = "converted before, as its journal says: " if converted.already else ""
+    proven = f", {converted.proven} of {converted.listed} with the listed digests" if converted.listed else ""
     compared = ", compared with the source bit for bit" if converted.verified else ""
-    return f"{converted.tensors} tensors{compared}"
+    return f"{before}{converted.tensors} tensors{proven}{compared}"
 
 
 def _describe_booted(report: BootReport) -> str:

@@ -17,15 +17,23 @@ def draw_converted(converted: "Converted") -> RenderableType:
     table = new_table("file", ">size", "sha256")
     for file in converted.files:
         table.add_row(Text(clean(file.path)), decimal(file.size), file.sha256)
-    if converted.already:
-        words = "had been converted before; every file is still whole"
-    else:
-        speed = pace(converted.bytes, converted.seconds, "B")
-        words = f"{converted.tensors} tensors, {decimal(converted.bytes)} in {clock(converted.seconds)}, {speed}"
-        compared = f"; read back in {clock(converted.comparing)} of it and compared with the source bit for bit"
-        words += compared if converted.verified else "; not compared"
     notes = [note(text) for text in (f"layout {converted.layout}: {converted.reason}", *converted.notes)]
-    return Group(table, *notes, verdict("converted", GOOD, f"{converted.destination}: {words}"))
+    return Group(table, *notes, verdict("converted", GOOD, f"{converted.destination}: {_describe(converted)}"))
+
+
+def _describe(converted: "Converted") -> str:
+    """What this run did, and what it proved; no more."""
+    words = f"{converted.tensors} tensors, {decimal(converted.bytes)}"
+    if converted.already:
+        words = f"had been converted before, as its journal says: {words}"
+    else:
+        words += f" in {clock(converted.seconds)}, {pace(converted.bytes, converted.seconds, 'B')}"
+    if converted.listed:
+        many = "all" if converted.proven == converted.listed else f"{converted.proven} of {converted.listed}"
+        words += f"; {many} have the digests in {converted.listed_in}"
+    if not converted.verified:
+        return f"{words}; not compared"
+    return f"{words}; read back in {clock(converted.comparing)} and compared with the source bit for bit"
 
 
 def draw_forecast(forecast: "Forecast") -> RenderableType:

@@ -26,12 +26,14 @@ def get(
     no_boot: Annotated[bool, option("--no-boot", help="Do not run the weights.")] = False,
 ) -> None:
     """Fetch, verify, convert and boot in one go. Run again, it does only what is missing."""
-    from magnetar.pipeline.get import GetRequest, Got
+    from magnetar.pipeline.get import GetRequest, Got, check_format
     from magnetar.pipeline.get import get as get_release
     from magnetar.pipeline.target import identify_target
     from magnetar.render.get import draw_got
 
     def work(emit: "Emit") -> Got:
+        if not no_convert:
+            check_format(to)  # first: to tell what TARGET means may take a download
         request = GetRequest(
             wanted=identify_target(target, proxy=fetching.proxy),
             parent=directory,

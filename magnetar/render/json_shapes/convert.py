@@ -18,8 +18,10 @@ class ConvertedFile(Shape):
 class Converted(Shape):
     """A finished conversion. ``layout`` and ``reason`` are those of the source, ``bytes`` those of the tensors.
 
-    ``verified`` says that the result was read back and compared with the source bit for bit, which took ``comparing``
-    of the ``seconds``. ``already`` says that an earlier run had done all of it, and that every file is still whole.
+    ``verified`` says that in this run the result was read back and compared with the source bit for bit, which took
+    ``comparing`` of the ``seconds``. ``already`` says that nothing was left to write, by the journal beside the result,
+    which proves nothing by itself. ``listed`` counts the tensors that ``listed_in``, a manifest, has a digest for; 0
+    where no manifest was asked. ``proven`` of them were read in this run, and have these digests.
     """
 
     kind: Literal["converted"] = "converted"
@@ -35,6 +37,9 @@ class Converted(Shape):
     verified: bool
     already: bool
     notes: list[Text]
+    proven: int
+    listed: int
+    listed_in: Text
 
 
 class PlannedFile(Shape):

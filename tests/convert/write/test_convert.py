@@ -260,11 +260,6 @@ def test_every_file_says_what_it_was_made_of_and_by_which_plan(release: Path, ou
     assert differing["magnetar.plan"] != records[0]["magnetar.plan"]
 
 
-def test_the_note_names_the_digests_that_the_source_was_known_by(release: Path, out: Path) -> None:
-    run(release, out, digests={"consolidated.00.pth": "sha256:00ff"})
-    assert "consolidated.00.pth, `sha256:00ff`" in (out / "CONVERSION.md").read_text()
-
-
 def test_a_changed_safetensors_source_of_the_same_shape_is_not_called_done(tmp_path: Path, out: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()

@@ -123,6 +123,8 @@ def test_the_version_is_shown(magnetar: Run) -> None:
         (("get", "nonsense"), 2, "UsageError"),
         (("get", "magnet:?xt=urn:btih:xyz", "--dir", "{tmp}/down"), 3, "MagnetError"),
         (("get", MIXTRAL, "--seed"), 2, "UsageError"),
+        (("get", "magnet:?xt=urn:btih:xyz", "--to", "nonsense"), 2, "UsageError"),  # before the link is looked at
+        (("get", "http://127.0.0.1:9/x.torrent", "--to", "nonsense"), 2, "UsageError"),  # and before it is followed
         (("repair", "{tmp}/absent"), 2, "UsageError"),
         (("repair", "{tmp}/empty"), 2, "UsageError"),
         (("repair", "{tmp}/file"), 2, "UsageError"),
