@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 from urllib.parse import quote
 
-from magnetar.errors import UsageError
+from magnetar.errors import MagnetarError, UsageError
 from magnetar.events import Emit, Remarked, ignore
 from magnetar.fetch.download.state_folder import State
 from magnetar.fetch.torrent.create_torrent import Draft, TorrentOptions
@@ -19,6 +19,13 @@ from magnetar.manifests.folder.layout import SIGNATURE, SIGNERS_KEY, publication
 from magnetar.manifests.identity.evidence import Certainty
 from magnetar.manifests.schema import Manifest, Mirror
 from magnetar.manifests.signing.check import Signer
+from magnetar.manifests.signing.folder_signature import (
+    FOLDER_SIGNATURE,
+    SignedFiles,
+    files_to_sign,
+    parse_folder_signature,
+    read_folder_signature,
+)
 from magnetar.manifests.signing.keys import read_key
 from magnetar.manifests.signing.sign import E_MAIL_IS_PUBLISHED, ManifestSigner, Signing, SigstoreSigning
 from magnetar.manifests.writing.create_manifest import ManifestFacts, assemble_manifest, plain_name, to_toml
@@ -111,6 +118,7 @@ def publish(request: PublishRequest, page: Page, emit: Emit = ignore) -> Publish
         published = _sum_up(request, described, manifest, out, tool.signer if tool else None, writable)
         written = [_write(out / path, content) for path, content in _render(published, described, page).items()]
         written += _write_manifest(out / f"{name}.toml", to_toml(manifest).encode(), tool)
+        written += _write_folder_signature(out / FOLDER_SIGNATURE, draft.folder.name, described.hashed, tool)
         if writable:
             _remember(before, described, emit)
         notes.clear()
@@ -255,6 +263,29 @@ def _write_manifest(path: Path, content: bytes, tool: ManifestSigner | None) -> 
         _remove(key)
         return written
     return [*written, _write(key, tool.public_key)]
+
+
+def _write_folder_signature(path: Path, name: str, hashed: Hashed, tool: ManifestSigner | None) -> list[Path]:
+    """The signature over the folder's files. One that is there and still holds is kept; one of other files goes.
+
+    Sigstore is asked for one signature only, the manifest's: each goes into a public log, and asks who you are.
+    """
+    signed = files_to_sign(name, hashed.files + ((hashed.own_manifest,) if hashed.own_manifest else ()))
+    old = read_folder_signature(path) if path.is_file() else b""
+    if tool is None or not tool.signs_folders or not signed.files:
+        if old and not _is_over(signed, old, path):
+            _remove(path)
+        return []
+    if old and tool.is_own_folder_signature(signed, old):
+        return [path]
+    return [_write(path, tool.sign_folder(signed))]
+
+
+def _is_over(signed: SignedFiles, signature: bytes, path: Path) -> bool:
+    try:
+        return parse_folder_signature(signature, str(path)) == signed
+    except MagnetarError:
+        return False
 
 
 def _remove(*paths: Path) -> None:

@@ -1,4 +1,4 @@
-"""Sign a manifest (OpenSSF model signing): with a key, with a certificate, or as an identity that Sigstore checks."""
+"""Sign manifests and lists of files, by OpenSSF model signing: with a key, a certificate, or a Sigstore identity."""
 
 import sys
 import tempfile
@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from magnetar.errors import UsageError, WrongBytesError
+from magnetar.errors import ManifestError, UsageError, WrongBytesError
 from magnetar.manifests.folder.layout import SIGNATURE
 from magnetar.manifests.signing.certificates import CertificateDemand, load_roots, reason_against
-from magnetar.manifests.signing.check import ByCertificate, ByKey, Signer, check_signature
+from magnetar.manifests.signing.check import ByCertificate, ByKey, Expected, Signer, check_signature
+from magnetar.manifests.signing.folder_signature import SignedFiles, check_folder_signature, sign_files
 from magnetar.manifests.signing.keys import (
     encode_pem,
     key_fingerprint,
@@ -111,12 +112,33 @@ class ManifestSigner:
                 self._config.sign(manifest, signature)
             return signature.read_bytes()
 
+    @property
+    def signs_folders(self) -> bool:
+        """Whether the files of a folder are signed besides its manifest. With Sigstore, only the manifest is."""
+        return not isinstance(self._signing, SigstoreSigning)
+
+    def sign_folder(self, signed: SignedFiles) -> bytes:
+        """The signature over a folder's files, each with its SHA-256. None of them is read."""
+        return sign_files(signed, self._config)
+
+    def is_own_folder_signature(self, signed: SignedFiles, signature: bytes) -> bool:
+        """Whether ``signature`` is over just these files and by this signer. False for Sigstore, as below."""
+        expected = self._expected()
+        try:
+            return expected is not None and check_folder_signature(signature, expected, "it") == (signed, self.signer)
+        except (WrongBytesError, ManifestError):
+            return False
+
     def is_own_signature(self, content: bytes, signature: bytes) -> bool:
         """Whether ``signature`` is over ``content`` and by this signer. False for Sigstore, where this is not known."""
-        if isinstance(self._signing, SigstoreSigning):
-            return False
-        expected = ByKey(self.public_key, "the key") if self.public_key else ByCertificate(self._roots)
+        expected = self._expected()
         try:
-            return check_signature(content, signature, expected, "the manifest") == self.signer
+            return expected is not None and check_signature(content, signature, expected, "it") == self.signer
         except WrongBytesError:
             return False
+
+    def _expected(self) -> Expected | None:
+        """Who must have made a signature that is this signer's own; None for Sigstore."""
+        if isinstance(self._signing, SigstoreSigning):
+            return None
+        return ByKey(self.public_key, "the key") if self.public_key else ByCertificate(self._roots)

@@ -127,7 +127,8 @@ class SigningFlags:
         signing_option(
             "--sign",
             help="Sign with --key; with --key and its --certificate; or with Sigstore, which [bold]publishes your "
-            "e-mail address[/bold] in a public log. By default, nothing is signed. Needs magnetar\\[sign].",
+            "e-mail address[/bold] in a public log. A key or certificate signs the manifest and the files (model.sig), "
+            "Sigstore the manifest. By default, nothing is signed. Needs magnetar\\[sign].",
         ),
     ] = None
     key: Annotated[

@@ -18,10 +18,14 @@ from magnetar.manifests.writing.create_manifest import ALGORITHMS
 
 @dataclass(frozen=True, slots=True)
 class Hashed:
-    """The files as a manifest lists them, and the paths of those whose hashes an earlier run had taken."""
+    """The files as a manifest lists them, and the paths of those whose hashes an earlier run had taken.
+
+    ``own_manifest`` is the manifest in the folder, which no manifest lists; None if there is none.
+    """
 
     files: tuple[ReleaseFile, ...]
     recalled: tuple[str, ...]
+    own_manifest: ReleaseFile | None = None
 
 
 def hash_files(draft: Draft, notes: UnfinishedHashes, emit: Emit = ignore) -> Hashed:
@@ -52,9 +56,9 @@ def hash_files(draft: Draft, notes: UnfinishedHashes, emit: Emit = ignore) -> Ha
     read = digest_files(draft.folder, unread, ALGORITHMS, moved, draft.hashers, note)
     digests = known | dict(zip(unread, read, strict=True))
     emit(Ended(Step.DIGEST))
-    listed = [path for path in paths if path != OWN_MANIFEST]
-    files = (ReleaseFile(path=path, size=sizes[path], digests=digests[path]) for path in listed)
-    return Hashed(tuple(files), tuple(path for path in listed if path in known))
+    files = {path: ReleaseFile(path=path, size=sizes[path], digests=digests[path]) for path in paths}
+    own_manifest = files.pop(OWN_MANIFEST, None)
+    return Hashed(tuple(files.values()), tuple(path for path in files if path in known), own_manifest)
 
 
 def _open(notes: UnfinishedHashes, draft: Draft, path: str) -> UnfinishedHash:

@@ -264,8 +264,37 @@ def test_a_signed_release_is_the_same_again_until_its_bytes_or_its_signer_change
     stranger = write_key(tmp_path / "other.pem")
     assert magnetar(*words, "--sign", "key", "--key", stranger).code == 0
     assert contents(out)["austen-moe.toml.pub"] == (tmp_path / "other.pem.pub").read_bytes()
+    assert contents(out)["model.sig"] != first["model.sig"]
+    by_stranger = contents(out)["model.sig"]
     assert magnetar(*words, "--summary", "changed").code == 0
-    assert not [name for name in contents(out) if name.endswith((".sig", ".pub"))]
+    assert [name for name in contents(out) if name.endswith((".sig", ".pub"))] == ["model.sig"]
+    assert contents(out)["model.sig"] == by_stranger  # the files are the same, and so it holds
+    (release / "params.json").write_text("{}")
+    assert magnetar(*words).code == 0
+    assert "model.sig" not in contents(out)
+
+
+def test_the_tool_of_model_signing_accepts_the_signature_over_the_folder(magnetar: Run, tmp_path: Path) -> None:
+    key = write_key(tmp_path / "lab.pem")
+    folder = write_release(tmp_path / "data", {"weights": 5_000, "sub/x": 70_000, ".gitattributes": 20})
+    (folder / "magnetar.toml").write_text("# the folder's own manifest is signed too")
+    assert magnetar("publish", folder, "--no-tensors", "--sign", "key", "--key", key).code == 0
+    assert (folder / ".magnetar").is_dir()
+    signature = tmp_path / "data.magnetar" / "model.sig"
+
+    def accepts() -> bool:
+        command = [sys.executable, "-m", "model_signing", "verify", "key", folder, "--signature", signature]
+        return subprocess.run([*command, "--public_key", f"{key}.pub"], capture_output=True).returncode == 0
+
+    assert accepts()
+    for path in (folder / "sub" / "x", folder / "magnetar.toml"):
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + b"?")
+        assert not accepts()
+        path.write_bytes(content)
+    assert accepts()
+    (folder / "added").touch()
+    assert not accepts()
 
 
 def test_a_private_key_in_the_folder_is_not_published_with_it(magnetar: Run, tmp_path: Path) -> None:
