@@ -1,17 +1,18 @@
 """Convert a checkpoint, with what is known of its release: its name, licence, context length and tensors' digests."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from magnetar.convert.write.convert import Converted, Forecast, convert, forecast
 from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.errors import UsageError
 from magnetar.events import Emit, Skipped, ignore
-from magnetar.manifests.catalog import catalog, find_by_infohash, side_files_folder
-from magnetar.manifests.checking.choose_manifest import ChosenManifest, Trust
+from magnetar.manifests.catalog import find_by_infohash
+from magnetar.manifests.checking.choose_manifest import ChosenManifest
+from magnetar.manifests.checking.ledger import Voucher
 from magnetar.manifests.tensor_digests import TensorDigests, load_tensor_digests
 from magnetar.pipeline.folder.release_folder import ReleaseFolder
+from magnetar.pipeline.proving.find_release import find_release_of
 
 if TYPE_CHECKING:  # it brings libtorrent
     from magnetar.fetch.download.fetch import Fetched
@@ -46,18 +47,14 @@ def _add_what_is_known(request: ConvertRequest, fetched: "Fetched | None", prove
     )
     if not prove or not request.check or choice.manifest.tensors is None:
         return known
-    tensors = _read_tensors(folder, choice, emit)
+    tensors = _read_tensors(choice, emit)
     return replace(known, tensors=tensors, listed_in=_name_manifest(folder, choice)) if tensors else known
 
 
 def _choose(folder: ReleaseFolder) -> ChosenManifest | None:
-    """The release that a folder was converted from, was fetched as, or fits by its file names; None if unknown."""
-    if folder.conversion is not None:
-        manifest = catalog().get(folder.conversion.release)
-        reason = "the release that the folder says it was converted from"
-        return ChosenManifest(manifest, reason, Trust.RELEASE) if manifest else None
+    """The release that a folder is of, or that it was converted from; None if unknown."""
     try:
-        return folder.choose()
+        return find_release_of(folder, None)
     except UsageError:
         return None
 
@@ -69,35 +66,25 @@ def _choose_fetched(folder: ReleaseFolder, fetched: "Fetched") -> ChosenManifest
     """
     pinned = find_by_infohash(fetched.metadata.infohash_v1, fetched.metadata.infohash_v2)
     if pinned is not None:
-        return ChosenManifest(pinned, "the release that the link names", Trust.RELEASE)
+        return ChosenManifest(pinned, "the release that the link names", Voucher.CATALOG)
     choice = _choose(folder)
-    return choice if choice is not None and choice.trust is Trust.UNDAMAGED else None
+    return choice if choice is not None and choice.voucher is Voucher.FOLDER else None
 
 
-def _read_tensors(folder: ReleaseFolder, choice: ChosenManifest, emit: Emit) -> TensorDigests | None:
+def _read_tensors(choice: ChosenManifest, emit: Emit) -> TensorDigests | None:
     """The digests that the manifest pins; None where their file is not beside it. Raises ``ManifestError``."""
     side = choice.manifest.tensors
     if side is None:
         return None
-    path = _folder_of_manifest(folder, choice) / side.path
+    path = choice.side_files / side.path
     if not path.is_file():
         emit(Skipped("the digests of tensors", f"there is no {path}", hint="get it from where the manifest came from"))
         return None
     return load_tensor_digests(path, side.digest)
 
 
-def _folder_of_manifest(folder: ReleaseFolder, choice: ChosenManifest) -> Path:
-    if _is_of_catalog(choice):
-        return side_files_folder(choice.manifest.name)
-    return folder.published.parent if folder.published is not None else folder.root
-
-
 def _name_manifest(folder: ReleaseFolder, choice: ChosenManifest) -> str:
     """In words, so that a manifest that came with the weights is not taken for the catalog's of the same name."""
-    if _is_of_catalog(choice):
+    if choice.voucher is Voucher.CATALOG:
         return f"the catalog's manifest of {choice.manifest.name}"
     return "the manifest published beside the source" if folder.published is not None else "the source's own manifest"
-
-
-def _is_of_catalog(choice: ChosenManifest) -> bool:
-    return choice.trust is Trust.RELEASE

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from magnetar.errors import UsageError
-from magnetar.manifests.catalog import catalog, find_by_infohash, find_release
+from magnetar.manifests.catalog import catalog, find_by_infohash, find_release, side_files_folder
 from magnetar.manifests.checking.ledger import Voucher
 from magnetar.manifests.folder.layout import OWN_MANIFEST
 from magnetar.manifests.folder.origin import Origin
@@ -26,6 +26,11 @@ class ChosenManifest:
     reason: str
     voucher: Voucher
     path: Path | None = None
+
+    @property
+    def side_files(self) -> Path:
+        """The folder of the files that the manifest names, such as the digests of its tensors."""
+        return self.path.parent if self.path else side_files_folder(self.manifest.name)
 
 
 def choose_manifest(

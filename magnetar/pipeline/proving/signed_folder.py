@@ -5,7 +5,8 @@ from pathlib import Path
 
 from magnetar.errors import MagnetarError
 from magnetar.events import Emit, SignerFound, ignore
-from magnetar.manifests.checking.choose_manifest import ChosenManifest, Trust
+from magnetar.manifests.checking.choose_manifest import ChosenManifest
+from magnetar.manifests.checking.ledger import Voucher
 from magnetar.manifests.folder.layout import publication_folder
 from magnetar.manifests.schema import Manifest
 from magnetar.manifests.signing.check import Signer
@@ -37,7 +38,7 @@ class SignedFolder:
 
     def choose(self) -> ChosenManifest:
         """The manifest as something to hold the folder against. The signer vouches for it."""
-        return ChosenManifest(self.manifest, f"the signature {self.path}, by {self.signer}", Trust.RELEASE)
+        return ChosenManifest(self.manifest, f"the signature {self.path}, by {self.signer}", Voucher.SIGNER)
 
 
 def check_signed_folder(folder: ReleaseFolder, demand: SignatureDemand, emit: Emit = ignore) -> SignedFolder | None:

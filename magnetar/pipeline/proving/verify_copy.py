@@ -14,13 +14,13 @@ from magnetar.convert.compare.proof import Proof, Standing, TensorProof, prove
 from magnetar.convert.derive.check_beside import check_beside
 from magnetar.convert.derive.release_files import ReleaseSmallFiles, architecture_of
 from magnetar.convert.formats.checkpoint import Checkpoint
+from magnetar.convert.formats.detect import INDEX_SUFFIXES
 from magnetar.convert.read.checkpoint_source import CheckpointSource, open_source
 from magnetar.convert.read.find_weights import complete_parts
 from magnetar.convert.read.weight_sets import WeightSet, list_weight_sets, open_set
 from magnetar.errors import ConversionError, OutsideError, UsageError
 from magnetar.events import Emit, ignore
 from magnetar.findings import Outcome, Question
-from magnetar.manifests.catalog import side_files_folder
 from magnetar.manifests.checking.choose_manifest import ChosenManifest
 from magnetar.manifests.checking.ledger import Ledger, Means, Row, RowState, Subject, Verdict, Voucher
 from magnetar.manifests.folder.layout import every_path
@@ -150,9 +150,14 @@ class _Examination:
                 licence=self._manifest.licence,
                 context_length=self._manifest.architecture.context_length,
             )
-        if not self._folder.is_folder:  # only a file was named: what lies beside it is not spoken of
-            beside = tuple(row for row in beside if row.file in source.files)
+        beside = tuple(row for row in beside if self._is_of_set(row.file, weights))
         return proof, [*tensors, *_container_rows(weights.files, [*tensors, *beside]), *beside]
+
+    def _is_of_set(self, file: str, weights: WeightSet) -> bool:
+        """Whether a file is spoken of with this set: not the index of another, and only the set if a file was named."""
+        if not self._folder.is_folder:
+            return file in weights.files
+        return not file.endswith(INDEX_SUFFIXES) or file in weights.indices or len(weights.files) > 1
 
     def _prove(self, source: CheckpointSource) -> tuple[Proof | None, list[Row]]:
         if self._digests is None:
@@ -191,8 +196,7 @@ def read_tensor_digests(choice: ChosenManifest) -> TensorDigests | None:
     pinned = choice.manifest.tensors
     if pinned is None:
         return None
-    beside = choice.path.parent if choice.path else side_files_folder(choice.manifest.name)
-    return load_tensor_digests(beside / pinned.path, pinned.digest)
+    return load_tensor_digests(choice.side_files / pinned.path, pinned.digest)
 
 
 def _read_small_files(manifest: Manifest, places: Iterable[Path]) -> ReleaseSmallFiles:
@@ -280,7 +284,8 @@ def _unproven_tensors(checkpoint: Checkpoint, reason: str) -> list[Row]:
 def _container_rows(files: Iterable[str], inside: Iterable[Row]) -> Iterator[Row]:
     """A row for each file of a set: it is proven by what is in it, if all of that is."""
     names = tuple(files)
-    states = {row.state for row in inside if row.subject is not Subject.FILE and row.file in names}
+    rows = [row for row in inside if row.subject is not Subject.FILE and row.file in names]
+    states = {row.state for row in rows if row.loadable or row.state is RowState.WRONG}
     if states == {RowState.PROVEN}:
         for name in names:
             yield replace(_file_row(name, RowState.PROVEN, ""), means=Means.CONTENTS)

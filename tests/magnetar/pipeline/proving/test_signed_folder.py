@@ -8,7 +8,7 @@ import pytest
 from magnetar.errors import ManifestError, WrongBytesError
 from magnetar.events import Event, SignerFound
 from magnetar.findings import Outcome
-from magnetar.manifests.checking.choose_manifest import Trust
+from magnetar.manifests.checking.ledger import Voucher
 from magnetar.manifests.checking.verify import VerifyOptions, verify
 from magnetar.manifests.signing.check import ByKey
 from magnetar.manifests.signing.keys import load_library
@@ -60,7 +60,7 @@ def test_the_signature_is_found_in_the_folder_or_beside_it(folder: Path, key: Pa
     assert found.manifest.name == "tiny"
     assert found.signer == ManifestSigner(KeySigning(key)).signer
     assert events == [SignerFound(str(path), str(found.signer))]
-    assert found.choose().trust is Trust.RELEASE
+    assert found.choose().voucher is Voucher.SIGNER
 
 
 def test_a_signature_that_is_named_is_the_one_that_counts(folder: Path, key: Path, tmp_path: Path) -> None:
