@@ -221,7 +221,7 @@ def _check_tokenizer(shelf: _Shelf, expected: Expected, release: ReleaseConfig, 
     small, model = shelf.small, expected.tokenizer
     is_wanted = model is not None or bool((small.digests or {}).get(TOKENIZER))
     if shelf.has(TOKENIZER):
-        yield from shelf.examine(TOKENIZER, (), partial(_judge_model, model), limit=MAX_MODEL_BYTES)
+        yield from shelf.examine(TOKENIZER, (), partial(_judge_model, small, model), limit=MAX_MODEL_BYTES)
     elif is_wanted and (layout != "gguf" or shelf.has(MODELFILE) or shelf.has(NOTE)):
         yield file_row(TOKENIZER, RowState.NOT_CHECKED, detail=NOT_HERE)
     derived = expected.transformers
@@ -257,8 +257,10 @@ def _why_underivable(shelf: _Shelf, model: bytes | None) -> str:
     return f"the release has no {TOKENIZER}" if shelf.small.lacks(TOKENIZER) else NO_TOKENIZER
 
 
-def _judge_model(release: bytes | None, content: bytes) -> Iterator[Judgement]:
-    """Another tokenizer.model than the release's. Raises ``ConversionError`` if it is none."""
+def _judge_model(small: ReleaseSmallFiles, release: bytes | None, content: bytes) -> Iterator[Judgement]:
+    """A tokenizer.model that is not proven to be the release's. Raises ``ConversionError`` if it certainly is not."""
+    if release is None and small.proves(TOKENIZER, content) is False:
+        raise ConversionError(f"{TOKENIZER}: has another digest than the release's")
     if release is None:
         yield unknown("contents", NO_TOKENIZER)
         return

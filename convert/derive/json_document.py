@@ -28,7 +28,7 @@ def _refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
-            raise ValueError(f"{ascii(name[:80])} is there twice")
+            raise ValueError(f"{name[:80]!a} is there twice")
         found[name] = value
     return found
 

@@ -47,7 +47,8 @@ class ReleaseSmallFiles:
         return replace(self, contents={**self.contents, name: content}, weak=weak)
 
     def _has_weak_digests(self, name: str) -> bool:
-        return all(digest.weak for digest in (self.digests or {}).get(name, ()))
+        digests = (self.digests or {}).get(name, ())
+        return bool(digests) and all(digest.weak for digest in digests)
 
 
 def architecture_of(small: ReleaseSmallFiles) -> Architecture | None:
