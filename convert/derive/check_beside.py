@@ -1,11 +1,17 @@
 """Hold everything beside the tensors of a copy against what the release's own small files become in that format."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from magnetar.byte_source import SourceFolder, read_file
-from magnetar.convert.derive.check_headers import check_gguf, check_safetensors, refuse_gguf
+from magnetar.convert.derive.check_headers import (
+    check_gguf,
+    check_safetensors,
+    is_by_this_version,
+    refuse_gguf,
+)
 from magnetar.convert.derive.expected_files import Expected, describe_copy, expected_legal_files, find_contexts
 from magnetar.convert.derive.json_document import MAX_CONFIGURATION_BYTES, MAX_TOKENIZER_BYTES, parse_object
 from magnetar.convert.derive.judge_config import judge_generation, judge_index, judge_params
@@ -34,10 +40,13 @@ GENERATION = "generation_config.json"
 INDEX = "model" + INDEX_SUFFIXES[0]
 TOKENIZER_JSON, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 SPECIAL_TOKENS, ADDED_TOKENS = "special_tokens_map.json", "added_tokens.json"
+TOKENIZER_FILES = (TOKENIZER, TOKENIZER_JSON, TOKENIZER_CONFIG, SPECIAL_TOKENS, ADDED_TOKENS)
 MODELFILE = "Modelfile"
 JUDGED = (
-    *(CONFIG, PARAMS, GENERATION, INDEX, TOKENIZER, TOKENIZER_JSON, TOKENIZER_CONFIG, SPECIAL_TOKENS, ADDED_TOKENS),
-    *(MODELFILE, *LEGAL_FILES),
+    *(CONFIG, PARAMS, GENERATION, INDEX),
+    *TOKENIZER_FILES,
+    MODELFILE,
+    *LEGAL_FILES,
 )
 """The files beside weights that ``check_beside`` may judge, by name."""
 
@@ -45,6 +54,7 @@ PUBLISHED_LAYOUTS = ("mistral", "mistral-fused")
 MAX_MODELFILE_BYTES = 64 << 10
 MAX_INDEX_BYTES = 16 << 20
 NO_CONFIGURATION = "the manifest does not hold the release's params.json, nor its config.json"
+NO_TENSORS = "the weights hold no tensors"
 NO_TOKENIZER = "the manifest does not hold the release's tokenizer.model"
 NOT_HERE = "is not here; the conversion of the release has it"
 
@@ -66,26 +76,38 @@ def check_beside(
     ``files`` are the names of the weights of one set, ``checkpoint`` is what they hold, and ``layout`` the name of its
     layout. ``licence`` (SPDX) and ``context_length`` (tokens) are what the release's manifest states. The rows have no
     voucher. A file that a conversion writes, and that is not here, has a row too. What cannot be read has a row that
-    says so. Files with other names have none.
+    says so. Files with other names have none. Raises ``OutsideError`` if the folder cannot be looked at.
     """
-    shelf = _Shelf(folder, small)
+    by_us = is_by_this_version(checkpoint)
+    shelf = _Shelf(folder, small, by_us)
     try:
-        shelf = _Shelf(folder, add_proven_tokenizer(small, folder))
+        shelf = _Shelf(folder, add_proven_tokenizer(small, folder), by_us)
         rows = _check(shelf, files, checkpoint, layout, context_length)
     except OutsideError:
         # Without the tokenizer nothing is derived; the disk's fault is in the row of each file that it does not give.
         rows = _refuse(shelf, files, checkpoint, f"{TOKENIZER} cannot be read")
     except MagnetarError as error:
         rows = _refuse(shelf, files, checkpoint, f"what is held of the release is not understood: {error.message}")
+    if shelf.small.is_weak(TOKENIZER):
+        rows = tuple(replace(row, weak=True) if _is_of_tokenizer(row) else row for row in rows)
     return (*rows, *_check_legal_files(shelf, licence))
 
 
-class _Shelf:
-    """The files beside the weights, one at a time."""
+def _is_of_tokenizer(row: Row) -> bool:
+    return row.file in TOKENIZER_FILES or row.name.startswith("tokenizer.")
 
-    def __init__(self, folder: SourceFolder, small: ReleaseSmallFiles) -> None:
+
+class _Shelf:
+    """The files beside the weights, one at a time.
+
+    ``by_us``: the weights say that this version wrote them. Then derived files must be so byte for byte: less could not
+    be told from a change that somebody made. The claim cannot make a finding better.
+    """
+
+    def __init__(self, folder: SourceFolder, small: ReleaseSmallFiles, by_us: bool) -> None:
         self.folder = folder
         self.small = small
+        self.by_us = by_us
 
     def has(self, name: str) -> bool:
         return name in self.folder.sizes
@@ -118,7 +140,8 @@ class _Shelf:
                 return file_rows(name, size, lost)
             return (file_row(name, RowState.PROVEN, size=size, means=Means.DERIVED),)
         try:
-            return file_rows(name, size, tuple(judge(content)))
+            changed = [unknown("bytes", "are not those that this version writes")] if self.by_us and derived else []
+            return file_rows(name, size, (*changed, *judge(content)))
         except (LayoutError, ConversionError) as error:
             return (file_row(name, RowState.WRONG, size=size, detail=error.message),)
 
@@ -128,8 +151,8 @@ def _check(
 ) -> tuple[Row, ...]:
     """Raises ``MagnetarError`` if what is held of the release is malformed."""
     architecture = architecture_of(shelf.small)
-    if architecture is None:
-        return _refuse(shelf, files, checkpoint, NO_CONFIGURATION)
+    if architecture is None or not checkpoint.specs:
+        return _refuse(shelf, files, checkpoint, NO_TENSORS if architecture else NO_CONFIGURATION)
     contexts, variants = find_contexts(architecture, context_length)
     expected = Expected(variants, contexts, shelf.small.contents.get(TOKENIZER), describe_copy(checkpoint))
     release = ReleaseConfig(shelf.small, expected)
@@ -198,7 +221,7 @@ def _check_tokenizer(shelf: _Shelf, expected: Expected, release: ReleaseConfig, 
     small, model = shelf.small, expected.tokenizer
     is_wanted = model is not None or bool((small.digests or {}).get(TOKENIZER))
     if shelf.has(TOKENIZER):
-        yield from shelf.examine(TOKENIZER, (), partial(_judge_model, model), limit=MAX_MODEL_BYTES)
+        yield from shelf.examine(TOKENIZER, (), partial(_judge_model, small, model), limit=MAX_MODEL_BYTES)
     elif is_wanted and (layout != "gguf" or shelf.has(MODELFILE) or shelf.has(NOTE)):
         yield file_row(TOKENIZER, RowState.NOT_CHECKED, detail=NOT_HERE)
     derived = expected.transformers
@@ -234,8 +257,10 @@ def _why_underivable(shelf: _Shelf, model: bytes | None) -> str:
     return f"the release has no {TOKENIZER}" if shelf.small.lacks(TOKENIZER) else NO_TOKENIZER
 
 
-def _judge_model(release: bytes | None, content: bytes) -> Iterator[Judgement]:
-    """Another tokenizer.model than the release's. Raises ``ConversionError`` if it is none."""
+def _judge_model(small: ReleaseSmallFiles, release: bytes | None, content: bytes) -> Iterator[Judgement]:
+    """A tokenizer.model that is not proven to be the release's. Raises ``ConversionError`` if it certainly is not."""
+    if release is None and small.proves(TOKENIZER, content) is False:
+        raise ConversionError(f"{TOKENIZER}: has another digest than the release's")
     if release is None:
         yield unknown("contents", NO_TOKENIZER)
         return

@@ -1,23 +1,36 @@
 """Check what the files of weights hold beside the tensors: the metadata of GGUF and of safetensors."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from magnetar.byte_source import ByteSource
 from magnetar.convert.derive.expected_files import Expected
 from magnetar.convert.derive.judge_gguf import judge_bytes, judge_fields, judge_later_file, judge_split
-from magnetar.convert.derive.judge_safetensors import judge_metadata
+from magnetar.convert.derive.judge_safetensors import RECORD, judge_metadata
 from magnetar.convert.derive.judgement import Judgement, file_row, key_rows, unknown, wrong
 from magnetar.convert.formats.checkpoint import Checkpoint
 from magnetar.convert.formats.gguf import Field, read_gguf_fields
 from magnetar.convert.formats.safetensors import read_safetensors_metadata
 from magnetar.errors import CheckpointError, OutsideError
 from magnetar.manifests.checking.ledger import Row, RowState
+from magnetar.version import __version__
+
+
+def is_by_this_version(checkpoint: Checkpoint) -> bool:
+    """Whether the first file of weights says that this version wrote it. Where it cannot be read, it does not."""
+    found: Mapping[str, object] = checkpoint.metadata
+    if checkpoint.container == "safetensors":
+        try:
+            found = read_safetensors_metadata(checkpoint.sources[0])
+        except (OutsideError, CheckpointError):
+            return False
+    return found.get("magnetar.version") == __version__
 
 
 def check_safetensors(checkpoint: Checkpoint) -> Iterator[Row]:
     """Rows for the texts beside the tensors. Files in other containers have none."""
     if checkpoint.container.startswith("safetensors"):
-        yield from _check_each(checkpoint, lambda _, source: judge_metadata(read_safetensors_metadata(source)))
+        by_us = is_by_this_version(checkpoint)
+        yield from _check_each(checkpoint, lambda _, source: judge_metadata(read_safetensors_metadata(source), by_us))
 
 
 def check_gguf(
@@ -34,6 +47,11 @@ def check_gguf(
         if number == 0:
             yield from judge_fields(fields, wanted, expected, knows_tokenizer)
             yield from lost
+            if expected.variants[0].sliding_window is not None:
+                yield unknown("sliding_window", "the release states it, and its conversion to GGUF does not carry it")
+            keys = [field.key for field in fields if not field.key.startswith("split.")]
+            if is_by_this_version(checkpoint) and knows_tokenizer and keys != [*wanted, *RECORD]:
+                yield unknown("keys", "are not those that this version writes, in its order")
         else:
             yield from judge_later_file(fields)
         yield from _judge_file(checkpoint, number, source, fields)

@@ -8,6 +8,7 @@ from magnetar.convert.derive.judgement import Judgement, differs, harmless, righ
 from magnetar.convert.derive.known_keys import (
     CONFIG_ALLOWED,
     CONFIG_DEFAULTS,
+    CONFIG_LEFT_OUT,
     CONFIG_REFUSED,
     GENERATION_ALLOWED,
     PARAMS_ALLOWED,
@@ -153,7 +154,9 @@ def _judge_absent(name: str, expected: Any, defaults: Mapping[str, Any], context
     if name not in defaults:
         return wrong(name, missing) if name == "model_type" else unknown(name, missing)
     if same(defaults[name], expected) or (name == CONTEXT and defaults[name] in contexts.lengths):
-        return right(name, "is left out, and transformers takes the same")
+        if name in CONFIG_LEFT_OUT:
+            return right(name, "is left out, and every program takes the same")
+        return unknown(name, f"is left out; transformers takes {show(expected)}, other programs may not")
     return wrong(name, f"{missing}, and transformers takes {show(defaults[name])}")
 
 
@@ -190,10 +193,12 @@ def _judge_rope(found: Mapping[str, Any], theta: float, default: float | None) -
         yield _judge_scaling("rope_scaling", scaling, theta)
     if "rope_theta" in found:
         yield _compare("rope_theta", found["rope_theta"], theta)
-    elif same(theta, default):
-        yield right("rope_theta", "is left out, and every program takes the same")
+    elif isinstance(parameters, dict) and same(theta, default):
+        yield right("rope_theta", "is left out; what does not read rope_parameters takes the same")
     elif isinstance(parameters, dict):
-        yield unknown("rope_theta", f"is left out; programs that do not read rope_parameters take {show(default)}")
+        yield unknown("rope_theta", f"is left out; what does not read rope_parameters takes {show(default)}")
+    elif same(theta, default):
+        yield unknown("rope_theta", f"is left out; transformers takes {show(theta)}, other programs may not")
     else:
         yield wrong("rope_theta", f"is missing; it should be {show(theta)}")
 
@@ -206,7 +211,9 @@ def _judge_parameters(name: str, found: Any, theta: float, default: float | None
     kind = found.get("rope_type", found.get("type", "default"))
     if kind != "default" or found.get("type", kind) != kind:
         return wrong(name, f"scales positions: {show(found)}")
-    if not same(found.get("rope_theta", default), theta):
+    if "rope_theta" not in found and same(default, theta):
+        return unknown(name, f"has no rope_theta; transformers takes {show(theta)}, other programs may not")
+    if not same(found.get("rope_theta"), theta):
         return wrong(name, f"has a rope_theta that {differs(found.get('rope_theta'), theta)}")
     more = set(found) - {"rope_type", "type", "rope_theta"}
     if more and not (more == {"partial_rotary_factor"} and same(found["partial_rotary_factor"], 1.0)):
@@ -218,5 +225,5 @@ def _judge_scaling(name: str, found: Any, theta: float) -> Judgement:
     if found is None:
         return right(name, "nothing is scaled")
     if isinstance(found, dict) and found and found.get("rope_type", found.get("type")) == "default":
-        return _judge_parameters(name, found, theta, theta)
+        return _judge_parameters(name, {"rope_theta": theta, **found}, theta, theta)
     return wrong(name, f"scales positions: {show(found)}")

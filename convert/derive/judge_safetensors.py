@@ -10,12 +10,14 @@ from magnetar.convert.derive.known_keys import is_version
 FORMATS = ("pt", "mlx")
 """Values of ``format`` by which tensors are loaded as they are. Those of ``tf`` and ``flax`` would be transposed."""
 
-RECORD = {"magnetar.source": re.compile(r"sha256:[0-9a-f]{64}"), "magnetar.plan": re.compile(r"sha256:[0-9a-f]{64}")}
-"""Digests that a conversion notes of where it came from. They cannot be computed without the release's weights."""
+RECORD = ("magnetar.version", "magnetar.source", "magnetar.plan")
+"""What a conversion notes of where it came from: a version, and digests that only the release's weights can give."""
 
 
-def judge_metadata(found: Mapping[str, str]) -> Iterator[Judgement]:
-    """The texts of one file."""
+def judge_metadata(found: Mapping[str, str], by_us: bool = False) -> Iterator[Judgement]:
+    """The texts of one file. ``by_us``: the weights say that this version wrote them."""
+    if by_us and set(found) != {"format", *RECORD}:
+        yield unknown("keys", "are not those that this version writes")
     for name, value in found.items():
         if name == "format":
             yield _judge_format(name, value)
@@ -28,7 +30,7 @@ def judge_record(name: str, value: Any) -> Judgement | None:
     if name == "magnetar.version":
         fits = is_version(value)
     elif name in RECORD:
-        fits = isinstance(value, str) and RECORD[name].fullmatch(value) is not None
+        fits = isinstance(value, str) and re.fullmatch(r"sha256:[0-9a-f]{64}", value) is not None
     else:
         return unknown(name, f"is not known; it is {show(value)}") if name.startswith("magnetar.") else None
     if fits:

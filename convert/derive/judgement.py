@@ -55,7 +55,7 @@ def show(value: Any) -> str:
     try:
         text = json.dumps(value, ensure_ascii=True)
     except (TypeError, ValueError, RecursionError):
-        text = ascii(value)
+        text = f"a {type(value).__name__} that cannot be shown"
     return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
 
 

@@ -125,6 +125,9 @@ CONFIG_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
 }
 """What transformers takes where config.json leaves a key out. A head has ``hidden_size // num_attention_heads``."""
 
+CONFIG_LEFT_OUT = frozenset({"attention_dropout", "head_dim", "initializer_range", "use_cache"})
+"""Keys that published files of this family leave out, and whose default is the same in every program."""
+
 PARAMS_ALLOWED: Mapping[str, Allowed] = {
     "max_batch_size": Allowed(is_number, "it bounds what is computed at once"),
     "model_type": only("transformer", why="it is the default"),

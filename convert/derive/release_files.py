@@ -18,11 +18,13 @@ class ReleaseSmallFiles:
     """What is known of the release's small files, by base name.
 
     ``contents`` are their bytes, which the caller has proven to be the release's. ``digests`` are those of all files of
-    the release, also of the ones without contents; None: it is not known which files the release has.
+    the release, also of the ones without contents; None: it is not known which files the release has. ``weak`` are the
+    names of contents that nothing better than MD5 or SHA-1 proves.
     """
 
     contents: Mapping[str, bytes] = field(default_factory=dict)
     digests: Mapping[str, Sequence[Digest]] | None = None
+    weak: frozenset[str] = frozenset()
 
     def lacks(self, name: str) -> bool:
         """Whether the release certainly has no such file."""
@@ -37,6 +39,14 @@ class ReleaseSmallFiles:
 
     def is_weak(self, name: str) -> bool:
         """Whether nothing better than MD5 or SHA-1 proves the release's file of that name."""
+        return name in self.weak or (name not in self.contents and self._has_weak_digests(name))
+
+    def take(self, name: str, content: bytes) -> "ReleaseSmallFiles":
+        """The same with the contents of a file that its digests have just proven."""
+        weak = self.weak | {name} if self._has_weak_digests(name) else self.weak
+        return replace(self, contents={**self.contents, name: content}, weak=weak)
+
+    def _has_weak_digests(self, name: str) -> bool:
         digests = (self.digests or {}).get(name, ())
         return bool(digests) and all(digest.weak for digest in digests)
 
@@ -79,6 +89,4 @@ def add_proven_tokenizer(small: ReleaseSmallFiles, folder: SourceFolder) -> Rele
     if folder.sizes.get(TOKENIZER, MAX_MODEL_BYTES + 1) > MAX_MODEL_BYTES:
         return small
     content = read_file(folder, TOKENIZER)
-    if not small.proves(TOKENIZER, content):
-        return small
-    return replace(small, contents={**small.contents, TOKENIZER: content})
+    return small.take(TOKENIZER, content) if small.proves(TOKENIZER, content) else small
