@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from magnetar.convert.write.convert import convert
 from magnetar.convert.write.convert_request import ConvertRequest
@@ -55,14 +57,31 @@ def test_what_can_be_no_other_is_refused_before_anything_is_run(other: str, code
 
 
 def forget_origin(folder: Path) -> Path:
-    """A converted copy whose notes were lost: nothing says which release it is of."""
+    """A converted copy whose notes were lost: only content says which release it is of."""
     convert(ConvertRequest(BUNDLED, folder, target="hf"))
     (folder / ".magnetar" / "conversion.json").unlink()
     return folder
 
 
+def tune(folder: Path) -> Path:
+    """The last bit of every norm is changed, as if they had been trained on: another model, that works as well."""
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    norms = {name: tensor.view(torch.int16) ^ 1 for name, tensor in tensors.items() if name.endswith("norm.weight")}
+    save_file(tensors | {name: norm.view(torch.bfloat16) for name, norm in norms.items()}, path, {"format": "pt"})
+    return folder
+
+
+def test_a_copy_without_notes_is_held_against_the_release_that_its_content_is(magnetar: Run, tmp_path: Path) -> None:
+    done = magnetar("boot", forget_origin(tmp_path / "hf"), "--level", "content", "--json")
+    assert done.code == 0, done.out
+    result = done.document["result"]
+    assert result["expected"] == 1.3976
+    assert any(line.startswith("by content: candidate of austen-moe") for line in result["assumptions"])
+
+
 def test_weights_of_which_nothing_is_known_are_scored_on_the_neutral_text(magnetar: Run, tmp_path: Path) -> None:
-    done = magnetar("boot", forget_origin(tmp_path / "hf"), "--json")
+    done = magnetar("boot", tune(forget_origin(tmp_path / "hf")), "--json")
     assert done.code == 0, done.out
     result = done.document["result"]
     assert result["text_bytes"] == len(neutral_text().text.encode())
@@ -74,7 +93,7 @@ def test_weights_of_which_nothing_is_known_are_scored_on_the_neutral_text(magnet
 def test_a_manifest_file_says_which_text_score_and_fingerprint_to_hold_weights_against(
     magnetar: Run, tmp_path: Path
 ) -> None:
-    folder, golden = forget_origin(tmp_path / "hf"), tmp_path / "mine.golden.safetensors"
+    folder, golden = tune(forget_origin(tmp_path / "hf")), tmp_path / "mine.golden.safetensors"
     assert magnetar("boot", folder, "--make-golden", golden).code == 0
     digest = hashlib.sha256(golden.read_bytes()).hexdigest()
     text = neutral_text().digest
@@ -90,7 +109,7 @@ def test_a_manifest_file_says_which_text_score_and_fingerprint_to_hold_weights_a
 
 
 def test_a_text_that_is_not_here_leaves_the_fingerprint(magnetar: Run, tmp_path: Path) -> None:
-    folder = forget_origin(tmp_path / "hf")
+    folder = tune(forget_origin(tmp_path / "hf"))
     golden = folder / "mine.golden.safetensors"
     assert magnetar("boot", folder, "--make-golden", golden).code == 0
     manifest = tmp_path / "mine.toml"
