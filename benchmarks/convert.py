@@ -8,7 +8,8 @@ included; the programs take turns, in another order each round, and the minimum 
 itself varies threefold. CPU is user and system seconds; peak memory is the largest resident set of any run. Outputs
 are removed after each run, and everything at the end.
 
-``cp`` returns when the bytes are in memory; ours, when they are on the disk, as ``cp and sync`` does.
+``cp`` returns when the bytes are in memory; ours, when they are on the disk, as ``cp and sync`` does. ``digests
+compared`` holds every tensor against a listed digest as it is read.
 ``cp + crc32 + sha256`` is what any conversion that checks its input and tells digests of its output must at least do.
 ``transformers' algorithm`` loads all, clones every slice and saves, as its converter for the fused layout did; it
 checks nothing, so it is to be held against ours with checks off.
@@ -32,8 +33,11 @@ from pathlib import Path
 
 import numpy as np
 
+from magnetar.convert.compare.digest_tensors import tensor_digests
 from magnetar.convert.layout.architecture import Architecture
 from magnetar.convert.layout.tables import LAYOUTS
+from magnetar.convert.read.checkpoint_source import open_source
+from magnetar.manifests.tensor_digests import format_tensor_digests
 from magnetar.model.bundled import bundled_release
 
 OURS = (
@@ -43,6 +47,12 @@ OURS = (
 )
 CHECKED = OURS + "assert convert(ConvertRequest(s, d, target='{target}'{more})).verified"
 UNREAD = OURS + "convert(ConvertRequest(s, d, target='{target}', verify=False))"
+LISTED = OURS + (
+    "from magnetar.manifests.tensor_digests import load_tensor_digests; "
+    "listed = load_tensor_digests(s / 'tensors.json'); "
+    "done = convert(ConvertRequest(s, d, target='{target}', tensors=listed{more})); "
+    "assert done.proven == len(listed.tensors)"
+)
 FAST = OURS + "convert(ConvertRequest(s, d, target='{target}', check=False, verify=False))"
 
 CP_AND_DIGESTS = """
@@ -127,6 +137,11 @@ def contenders() -> Mapping[str, Contender]:
         "ours, pth to safetensors, not read back": python(UNREAD.format(target="safetensors"), "mistral"),
         "ours, pth to safetensors": ours("safetensors"),
         "ours, mistral to hf": ours("hf"),
+        "ours, mistral to hf, digests compared": python(LISTED.format(target="hf", more=""), "mistral"),
+        "ours, mistral to hf, not read back": python(UNREAD.format(target="hf"), "mistral"),
+        "ours, mistral to hf, not read back, digests compared": python(
+            LISTED.format(target="hf", more=", verify=False"), "mistral"
+        ),
         "transformers' algorithm, fused to hf": python(CLONES, "mistral-fused", "torch"),
         "ours, mistral-fused to hf, checks off": python(FAST.format(target="hf"), "mistral-fused"),
         "ours, mistral-fused to hf": ours("hf", "mistral-fused"),
@@ -175,6 +190,9 @@ def write_checkpoints(folder: Path, architecture: Architecture, layouts: Sequenc
         torch.save(tensors, folder / layout / "consolidated.00.pth")
         (folder / layout / "params.json").write_text(json.dumps(architecture.to_params()))
         shutil.copy(bundled_release() / "tokenizer.model", folder / layout)
+        with open_source(folder / layout) as source:
+            digests = tensor_digests(source, layout=source.layout)
+        (folder / layout / "tensors.json").write_bytes(format_tensor_digests(digests))
     noise.unlink()
 
 

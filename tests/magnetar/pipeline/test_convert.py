@@ -13,7 +13,7 @@ from magnetar.convert.read.checkpoint_source import open_source
 from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.convert.write.destination import SIDE_FILES_ROOM
 from magnetar.errors import ManifestError, UsageError, WrongBytesError
-from magnetar.events import Event, Skipped
+from magnetar.events import Ended, Event, Skipped, Step
 from magnetar.fetch.download.fetch import Fetched
 from magnetar.fetch.torrent.metadata import Metadata
 from magnetar.manifests.catalog import find_release
@@ -100,7 +100,7 @@ def test_a_release_that_changes_between_its_verification_and_its_conversion_is_f
     altered = []
 
     def alter_after_verifying(event: Event) -> None:
-        if type(event).__name__ == "Ended" and getattr(event, "step", "") == "verify":
+        if event == Ended(Step.VERIFY):
             alter(release)
             altered.append(True)
 
@@ -109,6 +109,25 @@ def test_a_release_that_changes_between_its_verification_and_its_conversion_is_f
         get(request, alter_after_verifying)
     assert altered == [True]
     assert not (tmp_path / "austen-moe-hf" / "CONVERSION.md").exists()
+
+
+def test_a_tensor_that_get_could_not_compare_keeps_it_from_being_good(
+    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert AUSTEN.infohash_v1 is not None
+    arrived = fetched(release, AUSTEN.infohash_v1)
+    monkeypatch.setattr("magnetar.pipeline.get.fetch_release", lambda *_args, **_options: arrived)
+
+    def widen_after_verifying(event: Event) -> None:
+        if event == Ended(Step.VERIFY):
+            tensors = torch.load(release / "consolidated.00.pth")
+            torch.save(tensors | {"norm.weight": tensors["norm.weight"].float()}, release / "consolidated.00.pth")
+
+    request = GetRequest(wanted=None, parent=tmp_path, smoke_test=False)  # type: ignore[arg-type]  # nothing is fetched
+    got = get(request, widen_after_verifying)
+    assert got.converted is not None
+    assert (got.converted.proven, got.converted.listed) == (126, 127)
+    assert got.outcome == "unknown"
 
 
 @pytest.mark.parametrize("check", [True, False])
