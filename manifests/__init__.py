@@ -10,6 +10,6 @@
     manifest = create_manifest(folder)         # writing: and the way back, from files to a manifest
 
 The rooms: ``hashing`` and ``folder`` (digests, safe paths, what a folder holds) are below ``signing``, that is below
-``checking``, and ``writing`` is on top. Nothing here knows torrents: a caller that checked pieces tells which files
-they touch.
+``checking``, and on top are ``writing`` and ``outward`` (documents for other programs). Nothing here knows torrents: a
+caller that checked pieces tells which files they touch.
 """

@@ -67,7 +67,8 @@ class Row:
     names are foreign text. ``size`` is in bytes, None where it is not known. ``loadable``: a runtime could load or run
     it; a file that none loads never makes a verdict less than good unless it is wrong. ``means`` and ``voucher`` are of
     a row that is proven or unchanged. ``weak``: nothing better than MD5 or SHA-1 proves it. ``detail`` is a reason in
-    words: what is wrong with it, or why it was not checked.
+    words: what is wrong with it, or why it was not checked. ``digest`` is that of a file's bytes as they were read, or
+    as an earlier run proved them (``sha256:…``); empty if it is not known, or the row is of something else.
     """
 
     subject: Subject
@@ -80,6 +81,7 @@ class Row:
     voucher: Voucher | None = None
     weak: bool = False
     detail: str = ""
+    digest: str = ""
 
 
 class Verdict(StrEnum):

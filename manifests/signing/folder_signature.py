@@ -35,8 +35,8 @@ from magnetar.manifests.signing.keys import load_library, reason_of
 FOLDER_SIGNATURE = "model.sig"
 """The name that the library's command gives a signature."""
 
-MAX_FOLDER_SIGNATURE_BYTES = 32 << 20
-"""About a hundred thousand files."""
+MAX_FOLDER_SIGNATURE_BYTES = 8 << 20
+"""About twenty-five thousand files."""
 
 PREDICATE, OLD_PREDICATE = "https://model_signing/signature/v1.0", "https://model_signing/Digests/v0.1"
 STATEMENT = "https://in-toto.io/Statement/v1"

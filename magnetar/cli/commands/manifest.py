@@ -169,10 +169,11 @@ def export(
         option("--algorithm", "-a", metavar="NAME", help="Export these digests: md5, sha1, sha256, blake3 or bep52."),
     ] = "sha256",
     form: Annotated[
-        Literal["gnu", "bsd", "lfs"],
+        Literal["gnu", "bsd", "lfs", "cyclonedx"],
         option(
             "--format",
-            help="gnu: lines as of sha256sum; bsd: lines that name their algorithm; lfs: Git LFS pointers in --dir.",
+            help="gnu: lines as of sha256sum; bsd: lines that name their algorithm; lfs: Git LFS pointers in --dir; "
+            "cyclonedx: a bill of materials (CycloneDX 1.6, JSON) with all digests. Needs magnetar\\[bom].",
         ),
     ] = "gnu",
     folder: Annotated[
@@ -180,7 +181,7 @@ def export(
         option("--dir", "-d", file_okay=False, help="With --format lfs: the folder to write. It must be new or empty."),
     ] = None,
 ) -> None:
-    """Write the digests of a manifest as a checksum file, or as Git LFS pointers."""
+    """Write a manifest's digests as a checksum file or Git LFS pointers, or all of it as a bill of materials."""
     from magnetar.manifests.checksum_lists import write_checksums
     from magnetar.manifests.writing.lfs_pointers import export_pointers
     from magnetar.pipeline.folder.named_manifest import load_named
@@ -190,6 +191,10 @@ def export(
         raise typer.BadParameter("--format lfs writes one pointer for each file, and needs --dir; nothing else does")
 
     def work(_emit: object) -> str:
+        if form == "cyclonedx":
+            from magnetar.manifests.outward.bill_of_materials import to_cyclonedx
+
+            return to_cyclonedx(load_named(manifest))
         files = load_named(manifest).files or ()
         if folder is not None:
             return "\n".join(export_pointers(files, folder))

@@ -7,7 +7,7 @@ from magnetar.errors import MagnetarError
 from magnetar.events import Emit, SignerFound, ignore
 from magnetar.manifests.checking.choose_manifest import ChosenManifest
 from magnetar.manifests.checking.ledger import Voucher
-from magnetar.manifests.folder.layout import publication_folder
+from magnetar.manifests.folder.layout import OWN_MANIFEST, SIGNATURE, publication_folder
 from magnetar.manifests.schema import Manifest
 from magnetar.manifests.signing.check import Signer
 from magnetar.manifests.signing.folder_signature import (
@@ -54,6 +54,21 @@ def check_signed_folder(folder: ReleaseFolder, demand: SignatureDemand, emit: Em
     signed, signer = check_folder_signature(read_folder_signature(path), demand.expected, str(path))
     emit(SignerFound(str(path), str(signer)))
     return SignedFolder(path, _as_manifest(signed, folder, signer), signer, signed.left_out)
+
+
+def is_signed_as_folder(folder: ReleaseFolder, named: str | None, demand: SignatureDemand) -> bool:
+    """Whether the signature that counts is one over the folder's files, and not one of a manifest.
+
+    A manifest that was named must be signed itself. A signature that was named is what it says that it is over. Where
+    neither was, a signed manifest comes first, because it says more. Nothing is checked.
+    """
+    if named is not None or demand.expected is None:
+        return False
+    if demand.signature is None:
+        for manifest in (folder.published, folder.root / OWN_MANIFEST):
+            if manifest is not None and manifest.with_name(manifest.name + SIGNATURE).is_file():
+                return False
+    return find_folder_signature(folder, demand) is not None
 
 
 def find_folder_signature(folder: ReleaseFolder, demand: SignatureDemand) -> Path | None:

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 from magnetar.manifests.schema import load_manifest
@@ -63,6 +64,15 @@ def test_pointers_of_git_lfs_go_out_and_come_back(magnetar: Run, release: Path, 
     assert magnetar("manifest", "export", "grok-1", "--format", "lfs", "--dir", tmp_path / "none").code == 3
     assert not (tmp_path / "none").exists()
     assert magnetar("manifest", "export", "austen-moe", "--format", "lfs").code == 2
+
+
+def test_a_manifest_goes_out_as_a_bill_of_materials(magnetar: Run) -> None:
+    shown = magnetar("manifest", "export", "austen-moe", "--format", "cyclonedx")
+    assert shown.code == 0
+    assert json.loads(shown.out)["metadata"]["component"]["type"] == "machine-learning-model"
+    told = magnetar("manifest", "export", "austen-moe", "--format", "cyclonedx", "--json").document
+    assert json.loads(told["result"]["text"]) == json.loads(shown.out)
+    assert magnetar("manifest", "export", "austen-moe", "--format", "cyclonedx", "--dir", "x").code == 2
 
 
 def test_lists_and_single_pointers_are_imported_and_other_files_refused(

@@ -14,7 +14,7 @@ from magnetar.manifests.signing.check import ByKey
 from magnetar.manifests.signing.keys import load_library
 from magnetar.manifests.signing.sign import KeySigning, ManifestSigner
 from magnetar.pipeline.folder.release_folder import ReleaseFolder
-from magnetar.pipeline.proving.signed_folder import SignedFolder, check_signed_folder
+from magnetar.pipeline.proving.signed_folder import SignedFolder, check_signed_folder, is_signed_as_folder
 from magnetar.pipeline.proving.signed_manifest import SignatureDemand
 from tests.fetch.world import flip_byte, write_release
 from tests.magnetar.conftest import Run
@@ -133,3 +133,18 @@ def test_what_publish_signed_is_found_beside_the_folder(magnetar: Run, folder: P
     assert found is not None
     assert found.path == folder.with_name("tiny.magnetar") / "model.sig"
     assert verify(folder, found.choose(), VerifyOptions()).outcome is Outcome.GOOD
+
+
+def test_a_signed_manifest_comes_first_and_a_named_one_alone_counts(magnetar: Run, folder: Path, key: Path) -> None:
+    assert magnetar("publish", folder, "--no-tensors", "--sign", "key", "--key", key).code == 0
+    beside = folder.with_name("tiny.magnetar")
+    opened = ReleaseFolder.read(folder)
+    assert not is_signed_as_folder(opened, None, demand(key))
+    assert is_signed_as_folder(opened, None, demand(key, beside / "model.sig"))
+    assert not is_signed_as_folder(opened, None, demand(key, beside / "tiny.toml.sig"))
+    (beside / "tiny.toml.sig").unlink()
+    assert is_signed_as_folder(opened, None, demand(key))
+    assert not is_signed_as_folder(opened, str(beside / "tiny.toml"), demand(key))
+    assert not is_signed_as_folder(opened, None, SignatureDemand())
+    (beside / "model.sig").unlink()
+    assert not is_signed_as_folder(opened, None, demand(key))
