@@ -8,7 +8,20 @@ from rich.filesize import decimal
 from rich.text import Text
 
 from magnetar.findings import Outcome
-from magnetar.render.text import BAD, GOOD, MAX_ROWS, UNSURE, binary, clean, new_table, note, several, verdict
+from magnetar.render.text import (
+    BAD,
+    GOOD,
+    MAX_ROWS,
+    UNSURE,
+    Hanging,
+    binary,
+    clean,
+    foreign,
+    new_table,
+    note,
+    several,
+    verdict,
+)
 
 if TYPE_CHECKING:
     from magnetar.manifests.checking.verify_report import FileDamage, VerifyReport
@@ -27,9 +40,9 @@ def draw_report(report: "VerifyReport") -> RenderableType:
         size = decimal(file.size) if file.size is not None else "unknown"
         verdict = Text(file.state.value, style=styles[file.state])
         words = "; ".join(filter(None, (", ".join(file.checked_by), file.detail)))
-        table.add_row(Text(clean(file.path)), size, verdict, Text(clean(words)))
+        table.add_row(foreign(file.path), size, verdict, foreign(words))
     findings = [
-        Text.assemble(("  " + f.kind, "red"), f": {clean(f.subject)}: {clean(f.detail)}") for f in report.findings
+        Hanging.assemble(("  " + f.kind, "red"), f": {clean(f.subject)}: {clean(f.detail)}") for f in report.findings
     ]
     unexpected = [note(f"not part of the release: {path}") for path in report.unexpected]
     closed = [note(f"is a folder that cannot be read: {path}") for path in report.unreadable_folders]
@@ -48,9 +61,9 @@ def _draw_damaged_file(file: "FileDamage") -> Iterator[RenderableType]:
     pieces = f" in {several(len(file.pieces), 'piece')}" if file.pieces else ""
     places = ", ".join(f"{offset:,}-{offset + length:,}" for offset, length in file.ranges[:MAX_RANGES])
     more = ", ..." if len(file.ranges) > MAX_RANGES else ""
-    yield Text(f"  {clean(file.path)}: {binary(file.damaged)}{pieces}: bytes {places}{more}")
+    yield Hanging(f"  {clean(file.path)}: {binary(file.damaged)}{pieces}: bytes {places}{more}")
     for tensor in file.tensors[:MAX_TENSORS]:
-        yield Text(f"    {clean(tensor.name)}: {binary(tensor.damaged)} of {binary(tensor.nbytes)}")
+        yield Hanging(f"    {clean(tensor.name)}: {binary(tensor.damaged)} of {binary(tensor.nbytes)}")
     if len(file.tensors) > MAX_TENSORS:
         yield note(f"  and {len(file.tensors) - MAX_TENSORS:,} more tensors; --json lists them")
     for text in file.notes:
@@ -84,7 +97,7 @@ def draw_proof(proven: "ProvenCopy") -> RenderableType:
         exact = "just what quantising the release gives" if tensor.reproduced else ""
         words = "; ".join(filter(None, (tensor.detail, error, exact)))
         style = "yellow" if tensor.standing == "not comparable" else "red"
-        table.add_row(Text(clean(tensor.name)), Text(tensor.standing.value, style=style), Text(clean(words)))
+        table.add_row(foreign(tensor.name), Text(tensor.standing.value, style=style), foreign(words))
     parts: list[RenderableType] = [table] if others else []
     parts += [note(f"and {len(others) - MAX_ROWS} more")] if len(others) > MAX_ROWS else []
     against = f"{proof.path}, {proof.layout}: held against the tensors of {proven.release}"
