@@ -3,12 +3,12 @@
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from magnetar.errors import DiskError, FolderLocked, NoSpace, OutsideError
+from magnetar.errors import DiskError, FolderLocked, NoSpace, OutsideError, UsageError
 
 OUT_OF_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -107,8 +107,23 @@ def disk_failure(error: OSError, path: Path) -> OutsideError:
     return DiskError(f"{path}: {reason}", hint="check that the folder exists and that you may write there", path=path)
 
 
-def outside_failure(error: OSError) -> OutsideError | None:
+def is_path_of(text: str, kind: Callable[[Path], bool]) -> bool:
+    """Whether ``kind`` (``Path.is_file``, ``Path.is_dir``) holds of a text that may be no path: a link, a name.
+
+    A link is often longer than a name on a disk can be, and then the system answers with an error.
+    """
+    try:
+        return kind(Path(text))
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return False
+        raise
+
+
+def outside_failure(error: OSError) -> OutsideError | UsageError | None:
     """The error to show for an ``OSError`` that nobody expected; None if it may be a bug."""
+    if error.errno == errno.ENAMETOOLONG:
+        return UsageError(f"{str(error.filename)[:200]}: {error.strerror}", hint="check the path")
     if error.errno not in OUTSIDE:
         return None
     if error.errno in OUT_OF_SPACE:

@@ -39,18 +39,12 @@ MAX_KEY_LENGTH = 256
 MAX_NESTING = 32
 """tomllib recurses once for each open bracket."""
 
-WINDOWS_DEVICE = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)
-"""A name that is a device in every folder of a Windows machine, whatever suffix it has."""
-
 
 def _check_path(text: str) -> str:
     try:
-        path = safe_path(text)
+        return str(safe_path(text))
     except MalformedError as error:
         raise ValueError(error.message) from error
-    if any(WINDOWS_DEVICE.fullmatch(part.rstrip(" .")) for part in path.parts):
-        raise ValueError(f"{text[:100]!r} names a device on some machines")
-    return str(path)
 
 
 def _parse_digest(value: object) -> Digest:

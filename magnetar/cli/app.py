@@ -58,6 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = _refuse(words, UsageError(error.format_message()))
     except MagnetarError as error:
         code = _refuse(words, error)
+    except Exception:  # a bug: its traceback is shown, and may quote foreign text
+        from magnetar.render.screen import show_traceback
+
+        sys.excepthook = show_traceback
+        raise
     sys.exit(code or 0)
 
 

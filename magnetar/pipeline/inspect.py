@@ -9,6 +9,7 @@ from magnetar.errors import ConversionError, UsageError
 from magnetar.fetch.link.magnet import Magnet
 from magnetar.fetch.torrent.metadata import magnet_of
 from magnetar.fetch.torrent.metainfo import read_torrent, read_torrent_file
+from magnetar.files import is_path_of
 from magnetar.manifests.catalog import find_by_infohash
 from magnetar.manifests.schema import Manifest
 from magnetar.pipeline.folder.release_folder import ReleaseFolder
@@ -80,7 +81,8 @@ def inspect(text: str, *, tensors: bool = False) -> Inspection:
     ``tensors`` lists every tensor of weights. Raises what the readers raise.
     """
     path = Path(text)
-    if path.is_dir() or (path.is_file() and path.suffix != ".torrent"):
+    is_folder, is_file = (is_path_of(text, kind) for kind in (Path.is_dir, Path.is_file))
+    if is_folder or (is_file and path.suffix != ".torrent"):
         return inspect_weights(ReleaseFolder.read(path), tensors)
     wanted = identify_target(text)
     if isinstance(wanted.source, Magnet):

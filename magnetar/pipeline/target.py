@@ -6,6 +6,7 @@ from pathlib import Path
 from magnetar.errors import UsageError
 from magnetar.fetch.link.magnet import Magnet, looks_like_magnet, parse_magnet
 from magnetar.fetch.torrent.metainfo import load_torrent, read_torrent
+from magnetar.files import is_path_of
 from magnetar.manifests.catalog import catalog, find_by_infohash, find_release
 from magnetar.manifests.schema import Manifest
 
@@ -27,7 +28,7 @@ def identify_target(text: str, *, proxy: str = "") -> Wanted:
     path = Path(text)
     if text.lower() in catalog():
         return _from_catalog(find_release(text))
-    if path.is_file():
+    if is_path_of(text, Path.is_file):
         return _from_torrent(path)
     if text.startswith(("http://", "https://")):
         from magnetar.fetch.http.documents import download_torrent

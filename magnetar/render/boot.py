@@ -10,7 +10,22 @@ from rich.table import Table
 from rich.text import Text
 
 from magnetar.findings import Outcome
-from magnetar.render.text import BAD, GOOD, MAX_ROWS, UNSURE, clean, clock, count, new_table, note, pace, verdict
+from magnetar.render.text import (
+    BAD,
+    GOOD,
+    INDENT,
+    MAX_ROWS,
+    UNSURE,
+    Hanging,
+    clean,
+    clock,
+    count,
+    foreign,
+    new_table,
+    note,
+    pace,
+    verdict,
+)
 
 if TYPE_CHECKING:
     from magnetar.model.boot.boot_report import BootReport, RoutedText
@@ -26,7 +41,7 @@ def draw_boot(report: "BootReport") -> RenderableType:
     """The verdict with its reasons: the levels, the score, the load of the experts, and a text by the model."""
     facts = Table.grid(padding=(0, 2))
     for name, value in _boot_facts(report):
-        facts.add_row(Text(name, style="dim"), Text(clean(value)))
+        facts.add_row(Text(name, style="dim"), foreign(value))
     parts: list[RenderableType] = [_draw_levels(report), Text(""), facts]
     if any(report.expert_load):
         parts += [Text("\nexperts' load, layer by layer", style="dim"), draw_expert_load(report.expert_load)]
@@ -36,7 +51,8 @@ def draw_boot(report: "BootReport") -> RenderableType:
         parts += [Text("\nthe first expert of each token in the last layer, a colour for each expert", style="dim")]
         parts += [Padding(_colour_by_expert(report.routed_text), (0, 2))]
     if report.sample:
-        parts += [Text("\nit says", style="dim"), Padding(Text(clean(report.sample.strip()), style="italic"), (0, 2))]
+        lines = (foreign(line, style="italic") for line in report.sample.strip().split("\n"))
+        parts += [Text("\nit says", style="dim"), Padding(Group(*lines), (0, len(INDENT)))]
     parts += [Text(""), *(note(text) for text in report.assumptions)]
     if report.healthy:
         return Group(*parts, verdict("healthy", GOOD, _score(report)))
@@ -47,9 +63,9 @@ def _draw_levels(report: "BootReport") -> Table:
     table = new_table("level", "verdict", "")
     words = {Outcome.GOOD: ("good", "green"), Outcome.BAD: ("bad", "red"), Outcome.UNKNOWN: ("skipped", "yellow")}
     for level in report.levels:
-        table.add_row(level.name, Text(*words[level.outcome]), Text(clean(level.remark)))
+        table.add_row(foreign(level.name), Text(*words[level.outcome]), foreign(level.remark))
         for finding in level.findings[:MAX_ROWS]:
-            table.add_row("", Text(finding.kind, style="red"), Text(clean(finding.describe())))
+            table.add_row("", Text(finding.kind, style="red"), foreign(finding.describe()))
     return table
 
 
@@ -70,7 +86,7 @@ def _draw_diagnosis(report: "BootReport") -> Iterable[RenderableType]:
 
 def _colour_by_expert(routed_text: "RoutedText") -> Text:
     """The head of the text, each token in the colour of the first expert that answered it in the last layer."""
-    text = Text()
+    text = Hanging()
     for piece, chosen in zip(routed_text.pieces, routed_text.chosen[-1], strict=False):
         words = " " if piece == "<0x0A>" else clean(piece)  # a token that is a line break
         text.append(words, style=EXPERT_COLOURS[chosen[0] % len(EXPERT_COLOURS)])
@@ -138,7 +154,7 @@ def draw_agreement(agreement: "Agreement") -> Table:
     """How far the answers of these weights are from those of the other, on the same tokens."""
     table = new_table(f"against {clean(agreement.other)}", ">", "")
     for name, value, remark in list_agreement(agreement):
-        table.add_row(name, value, Text(clean(remark), style="dim"))
+        table.add_row(name, value, foreign(remark, style="dim"))
     return table
 
 

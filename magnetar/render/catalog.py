@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from magnetar.render.manifest import draw_manifest
-from magnetar.render.text import GOOD, UNSURE, clean, count, new_table, note, verdict
+from magnetar.render.text import GOOD, UNSURE, count, foreign, new_table, note, verdict
 
 if TYPE_CHECKING:
     from magnetar.pipeline.catalog import Added, Entry, Listing, Removed
@@ -18,12 +18,12 @@ def draw_listing(listing: "Listing") -> RenderableType:
     for entry in listing.entries:
         facts = entry.manifest.architecture
         table.add_row(
-            Text(entry.name, style="bold"),
-            clean(entry.manifest.publisher),
+            foreign(entry.name, style="bold"),
+            foreign(entry.manifest.publisher),
             str(entry.manifest.published or "unknown"),
             count(facts.total_parameters),
             count(facts.active_parameters),
-            clean(entry.manifest.licence),
+            foreign(entry.manifest.licence),
             Text("added by you", style="cyan") if entry.signer else "",
         )
     broken = [verdict("passed over", UNSURE, reason) for reason in listing.broken]

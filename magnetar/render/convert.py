@@ -4,9 +4,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.filesize import decimal
-from rich.text import Text
 
-from magnetar.render.text import BAD, GOOD, clean, clock, new_table, note, pace, verdict
+from magnetar.render.text import BAD, GOOD, clock, foreign, new_table, note, pace, verdict
 
 if TYPE_CHECKING:
     from magnetar.convert.write.convert import Converted, Forecast
@@ -16,7 +15,7 @@ def draw_converted(converted: "Converted") -> RenderableType:
     """What was written, and how it was proven."""
     table = new_table("file", ">size", "sha256")
     for file in converted.files:
-        table.add_row(Text(clean(file.path)), decimal(file.size), file.sha256)
+        table.add_row(foreign(file.path), decimal(file.size), file.sha256)
     notes = [note(text) for text in (f"layout {converted.layout}: {converted.reason}", *converted.notes)]
     return Group(table, *notes, verdict("converted", GOOD, f"{converted.destination}: {_describe(converted)}"))
 
@@ -38,7 +37,7 @@ def _describe(converted: "Converted") -> str:
 
 def draw_forecast(forecast: "Forecast") -> RenderableType:
     """What a conversion would write, with a line for each file and tensor, and the disk and memory that it needs."""
-    lines = [Text(clean(line), no_wrap=True, overflow="ignore") for line in forecast.steps]
+    lines = [foreign(line, no_wrap=True, overflow="ignore") for line in forecast.steps]
     turned = (
         f"{forecast.tensors - forecast.turned} tensors are copied, {forecast.turned} change the order of their rows"
     )

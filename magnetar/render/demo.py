@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from magnetar.render.get import conclude, draw_steps_and_faults
-from magnetar.render.text import clean
+from magnetar.render.text import Hanging, clean
 
 if TYPE_CHECKING:
     from magnetar.pipeline.demo import Demonstrated
@@ -14,6 +14,6 @@ if TYPE_CHECKING:
 
 def draw_demo(done: "Demonstrated") -> RenderableType:
     """The whole path, from the link to the verdict."""
-    link = Text.assemble(("magnet link  ", "dim"), clean(done.magnet), no_wrap=True, overflow="ellipsis")
+    link = Hanging.assemble(("magnet link  ", "dim"), clean(done.magnet), no_wrap=True, overflow="ellipsis")
     where = f"left in {done.folder}" if done.kept else "the folders are gone again; --keep leaves them"
     return Group(link, Text(""), draw_steps_and_faults(done.got), conclude(done.got, where))

@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.filesize import decimal
 from rich.text import Text
 
-from magnetar.render.text import BAD, GOOD, clean, clock, new_table, note, pace, several, verdict
+from magnetar.render.text import BAD, GOOD, clock, foreign, new_table, note, pace, several, verdict
 
 if TYPE_CHECKING:
     from magnetar.fetch.download.fetch import Fetched
@@ -34,7 +34,7 @@ def draw_fetch_plan(plan: "FetchPlan") -> RenderableType:
     wanted = {file.path for file in plan.wanted}
     for file in plan.metadata.files:
         remark = "" if file.path in wanted else Text("left out", style="yellow")
-        table.add_row(Text(clean(file.path)), decimal(file.size), remark)
+        table.add_row(foreign(file.path), decimal(file.size), remark)
     lines = [
         note(f"into {plan.folder}: {decimal(plan.missing)} to come, {decimal(plan.free)} free"),
         note(f"{several(plan.peers, 'peer')}, {several(plan.seeds, 'seed')}. Seen: {plan.seen}"),

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from magnetar.findings import Outcome
 from magnetar.render.boot import draw_boot
-from magnetar.render.text import BAD, GOOD, UNSURE, clean, clock, new_table, note, verdict
+from magnetar.render.text import BAD, GOOD, UNSURE, clock, foreign, new_table, note, verdict
 from magnetar.render.verify import draw_report
 
 if TYPE_CHECKING:
@@ -44,5 +44,5 @@ def draw_steps(steps: Sequence["StepDone"]) -> Table:
     """One row a step: name, verdict, time."""
     table = new_table("step", "verdict", ">time")
     for step in steps:
-        table.add_row(Text(step.name, style="bold"), Text(clean(step.verdict)), clock(step.seconds))
+        table.add_row(Text(step.name, style="bold"), foreign(step.verdict), clock(step.seconds))
     return table

@@ -8,7 +8,7 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from magnetar.render.text import clean, count, new_table, note
+from magnetar.render.text import count, foreign, new_table, note
 
 if TYPE_CHECKING:
     from magnetar.pipeline.inspect import SeenTorrent, SeenWeights
@@ -18,7 +18,7 @@ def draw_inspection(seen: "SeenTorrent | SeenWeights") -> RenderableType:
     """What a link, a torrent or a checkpoint holds."""
     facts = Table.grid(padding=(0, 2))
     for name, value in _torrent_facts(seen) if seen.kind != "weights" else _weights_facts(seen):
-        facts.add_row(Text(name, style="dim"), Text(clean(value), overflow="fold"))
+        facts.add_row(Text(name, style="dim"), foreign(value, overflow="fold"))
     if seen.kind != "weights":
         return Group(facts, *_draw_files(seen))
     if seen.tensors is None:
@@ -26,7 +26,7 @@ def draw_inspection(seen: "SeenTorrent | SeenWeights") -> RenderableType:
     table = new_table("tensor", "dtype", "shape", ">size")
     for tensor in seen.tensors:
         shape = " x ".join(map(str, tensor.shape)) or "scalar"
-        table.add_row(Text(clean(tensor.name)), tensor.dtype, shape, decimal(tensor.bytes))
+        table.add_row(foreign(tensor.name), foreign(tensor.dtype), shape, decimal(tensor.bytes))
     return Group(facts, table)
 
 
@@ -51,7 +51,7 @@ def _draw_files(seen: "SeenTorrent") -> Iterable[RenderableType]:
         return
     table = new_table("file", ">size")
     for file in seen.files:
-        table.add_row(Text(clean(file.path)), decimal(file.size) if file.size is not None else "unknown")
+        table.add_row(foreign(file.path), decimal(file.size) if file.size is not None else "unknown")
     yield table
 
 

@@ -8,7 +8,7 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from magnetar.render.text import GOOD, UNSURE, clean, count, new_table, note, verdict
+from magnetar.render.text import GOOD, UNSURE, count, foreign, new_table, note, verdict
 
 if TYPE_CHECKING:
     from magnetar.manifests.schema import Manifest
@@ -20,13 +20,13 @@ def draw_manifest(release: "Manifest") -> RenderableType:
     """Everything that is known of one release, and what is not."""
     facts = Table.grid(padding=(0, 2))
     for name, value in _manifest_facts(release):
-        facts.add_row(Text(name, style="dim"), Text(clean(value), overflow="fold"))
-    parts: list[RenderableType] = [Text(clean(release.title), style="bold"), facts]
+        facts.add_row(Text(name, style="dim"), foreign(value, overflow="fold"))
+    parts: list[RenderableType] = [foreign(release.title, style="bold"), facts]
     if release.files is not None:
         table = new_table("file", ">size", "digests")
         for file in release.files:
             digests = "\n".join(str(digest) for digest in file.digests) or "none known"
-            table.add_row(Text(file.path), decimal(file.size) if file.size is not None else "unknown", digests)
+            table.add_row(foreign(file.path), decimal(file.size) if file.size is not None else "unknown", digests)
         parts.append(table)
     for heading, lines in (("not known", release.unknown), ("sources", release.sources)):
         parts += [Text(heading, style="bold"), *(note(f"- {line}") for line in lines)] if lines else []

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import assert_never
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.filesize import decimal
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID
 from rich.text import Text
@@ -33,7 +33,7 @@ from magnetar.events import (
     SwarmSeen,
     TrackerAnswered,
 )
-from magnetar.render.text import amount, clean, clock, pace, several
+from magnetar.render.text import Hanging, amount, clean, clock, pace, several
 
 PLAIN_INTERVAL = 10.0
 """Seconds between two lines of one step in a log."""
@@ -51,7 +51,7 @@ def watch(console: Console, style: ProgressStyle) -> Iterator[Emit]:
     if style is ProgressStyle.JSON:
         yield _json_lines(console)
     elif style is ProgressStyle.PLAIN or not console.is_terminal or console.no_color:
-        yield PlainProgress(lambda line: console.print(Text(line), soft_wrap=True))
+        yield PlainProgress(lambda line: console.print(Group(Hanging(line)), soft_wrap=not console.is_terminal))
     else:
         with LiveProgress(console) as live:
             yield live
@@ -200,7 +200,7 @@ class LiveProgress:
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Fact):
-            self._progress.console.print(Text(describe(event)))
+            self._progress.console.print(Group(Hanging(describe(event))))
             return
         match event:
             case Began(step, total, unit):
@@ -280,7 +280,7 @@ def describe(event: SwarmSeen | Fact) -> str:
         case TrackerAnswered(url, peers, error):
             return f"tracker {clean(url)}: {clean(error) if error else several(peers, 'peer')}"
         case FoundWrong(finding):
-            return f"{finding.kind}: {clean(finding.describe())}"
+            return clean(f"{finding.kind}: {finding.describe()}")
         case LinkHealed(repair):
             return clean(repair)
         case Resumed(step, done, total, unit):

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.filesize import decimal
-from rich.text import Text
 
-from magnetar.render.text import GOOD, UNSURE, binary, clean, count, markdown, note, verdict
+from magnetar.render.text import GOOD, UNSURE, binary, clean, count, foreign, markdown, note, verdict
 
 if TYPE_CHECKING:
     from magnetar.manifests.schema import Manifest
@@ -20,7 +19,7 @@ ONLY_V1 = "aria2c and some other clients read version 1 only: --torrent-version 
 def draw_published(published: "Published") -> RenderableType:
     """The link on a line of its own, then the files that were written and what to do next."""
     manifest = published.manifest
-    parts: list[RenderableType] = [Text(clean(manifest.magnet), no_wrap=True, overflow="ignore")]
+    parts: list[RenderableType] = [foreign(manifest.magnet, no_wrap=True, overflow="ignore")]
     parts.append(verdict("published", GOOD, f"{manifest.name}: {len(manifest.files or ())} files, {_size(published)}"))
     parts += [note(f"infohash {digest}") for digest in (manifest.infohash_v1, manifest.infohash_v2) if digest]
     parts.append(note(explain_pieces(published)))

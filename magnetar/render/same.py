@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from magnetar.findings import Outcome
-from magnetar.render.text import BAD, GOOD, MAX_ROWS, UNSURE, clean, new_table, note, verdict
+from magnetar.render.text import BAD, GOOD, MAX_ROWS, UNSURE, foreign, new_table, note, verdict
 
 if TYPE_CHECKING:
     from magnetar.convert.compare.comparison_report import Sameness
@@ -18,7 +18,7 @@ def draw_sameness(found: "Sameness") -> RenderableType:
     for difference in found.differences[:MAX_ROWS]:
         error = f"NMSE {difference.error:.1e}" if difference.error is not None else ""
         words = "; ".join(filter(None, (difference.detail, error)))
-        table.add_row(Text(clean(difference.name)), Text(difference.how.value), Text(clean(words)))
+        table.add_row(foreign(difference.name), Text(difference.how.value), foreign(words))
     parts: list[RenderableType] = [table] if found.differences else []
     more = len(found.differences) - MAX_ROWS
     parts += [note(f"and {more} more")] if more > 0 else []

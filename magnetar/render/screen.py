@@ -1,21 +1,27 @@
 """Where a command writes: its result to stdout, its progress and errors to stderr, as text or as JSON."""
 
 import os
+import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TextIO, TypeVar
+from types import TracebackType
+from typing import Any, TextIO, TypeVar
 
-from rich.console import Console, Group, RenderableType
-from rich.text import Text
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, Group, RenderableType, RenderHook
+from rich.segment import Segment
 
+from magnetar.characters import HIDDEN, escape_hidden
 from magnetar.errors import ExitCode, MagnetarError
 from magnetar.events import Emit, ProgressStyle, ignore
 from magnetar.files import outside_failure
-from magnetar.render.text import clean
+from magnetar.render.text import INDENT, Hanging, clean
 
 Result = TypeVar("Result")
+
+HIDDEN_IN_A_LINE = re.compile(rf"(?!\n){HIDDEN.pattern}")
 
 PIPE_WIDTH = 4000
 """The width in columns where there is no terminal: lines in a log or a pipe should not be folded."""
@@ -84,14 +90,17 @@ class Screen:
 
     @contextmanager
     def streaming(self) -> Iterator[Callable[[str], None]]:
-        """Yield a function that shows text at once: on stdout, or with ``--json`` on stderr if that is a terminal."""
+        """Yield a function that shows text at once: on stdout, or with ``--json`` on stderr if that is a terminal.
+
+        All lines of the text but the first are indented: a model could else write a verdict on itself.
+        """
         watched = self.progress is ProgressStyle.AUTO and self.err.is_terminal
         console = self.err if self.as_json else self.out
         if self.as_json and not watched:
             yield lambda _text: None
             return
         self.progress = ProgressStyle.NONE  # bars would overwrite the text
-        yield lambda text: console.out(clean(text), end="", highlight=False)
+        yield lambda text: console.out(_clean_lines(text), end="", highlight=False)
         if console is self.err:
             console.out("")
 
@@ -146,22 +155,71 @@ class Screen:
             words = {"kind": failed.kind, "message": failed.message, "hint": failed.hint}
             self.out.out(failure(self.command, failed.code, **words, facts=failed.error), highlight=False)
         else:
-            lines = [Text.assemble(("error: ", "bold red"), clean(failed.message))]
-            lines += [Text.assemble(("hint:  ", "cyan"), clean(failed.hint))] if failed.hint else []
-            self.err.print(Group(*lines), soft_wrap=True)
+            lines = [Hanging.assemble(("error: ", "bold red"), clean(failed.message))]
+            lines += [Hanging.assemble(("hint:  ", "cyan"), clean(failed.hint))] if failed.hint else []
+            self.err.print(Group(*lines), soft_wrap=not self.err.is_terminal)
         return failed.code
 
     def _print(self, drawing: RenderableType) -> None:
+        whole = Group(drawing)  # rich makes a plain text of one that is printed by itself, which would not hang
         if self.out.is_terminal:
-            self.out.print(drawing)
+            self.out.print(whole)
             return
         with self.out.capture() as captured:
-            self.out.print(drawing)
+            self.out.print(whole)
         # Rich pads columns with spaces to their width, which a reader of a pipe does not want.
-        self.out.out("\n".join(line.rstrip() for line in captured.get().splitlines()), highlight=False)
+        lines = captured.get().removesuffix("\n").split("\n")
+        self.out.out("\n".join(line.rstrip() for line in lines), highlight=False)
 
 
 RESUME_HINT = "what is on disk is kept: run the same command again to go on"
+
+
+def show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Write the traceback of a bug to stderr, as Python does; but the message, which may quote foreign text, is clean.
+
+    It has the form of ``sys.excepthook``.
+    """
+    told = traceback.TracebackException(kind, error, trace, compact=True)
+    _clean_notes(told)
+    for part in told.format():
+        # Of several lines are the parts that say where in our own code it was. The others may quote anything.
+        lines = part.rstrip("\n").split("\n") if part.startswith("  File ") else [part.strip("\n")]
+        for line in lines:
+            print(clean(line), file=sys.stderr)
+
+
+def _clean_notes(told: traceback.TracebackException | None) -> None:
+    """Make one line of each note, here and in the causes: Python would make several parts of it."""
+    if told is not None:
+        told.__notes__ = [clean(text) for text in told.__notes__ or ()]
+        for other in (told.__cause__, told.__context__, *(told.exceptions or ())):
+            _clean_notes(other)
+
+
+def _clean_lines(text: str) -> str:
+    return f"\n{INDENT}".join(map(clean, text.split("\n")))
+
+
+class _Net(RenderHook):
+    """Escapes what reaches a console without having been cleaned. It cannot tell foreign line breaks from ours."""
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        return [_Caught(renderable) for renderable in renderables]
+
+
+@dataclass(frozen=True, slots=True)
+class _Caught:
+    """A drawing whose every line is clean."""
+
+    drawing: ConsoleRenderable
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        for segment in console.render(self.drawing, options):
+            if segment.control:
+                yield segment
+            else:
+                yield Segment(HIDDEN_IN_A_LINE.sub(lambda found: escape_hidden(found[0]), segment.text), segment.style)
 
 
 class _Console(Console):
@@ -174,6 +232,10 @@ class _Console(Console):
 
 
 def _console(stream: TextIO) -> Console:
+    plain: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}  # a string is only a string
     if stream.isatty():
-        return _Console(file=stream, highlight=False)
-    return _Console(file=stream, highlight=False, width=PIPE_WIDTH, force_terminal=False, no_color=True)
+        console = _Console(file=stream, **plain)
+    else:
+        console = _Console(file=stream, width=PIPE_WIDTH, force_terminal=False, no_color=True, **plain)
+    console.push_render_hook(_Net())
+    return console

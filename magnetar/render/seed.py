@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
 from rich.filesize import decimal
-from rich.text import Text
 
-from magnetar.render.text import clean, clock, new_table
+from magnetar.render.text import clock, foreign, new_table
 
 if TYPE_CHECKING:
     from magnetar.fetch.seed.seed import Seeding, Served
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
 def draw_seeding(seeding: "Seeding") -> RenderableType:
     """The link, alone on its line so that it can be copied or piped."""
-    return Text(clean(seeding.magnet), no_wrap=True, overflow="ignore")
+    return foreign(seeding.magnet, no_wrap=True, overflow="ignore")
 
 
 def draw_served(served: Sequence["Served"]) -> RenderableType:
@@ -24,7 +23,7 @@ def draw_served(served: Sequence["Served"]) -> RenderableType:
     for release in served:
         ratio = release.uploaded / max(release.metadata.total_size, 1)
         table.add_row(
-            Text(clean(release.metadata.name)),
+            foreign(release.metadata.name),
             str(release.peers),
             decimal(release.uploaded),
             f"{ratio:.2f}",

@@ -2,10 +2,17 @@
 
 import re
 import string
+from typing import TYPE_CHECKING, Any
 
+from rich.containers import Lines
 from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
+
+from magnetar.characters import escape_hidden
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 GOOD, BAD, UNSURE = "bold green", "bold red", "bold yellow"
 """The styles of a verdict."""
@@ -14,15 +21,36 @@ MAX_ROWS = 40
 """Rows that are shown of what may be thousands."""
 
 
-def clean(text: object) -> str:
-    """Foreign text, safe to print: control characters and those that change the direction become visible escapes.
+INDENT = "    "
+"""Before each further line of a text that was folded."""
 
-    Show it through ``rich.text.Text``, so that markup in it means nothing.
+
+def clean(text: object) -> str:
+    """Foreign text as one line that is safe to print: see ``escape_hidden``. Whoever wants lines splits them first.
+
+    Every foreign text on its way to a screen, a log or a page passes here. Show it through ``Hanging``.
     """
-    return "".join(
-        character if character == "\n" or character.isprintable() else character.encode("unicode_escape").decode()
-        for character in str(text)
-    )
+    return escape_hidden(str(text))
+
+
+class Hanging(Text):
+    """Text whose further lines are indented where it must be folded.
+
+    A foreign text could else be just so long that its last words stand at the beginning of a line, as if they were
+    ours.
+    """
+
+    def wrap(self, console: "Console", width: int, **how: Any) -> Lines:
+        whole = super().wrap(console, width, **how)
+        if len(whole) < 2 or width <= 2 * len(INDENT):
+            return whole
+        first, *others = super().wrap(console, width - len(INDENT), **how)
+        return Lines([first, *(Text(INDENT).append_text(line) for line in others)])
+
+
+def foreign(text: object, style: str = "", **how: Any) -> Text:
+    """Foreign text, clean and hanging. ``how`` are the arguments of ``rich.text.Text``."""
+    return Hanging(clean(text), style=style, **how)
 
 
 HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
@@ -32,7 +60,7 @@ LIST_OR_LINK_BEGINNINGS = re.compile(r"^([-+]|\d+(?=[.)]))|(?<=www)(?=\.)", re.I
 
 def markdown(text: object) -> str:
     """Foreign text as one line of Markdown that reads as just that text: no markup, no HTML, no link."""
-    line = " ".join(clean(text).split())
+    line = clean(" ".join(str(text).split()))
     marked = MARKDOWN_MARKS.sub(r"\\\1", line).translate(HTML)
     return LIST_OR_LINK_BEGINNINGS.sub(_escape_beginning, marked)
 
@@ -99,9 +127,9 @@ def new_table(*headings: str) -> Table:
 
 def verdict(word: str, style: str, rest: str) -> Text:
     """The last line of a result: a word or two in colour, then what they are about."""
-    return Text.assemble((word, style), "  ", clean(rest))
+    return Hanging.assemble((word, style), "  ", clean(rest))
 
 
 def note(text: str) -> Text:
     """A line of less weight, dim and indented."""
-    return Text("  " + clean(text), style="dim")
+    return Hanging("  " + clean(text), style="dim")

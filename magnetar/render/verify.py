@@ -8,7 +8,20 @@ from rich.filesize import decimal
 from rich.text import Text
 
 from magnetar.findings import Outcome
-from magnetar.render.text import BAD, GOOD, MAX_ROWS, UNSURE, binary, clean, new_table, note, several, verdict
+from magnetar.render.text import (
+    BAD,
+    GOOD,
+    MAX_ROWS,
+    UNSURE,
+    Hanging,
+    binary,
+    clean,
+    foreign,
+    new_table,
+    note,
+    several,
+    verdict,
+)
 
 if TYPE_CHECKING:
     from magnetar.manifests.checking.ledger import Ledger, Row
@@ -28,9 +41,9 @@ def draw_report(report: "VerifyReport") -> RenderableType:
         size = decimal(file.size) if file.size is not None else "unknown"
         verdict = Text(file.state.value, style=styles[file.state])
         words = "; ".join(filter(None, (", ".join(file.checked_by), file.detail)))
-        table.add_row(Text(clean(file.path)), size, verdict, Text(clean(words)))
+        table.add_row(foreign(file.path), size, verdict, foreign(words))
     findings = [
-        Text.assemble(("  " + f.kind, "red"), f": {clean(f.subject)}: {clean(f.detail)}") for f in report.findings
+        Hanging.assemble(("  " + f.kind, "red"), f": {clean(f.subject)}: {clean(f.detail)}") for f in report.findings
     ]
     beside = [row for row in report.ledger.rows if row.name in set(report.unexpected)]
     harmless = [row.name for row in beside if not row.loadable]
@@ -52,9 +65,9 @@ def _draw_damaged_file(file: "FileDamage") -> Iterator[RenderableType]:
     pieces = f" in {several(len(file.pieces), 'piece')}" if file.pieces else ""
     places = ", ".join(f"{offset:,}-{offset + length:,}" for offset, length in file.ranges[:MAX_RANGES])
     more = ", ..." if len(file.ranges) > MAX_RANGES else ""
-    yield Text(f"  {clean(file.path)}: {binary(file.damaged)}{pieces}: bytes {places}{more}")
+    yield Hanging(f"  {clean(file.path)}: {binary(file.damaged)}{pieces}: bytes {places}{more}")
     for tensor in file.tensors[:MAX_TENSORS]:
-        yield Text(f"    {clean(tensor.name)}: {binary(tensor.damaged)} of {binary(tensor.nbytes)}")
+        yield Hanging(f"    {clean(tensor.name)}: {binary(tensor.damaged)} of {binary(tensor.nbytes)}")
     if len(file.tensors) > MAX_TENSORS:
         yield note(f"  and {len(file.tensors) - MAX_TENSORS:,} more tensors; --json lists them")
     for text in file.notes:
@@ -96,7 +109,7 @@ def draw_rows(rows: Iterable["Row"]) -> Iterator[RenderableType]:
     told.sort(key=lambda row: list(styles).index(row.state))
     for row in told[:MAX_ROWS]:
         where = row.name if row.name == row.file else f"{row.file}: {row.name}"
-        yield Text.assemble((f"  {row.state}", styles[row.state]), f": {clean(where)}: {clean(row.detail)}")
+        yield Hanging.assemble((f"  {row.state}", styles[row.state]), f": {clean(where)}: {clean(row.detail)}")
     if len(told) > MAX_ROWS:
         yield note(f"and {len(told) - MAX_ROWS:,} more; --json lists them")
 
@@ -109,7 +122,7 @@ def draw_copy(copy: "ProvenCopy") -> RenderableType:
         table = new_table("tensor", "against the release", "")
         for tensor in others[:MAX_ROWS]:
             exact = "just what quantising the release gives" if tensor.reproduced else ""
-            table.add_row(Text(clean(tensor.name)), f"NMSE {tensor.error:.1e}", exact)
+            table.add_row(foreign(tensor.name), f"NMSE {tensor.error:.1e}", exact)
         parts += [table] if others else []
         parts += [note(f"and {len(others) - MAX_ROWS} more")] if len(others) > MAX_ROWS else []
         same = sum(tensor.standing == "same" for tensor in proof.tensors)

@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path, PurePosixPath
 from typing import Any, TypedDict
 
+from magnetar.characters import HIDDEN
 from magnetar.errors import ManifestError, UsageError
 from magnetar.events import Began, Emit, Ended, Moved, Step, ignore
 from magnetar.files import disk_failure
@@ -187,10 +188,20 @@ def strength_of(manifest: Manifest) -> Strength:
 
 
 def to_toml(manifest: Manifest) -> str:
-    """The manifest as TOML; ``parse_manifest`` reads it back as an equal value."""
+    """The manifest as TOML; ``parse_manifest`` reads it back as an equal value.
+
+    Characters that are not seen are written as escapes, so that a reader of the file sees them.
+    """
     import tomli_w
 
-    return tomli_w.dumps(_plain(manifest), multiline_strings=False)
+    text = tomli_w.dumps(_plain(manifest), multiline_strings=False)
+    return "\n".join(HIDDEN.sub(_escape_in_toml, line) for line in text.split("\n"))
+
+
+def _escape_in_toml(found: re.Match[str]) -> str:
+    """TOML has these two escapes in the only strings that are written: those in double quotes, on one line."""
+    number = ord(found[0])
+    return f"\\u{number:04x}" if number < 1 << 16 else f"\\U{number:08x}"
 
 
 def _plain(value: Any) -> Any:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from html import escape
 
+from magnetar.characters import escape_hidden
 from magnetar.model.boot.boot_report import RoutedText
 
 WIDTH, HEIGHT = 640, 160
@@ -105,6 +106,5 @@ def _hue(expert: int) -> int:
 
 
 def escaped(text: str) -> str:
-    """Escape foreign text: markup, and control characters (also those that change the direction) as their numbers."""
-    kept = (c if c.isprintable() or c == "\n" else f"\\u{ord(c):04x}" for c in text)
-    return escape("".join(kept))
+    """Foreign text for a page: markup means nothing, and every character but a line break can be seen."""
+    return escape("\n".join(map(escape_hidden, text.split("\n"))))

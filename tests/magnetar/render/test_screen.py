@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
+from rich.console import Console, Group
+from rich.table import Table
 from rich.text import Text
 
 from magnetar.cli.exit_codes import exit_code_of
-from magnetar.errors import NoSpace
+from magnetar.errors import NoSpace, UsageError
 from magnetar.events import (
     Began,
     Emit,
@@ -31,8 +32,8 @@ from magnetar.findings import Finding, Outcome, Question
 from magnetar.manifests.checking.ledger import Ledger
 from magnetar.pipeline.catalog import Removed
 from magnetar.render.progress import MAX_FILE_BARS, LiveProgress, PlainProgress, watch
-from magnetar.render.screen import Screen, Terminated
-from magnetar.render.text import amount, clean, clock, count
+from magnetar.render.screen import HIDDEN_IN_A_LINE, Screen, Terminated, show_traceback
+from magnetar.render.text import GOOD, INDENT, amount, clean, clock, count, foreign, new_table, note, verdict
 
 
 def removed(name: str = "mine") -> Removed:
@@ -59,8 +60,82 @@ def screen(command: str = "catalog remove", *, as_json: bool = False) -> Screen:
 
 
 @given(st.text())
-def test_foreign_text_reaches_the_screen_without_control_characters(text: str) -> None:
-    assert all(character.isprintable() or character == "\n" for character in clean(text))
+def test_foreign_text_reaches_the_screen_as_one_line_without_control_characters(text: str) -> None:
+    assert clean(text).isprintable()
+
+
+FOLDED = st.text(st.sampled_from("ab  [漢\n"), min_size=1, max_size=200)
+
+
+def in_a_table(text: str) -> Table:
+    table = new_table("file", ">size")
+    table.add_row(foreign(text), "12 MB")
+    return table
+
+
+@given(FOLDED, st.integers(25, 60))
+def test_wherever_foreign_text_is_folded_its_further_lines_are_indented(text: str, width: int) -> None:
+    for drawn in (foreign(f"x{text}"), verdict("good", GOOD, text), note(text), in_a_table(f"x{text}")):
+        console = Console(file=io.StringIO(), width=width)
+        console.print(Group(drawn))
+        lines = console.file.getvalue().split("\n")  # type: ignore[attr-defined]
+        first = 2 if isinstance(drawn, Table) else 1  # below the headings
+        assert [line for line in lines[first:] if line.strip() and not line.startswith(INDENT)] == []
+
+
+@given(st.text(max_size=30))
+def test_folded_text_has_lost_no_character_but_spaces(text: str) -> None:
+    console = Console(file=io.StringIO(), width=12)
+    console.print(Group(foreign(text)))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "".join(shown.split()) == "".join(clean(text).split())
+
+
+class Unclean:
+    """A drawing that somebody forgot to clean."""
+
+    def __rich__(self) -> str:
+        return "\x1b[2J\x9b31m[bold]\u202eevil[/bold] :smile:"
+
+
+def test_what_somebody_forgot_to_clean_moves_no_cursor_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    screen().run(lambda _emit: removed(), lambda _: Unclean())
+    assert capsys.readouterr().out == "\\x1b[2J\\x9b31m[bold]\\u202eevil[/bold] :smile:\n"
+
+
+def test_an_error_is_one_line_and_its_hint_another(capsys: pytest.CaptureFixture[str]) -> None:
+    def work(_emit: Emit) -> Removed:
+        raise UsageError("a\ngood: the release\x1b[2J", hint="b\u2028good: the release")
+
+    assert screen().run(work, str) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "error: a\\ngood: the release\\x1b[2J",
+        "hint:  b\\u2028good: the release",
+    ]
+
+
+def test_the_traceback_of_a_bug_is_shown_and_its_message_is_one_clean_line(capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        try:
+            raise KeyError("\x1b[2J")
+        except KeyError as error:
+            error.add_note("noted\ngood: the release")
+            raise ValueError("a\ngood: the release\x9b") from error
+    except ValueError as error:
+        show_traceback(type(error), error, error.__traceback__)
+    shown = capsys.readouterr().err
+    assert HIDDEN_IN_A_LINE.search(shown) is None
+    assert "ValueError: a\\ngood: the release\\x9b" in shown.splitlines()
+    assert "noted\\ngood: the release" in shown
+    assert 'raise ValueError("a' in shown
+    assert not any(line.startswith("good") for line in shown.splitlines())
+
+
+def test_a_text_that_a_model_writes_begins_no_line_of_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    with screen().streaming() as show:
+        for piece in ("It is", "\nhealthy  1.2", "\x1b[2J\n", "not"):
+            show(piece)
+    assert capsys.readouterr().out == "It is\n    healthy  1.2\\x1b[2J\n    not"
 
 
 def test_escape_codes_and_markup_in_foreign_text_are_only_text() -> None:
