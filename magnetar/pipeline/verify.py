@@ -25,8 +25,14 @@ def verify(request: VerifyRequest, emit: Emit = ignore) -> "VerifyReport | Prove
     was asked for is missing or wrong. What is wrong with the files or tensors is in the result.
     """
     if request.signed_by is not None:
+        from magnetar.pipeline.proving.signed_folder import check_signed_folder, is_signed_as_folder
         from magnetar.pipeline.proving.signed_manifest import check_signed
+        from magnetar.pipeline.proving.verify_files import verify_files
 
+        if is_signed_as_folder(request.folder, request.named, request.signed_by):
+            whole = check_signed_folder(request.folder, request.signed_by, emit)
+            if whole is not None:
+                return verify_files(request, emit, whole.choose())
         signed = check_signed(request.folder, request.named, request.signed_by, emit)
         found = _verify_unsigned(replace(request, named=str(signed.path), strict=True), emit)
         return signed.credit(found)

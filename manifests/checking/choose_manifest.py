@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from magnetar.errors import UsageError
@@ -26,6 +27,15 @@ class ChosenManifest:
     reason: str
     voucher: Voucher
     path: Path | None = None
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 (hex) of the file that the manifest lies in; empty if there is none, or it cannot be read."""
+        path = self.path or side_files_folder(self.manifest.name) / f"{self.manifest.name}.toml"
+        try:
+            return sha256(path.read_bytes()).hexdigest()
+        except OSError:
+            return ""
 
     @property
     def side_files(self) -> Path:

@@ -81,6 +81,7 @@ def verify(
         unexpected=unexpected,
         notes=notes,
         unreadable_folders=tuple(unreadable),
+        manifest_digest=choice.digest,
     )
 
 
@@ -185,7 +186,8 @@ class _Verification:
             self._read_to_the_end(file)  # or else the disk may be to blame, and not the bytes
             finding = Finding(FileFault.WRONG_DIGEST, file.path, "has pieces that are not those of the torrent")
         if finding is not None:
-            return _CheckedFile(FileResult(file.path, file.size, FileState.BAD), finding, digests)
+            bad = FileResult(file.path, file.size, FileState.BAD, digest=_best_of(digests))
+            return _CheckedFile(bad, finding, digests)
         paths = self._paths_of(file)
         result = FileResult(
             path=file.path,
@@ -194,6 +196,7 @@ class _Verification:
             checked_by=checked_by,
             detail=f"in {len(paths)} parts" if len(paths) > 1 else "",
             weak=_is_weak(checked_by, self._manifest),
+            digest=_best_of(digests),
         )
         return _CheckedFile(result)
 
@@ -314,6 +317,12 @@ def _stamp_of(path: Path) -> Stamp | None:
         return stamp(path.stat())
     except OSError:  # it was removed
         return None
+
+
+def _best_of(digests: Sequence[Digest]) -> str:
+    """SHA-256, which most programs know, before any other that is strong."""
+    strong = sorted((digest for digest in digests if not digest.weak), key=lambda digest: digest.algorithm != "sha256")
+    return str(strong[0]) if strong else ""
 
 
 def _is_weak(checked_by: Collection[str], manifest: Manifest) -> bool:

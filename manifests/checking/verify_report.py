@@ -47,7 +47,8 @@ class FileResult:
     """One file of the release, its ``size`` in bytes, its state, and what proved it: algorithms, or ``pieces``.
 
     ``weak``: nothing better than MD5 or SHA-1 proved it. ``detail`` adds in words: that the file lies in parts, when it
-    was read, how much of it has arrived, or why it could not be read.
+    was read, how much of it has arrived, or why it could not be read. ``digest`` is the best of those that were
+    computed; empty if none was.
     """
 
     path: str
@@ -56,6 +57,7 @@ class FileResult:
     checked_by: tuple[str, ...] = ()
     detail: str = ""
     weak: bool = False
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ class VerifyReport:
     it holds. ``unexpected`` are all files that the release does not have, hidden ones too; they are findings only if
     the verification was strict. ``notes`` are files in which Magnetar itself keeps something beside the release.
     ``unreadable_folders`` are folders below the root that could not be listed. ``damage`` says where files are damaged,
-    if a torrent's pieces tell.
+    if a torrent's pieces tell. ``manifest_digest`` is the SHA-256 of the manifest's file; empty if it lies in none.
     """
 
     folder: str
@@ -115,6 +117,7 @@ class VerifyReport:
     notes: tuple[str, ...] = ()
     damage: tuple[FileDamage, ...] = ()
     unreadable_folders: tuple[str, ...] = ()
+    manifest_digest: str = ""
 
     question = Question.BYTES
 
@@ -164,6 +167,7 @@ def _row_of(file: FileResult, voucher: Voucher, faults: Mapping[str, str]) -> Ro
         means=(Means.PIECES if set(file.checked_by) == {PIECES} else Means.FILE_DIGEST) if proven else None,
         voucher=voucher if proven else None,
         weak=file.weak,
+        digest=file.digest,
         detail=faults.get(file.path, file.detail or ("" if proven else unchecked)),
     )
 

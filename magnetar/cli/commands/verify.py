@@ -1,5 +1,6 @@
 """``magnetar verify``: whether the files, or the tensors of a converted copy, are the release's."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,6 +44,10 @@ def verify(
         ),
     ] = False,
     strict: Annotated[bool, option("--strict", help="Count files that the release does not have as wrong.")] = False,
+    attest: Annotated[
+        Path | None,
+        option("--attest", metavar="FILE", help="Write what was found to FILE, as an in-toto statement."),
+    ] = None,
     fail_fast: Annotated[bool, option("--fail-fast", help="Stop at the first thing that is wrong.")] = False,
 ) -> None:
     """Check every file against its digests; of a converted copy, every tensor. Exit 5: not the release; 8: not all."""
@@ -61,6 +66,10 @@ def verify(
             fail_fast=fail_fast,
             reference=reference,
         )
-        return verify_release(request, emit)
+        if attest is None:
+            return verify_release(request, emit)
+        from magnetar.pipeline.attest import verify_and_attest
+
+        return verify_and_attest(request, attest, datetime.now(UTC), emit)
 
     finish("verify", display, work, draw_verified)

@@ -40,7 +40,7 @@ class ProvenCopy:
     """What holding a copy against a release found: a proof for each set of weights, and a ledger of everything.
 
     ``release`` is the name of the manifest, ``reason`` says in words why it was chosen, and ``voucher`` by whose word
-    it holds.
+    it holds. ``manifest_digest`` is the SHA-256 of the manifest's file.
     """
 
     path: str
@@ -49,6 +49,7 @@ class ProvenCopy:
     voucher: Voucher
     proofs: tuple[Proof, ...]
     ledger: Ledger
+    manifest_digest: str = ""
 
     question = Question.BYTES
 
@@ -87,7 +88,15 @@ def verify_copy(
         original = stack.enter_context(open_source(reference)) if reference else None
         proofs, rows = _Examination(folder, choice, original, reference, emit).examine(strict=strict)
     ledger = Ledger(tuple(replace(row, voucher=choice.voucher if row.means else None) for row in rows))
-    return ProvenCopy(str(folder.path), choice.manifest.name, choice.reason, choice.voucher, proofs, ledger)
+    return ProvenCopy(
+        path=str(folder.path),
+        release=choice.manifest.name,
+        reason=choice.reason,
+        voucher=choice.voucher,
+        proofs=proofs,
+        ledger=ledger,
+        manifest_digest=choice.digest,
+    )
 
 
 class _Examination:

@@ -35,6 +35,7 @@ class LedgerRow(Shape):
 
     ``file`` is the path of the file that it lies in. ``loadable``: a runtime could load or run it. ``means`` proved it
     and ``voucher`` vouches for that, both null where it is not proven. ``weak``: by nothing better than MD5 or SHA-1.
+    ``digest`` is that of a file's bytes as they were read, empty if none was computed.
     """
 
     subject: SubjectWord
@@ -47,6 +48,7 @@ class LedgerRow(Shape):
     voucher: VoucherWord | None
     weak: bool
     detail: Text
+    digest: Text
 
 
 class CheckedFile(Shape):
@@ -89,7 +91,8 @@ class DamagedFile(Shape):
 class VerifiedFiles(Shape):
     """The files of a folder, held against the manifest of ``release``, which was chosen for ``reason``.
 
-    ``verdict`` says in words what the outcome is worth, and ``voucher`` by whose word. ``unexpected`` are files that
+    ``verdict`` says in words what the outcome is worth, and ``voucher`` by whose word. ``manifest_digest`` is the
+    SHA-256 of the manifest's file, empty if there is none. ``unexpected`` are files that
     the release does not have. ``ledger`` has a row for every file that is there, or should be. ``damage`` has the
     places, as far as a torrent's pieces tell. ``unreadable_folders`` could not be listed.
     """
@@ -101,6 +104,7 @@ class VerifiedFiles(Shape):
     reason: Text
     verdict: VerdictWord
     voucher: VoucherWord
+    manifest_digest: Text
     files: list[CheckedFile]
     findings: list[Finding]
     unexpected: list[Text]
@@ -138,7 +142,8 @@ class VerifiedSet(Shape):
 class VerifiedCopy(Shape):
     """A converted copy, held against ``release``, which was chosen for ``reason``.
 
-    ``verdict`` says in words what the outcome is worth, and ``voucher`` by whose word. ``proofs`` has the tensors of
+    ``verdict`` says in words what the outcome is worth, and ``voucher`` by whose word. ``manifest_digest`` is the
+    SHA-256 of the manifest's file, empty if there is none. ``proofs`` has the tensors of
     each set of weights, by the release's names. ``ledger`` has a row for everything: files, tensors, keys, vocabulary.
     """
 
@@ -149,6 +154,7 @@ class VerifiedCopy(Shape):
     reason: Text
     verdict: VerdictWord
     voucher: VoucherWord
+    manifest_digest: Text
     proofs: list[VerifiedSet]
     ledger: list[LedgerRow] = Field(validation_alias=AliasPath("ledger", "rows"))
 
