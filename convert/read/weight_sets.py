@@ -18,6 +18,20 @@ SHARD = re.compile(r"(?P<stem>.+)-\d{5}-of-\d{5}(?P<suffix>\.[a-z]+)")
 CONSOLIDATED = re.compile(r"(?P<stem>consolidated)\.\d{2}(?P<suffix>\.[a-z]+)")
 MAX_SETS = 1000
 
+NAMES = {
+    "hf": re.compile(r"(model|pytorch_model)(-\d{5}-of-\d{5})?\.(safetensors|bin)"),
+    "hf-fused": re.compile(r"(model|pytorch_model)(-\d{5}-of-\d{5})?\.(safetensors|bin)"),
+    "mlx": re.compile(r"(model|weights)[^/]*\.safetensors"),
+    "mistral": re.compile(r"consolidated(\.\d{2})?\.(safetensors|pth)"),
+}
+"""The names under which the runtimes of a layout look for weights: transformers, MLX-LM, mistral-inference."""
+
+
+def is_looked_for(name: str, layout: str) -> bool:
+    """Whether a runtime that reads this layout finds weights of this name. llama.cpp takes any."""
+    pattern = NAMES.get(layout)
+    return pattern is None or pattern.fullmatch(name) is not None
+
 
 @dataclass(frozen=True, slots=True)
 class WeightSet:

@@ -17,7 +17,7 @@ from magnetar.convert.formats.checkpoint import Checkpoint
 from magnetar.convert.formats.detect import INDEX_SUFFIXES
 from magnetar.convert.read.checkpoint_source import CheckpointSource, open_source
 from magnetar.convert.read.find_weights import complete_parts
-from magnetar.convert.read.weight_sets import WeightSet, list_weight_sets, open_set
+from magnetar.convert.read.weight_sets import WeightSet, is_looked_for, list_weight_sets, open_set
 from magnetar.errors import ConversionError, OutsideError, UsageError
 from magnetar.events import Emit, ignore
 from magnetar.findings import Outcome, Question
@@ -160,7 +160,10 @@ class _Examination:
                 context_length=self._manifest.architecture.context_length,
             )
         beside = tuple(row for row in beside if self._is_of_set(row.file, weights))
-        return proof, [*tensors, *_container_rows(weights.files, [*tensors, *beside]), *beside]
+        files = list(_container_rows(weights.files, [*tensors, *beside]))
+        if self._folder.is_folder:
+            files = [_under_its_name(row, source.layout) for row in files]
+        return proof, [*tensors, *files, *beside]
 
     def _is_of_set(self, file: str, weights: WeightSet) -> bool:
         """Whether a file is spoken of with this set: not the index of another, and only the set if a file was named."""
@@ -304,6 +307,14 @@ def _container_rows(files: Iterable[str], inside: Iterable[Row]) -> Iterator[Row
             for name in names:
                 yield _file_row(name, state, f"some of what is in it is {state}")
             return
+
+
+def _under_its_name(row: Row, layout: str) -> Row:
+    """The row of a file of weights; not proven where no runtime would find it under its name, and take another."""
+    if row.state is not RowState.PROVEN or is_looked_for(row.file, layout):
+        return row
+    detail = f"no runtime looks for weights in the layout {layout} under this name"
+    return replace(row, state=RowState.NOT_CHECKED, means=None, detail=detail)
 
 
 def _file_row(path: str, state: RowState, detail: str, *, loadable: bool = True) -> Row:

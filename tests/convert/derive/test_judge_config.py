@@ -20,7 +20,7 @@ PROVEN, WRONG, UNKNOWN = RowState.PROVEN, RowState.WRONG, RowState.NOT_CHECKED
 MODEL = replace(MOE, context_length=512)
 SMALL_THETA = replace(MODEL, rope_theta=1e4)
 CONTEXTS = Contexts(frozenset({512}), True)
-GONE = object()
+GONE = "this key is taken away"
 
 
 def judge(keys: dict[str, Any], architecture: Architecture = MODEL) -> dict[str, Judgement]:

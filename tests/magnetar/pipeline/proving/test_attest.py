@@ -28,9 +28,7 @@ def test_a_whole_release_passes_and_every_file_is_a_subject(magnetar: Run, tmp_p
     assert predicate["resourceUri"].startswith("magnet:?")
 
 
-def test_a_copy_passes_with_the_digests_of_its_own_files(
-    magnetar: Run, originals: Path, tmp_path: Path
-) -> None:
+def test_a_copy_passes_with_the_digests_of_its_own_files(magnetar: Run, originals: Path, tmp_path: Path) -> None:
     shown = magnetar("verify", originals / "gguf", "--attest", tmp_path / "statement.json")
     assert shown.code == 0
     statement = json.loads((tmp_path / "statement.json").read_text())
