@@ -15,9 +15,9 @@ from magnetar.convert.derive.check_beside import check_beside
 from magnetar.convert.derive.release_files import ReleaseSmallFiles, architecture_of
 from magnetar.convert.formats.checkpoint import Checkpoint
 from magnetar.convert.formats.detect import INDEX_SUFFIXES
+from magnetar.convert.identify.weight_sets import WeightSet, is_looked_for, list_weight_sets, open_set
 from magnetar.convert.read.checkpoint_source import CheckpointSource, open_source
 from magnetar.convert.read.find_weights import complete_parts
-from magnetar.convert.read.weight_sets import WeightSet, is_looked_for, list_weight_sets, open_set
 from magnetar.errors import ConversionError, OutsideError, UsageError
 from magnetar.events import Emit, ignore
 from magnetar.findings import Outcome, Question
@@ -123,8 +123,9 @@ class _Examination:
     def examine(self, *, strict: bool) -> tuple[tuple[Proof, ...], tuple[Row, ...]]:
         proofs: list[Proof] = []
         rows: dict[tuple[Subject, str, str], Row] = {}
-        for weights in self._sets():
-            proof, found = self._examine_set(weights)
+        sets = self._sets()
+        for weights in sets:
+            proof, found = self._examine_set(weights, alone=len(sets) == 1)
             proofs += [proof] if proof else []
             for row in found:
                 key = (row.subject, row.file, row.name)
@@ -140,12 +141,16 @@ class _Examination:
             return list_weight_sets(self._files)
         return (WeightSet(complete_parts(self._files, self._folder.path.name)),)
 
-    def _examine_set(self, weights: WeightSet) -> tuple[Proof | None, list[Row]]:
-        """The proof of one set, and rows for its tensors, its files, and what belongs beside it."""
+    def _examine_set(self, weights: WeightSet, *, alone: bool) -> tuple[Proof | None, list[Row]]:
+        """The proof of one set, and rows for its tensors, its files, and what belongs beside it.
+
+        A set that cannot be opened is wrong if it is ``alone``, or a runtime would look for it; else it is not checked.
+        """
         try:
             source = open_set(self._files, weights, self._architecture)
         except (ConversionError, UsageError) as error:
-            return None, [_file_row(name, RowState.WRONG, error.message) for name in weights.files]
+            state = RowState.WRONG if alone or is_looked_for(weights.name) else RowState.NOT_CHECKED
+            return None, [_file_row(name, state, error.message) for name in weights.files]
         except OutsideError as error:
             return None, [_file_row(name, RowState.UNREADABLE, error.message) for name in weights.files]
         with source:

@@ -1,22 +1,18 @@
 """All sets of weights that a folder holds. A runtime loads one of them, and nobody knows which."""
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from magnetar.byte_source import SourceFolder
 from magnetar.convert.formats.detect import INDEX_SUFFIXES, read_document
-from magnetar.convert.formats.grok import FILE as GROK_FILE
+from magnetar.convert.identify.find_sets import find_sets
 from magnetar.convert.layout.architecture import Architecture
 from magnetar.convert.layout.tables import check_tensors, detect_layout
 from magnetar.convert.read.checkpoint_source import CheckpointSource, open_files_of_set, read_architecture
 from magnetar.convert.read.find_weights import WEIGHTS
 from magnetar.convert.read.part_names import find_split, split_stem
 from magnetar.errors import MagnetarError
-
-SHARD = re.compile(r"(?P<stem>.+)-\d{5}-of-\d{5}(?P<suffix>\.[a-z]+)")
-CONSOLIDATED = re.compile(r"(?P<stem>consolidated)\.\d{2}(?P<suffix>\.[a-z]+)")
-MAX_SETS = 1000
 
 NAMES = {
     "hf": re.compile(r"(model|pytorch_model)(-\d{5}-of-\d{5})?\.(safetensors|bin)"),
@@ -27,10 +23,11 @@ NAMES = {
 """The names under which the runtimes of a layout look for weights: transformers, MLX-LM, mistral-inference."""
 
 
-def is_looked_for(name: str, layout: str) -> bool:
-    """Whether a runtime that reads this layout finds weights of this name. llama.cpp takes any."""
-    pattern = NAMES.get(layout)
-    return pattern is None or pattern.fullmatch(name) is not None
+def is_looked_for(name: str, layout: str | None = None) -> bool:
+    """Whether a runtime that reads this layout finds weights of this name. llama.cpp takes any. None: any runtime."""
+    if layout is None:
+        return any(pattern.fullmatch(name) for pattern in NAMES.values())
+    return layout not in NAMES or NAMES[layout].fullmatch(name) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +44,17 @@ class WeightSet:
 
 
 def list_weight_sets(folder: SourceFolder) -> tuple[WeightSet, ...]:
-    """Every set of weights among the files directly in a folder, going by names and by the indices of shards.
+    """Every set of weights directly in a folder: what is one by its first bytes, or by its name.
 
-    An index that cannot be read belongs to the set that its name belongs to. Raises ``OutsideError``.
+    A file with the name of weights that holds something else is a set too, so that nobody passes it over. Raises
+    ``OutsideError``.
     """
-    names = sorted(folder.sizes)
-    sets: dict[str, WeightSet] = {}
-    for name in names:
-        if WEIGHTS.fullmatch(name) or GROK_FILE.fullmatch(name):
-            key = _key_of(name)
-            sets[key] = WeightSet((*sets[key].files, name)) if key in sets else WeightSet((name,))
-    for index in (name for name in names if name.endswith(INDEX_SUFFIXES)):
-        _join_by_index(sets, index, _shards_of(folder, index))
-    return tuple(sets.values())[:MAX_SETS]
+    sets = [WeightSet(files) for files in find_sets(folder)]
+    found = {name for weights in sets for name in weights.files}
+    sets += [WeightSet((name,)) for name in sorted(folder.sizes) if name not in found and WEIGHTS.fullmatch(name)]
+    for index in sorted(name for name in folder.sizes if name.endswith(INDEX_SUFFIXES)):
+        sets = _join_by_index(sets, index, _shards_of(folder, index))
+    return tuple(sorted(sets, key=lambda weights: weights.files))
 
 
 def open_set(folder: SourceFolder, weights: WeightSet, architecture: Architecture | None) -> CheckpointSource:
@@ -82,27 +77,18 @@ def open_set(folder: SourceFolder, weights: WeightSet, architecture: Architectur
     return CheckpointSource(folder, files, checkpoint, architecture, layout.name, reason)
 
 
-def _key_of(name: str) -> str:
-    """What the names of the files of one set have in common."""
-    match = SHARD.fullmatch(name) or CONSOLIDATED.fullmatch(name)
-    if match:
-        return f"{match['stem']}*{match['suffix']}"
-    if GROK_FILE.fullmatch(name):
-        return "grok"
-    return f"{split_stem(name)}*" if split_stem(name) else name
-
-
-def _join_by_index(sets: dict[str, WeightSet], index: str, shards: Iterable[str]) -> None:
+def _join_by_index(sets: Sequence[WeightSet], index: str, shards: Collection[str]) -> list[WeightSet]:
     """Note an index with the one set that it names, or whose name it has. An index over several sets joins them."""
-    named = [key for key, weights in sets.items() if set(weights.files) & set(shards)]
+    named = [weights for weights in sets if set(weights.files) & set(shards)]
     if not named:
         stem, suffix = index.removesuffix(".index.json").rsplit(".", 1)
-        named = [key for key in sets if key in (f"{stem}*.{suffix}", f"{stem}.{suffix}")][:1]
-    if named:
-        joined = [sets.pop(key) for key in named]
-        files = tuple(sorted(file for weights in joined for file in weights.files))
-        indices = tuple(name for weights in joined for name in weights.indices)
-        sets[named[0]] = replace(joined[0], files=files, indices=(*indices, index))
+        like = re.compile(rf"{re.escape(stem)}(-\d{{5}}-of-\d{{5}})?\.{re.escape(suffix)}")
+        named = [weights for weights in sets if like.fullmatch(weights.name)][:1]
+    if not named:
+        return list(sets)
+    files = tuple(sorted(file for weights in named for file in weights.files))
+    indices = tuple(name for weights in named for name in weights.indices)
+    return [*(weights for weights in sets if weights not in named), WeightSet(files, (*indices, index))]
 
 
 def _shards_of(folder: SourceFolder, index: str) -> list[str]:
