@@ -14,7 +14,7 @@ from magnetar.errors import ExitCode, MagnetarError
 from magnetar.manifests.folder.loadable import may_be_loaded
 from magnetar.pipeline.folder.release_folder import ReleaseFolder
 from magnetar.pipeline.verify import VerifyRequest, verify
-from tests.magnetar.pipeline.proving.conftest import TARGETS
+from tests.magnetar.pipeline.proving.conftest import TARGETS, TinyRelease
 
 DAMAGES = 2000
 BLOCKS = 20
@@ -122,23 +122,28 @@ KINDS: tuple[Callable[[random.Random, Path], bool], ...] = (
 )
 
 
-def judge(path: Path) -> ExitCode:
+def judge(path: Path, manifest: Path) -> ExitCode:
     try:
-        return exit_code_of(verify(VerifyRequest(folder=ReleaseFolder.read(path))))
+        return exit_code_of(verify(VerifyRequest(folder=ReleaseFolder.read(path), named=str(manifest))))
     except MagnetarError as error:
         return error.exit_code
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_what_is_not_damaged_is_good(tiny: TinyRelease, target: str) -> None:
+    assert judge(tiny.copies / target, tiny.manifest) is ExitCode.GOOD
+
+
 @pytest.mark.parametrize("block", range(BLOCKS // len(TARGETS)))
 @pytest.mark.parametrize("target", TARGETS)
-def test_no_random_damage_to_a_copy_ends_as_good(tmp_path: Path, originals: Path, target: str, block: int) -> None:
+def test_no_random_damage_to_a_copy_ends_as_good(tmp_path: Path, tiny: TinyRelease, target: str, block: int) -> None:
     unseen = []
     for number in range(DAMAGES // BLOCKS):
         chance = random.Random(f"{target} {block} {number}")
-        folder = Path(shutil.copytree(originals / target, tmp_path / "copy"))
+        folder = Path(shutil.copytree(tiny.copies / target, tmp_path / "copy"))
         damage = chance.choice(KINDS)
         path = folder / chance.choice([name.name for name in sorted(folder.iterdir()) if may_be_loaded(name.name)])
-        if damage(chance, path) and judge(folder) is ExitCode.GOOD:
+        if damage(chance, path) and judge(folder, tiny.manifest) is ExitCode.GOOD:
             unseen.append(f"{number}: {damage.__name__} of {path.name}")
         shutil.rmtree(folder)
     assert unseen == []
