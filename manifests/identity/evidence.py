@@ -64,11 +64,17 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A release that weights may be, by name, how certain that is, and why."""
+    """A release that weights may be, by name, how certain that is, and why.
+
+    ``hashed`` counts the release's files of weights, of those that were read whole; ``weak`` says that only MD5 or
+    SHA-1 is known of one that agrees.
+    """
 
     release: str
     certainty: Certainty
     agreement: Agreement = field(default_factory=Agreement)
+    hashed: Tally = field(default_factory=Tally)
+    weak: bool = False
 
     @property
     def agrees_throughout(self) -> bool:
@@ -79,7 +85,14 @@ class Candidate:
     def describe(self) -> str:
         """The release, the certainty and its reasons in words, as one line."""
         words = {Certainty.RELATED: "related to", Certainty.ALIKE: "looks like", Certainty.CANDIDATE: "candidate of"}
-        return f"{words.get(self.certainty, self.certainty)} {self.release}: {'; '.join(describe(self.agreement))}"
+        return f"{words.get(self.certainty, self.certainty)} {self.release}: {'; '.join(self.reasons())}"
+
+    def reasons(self) -> tuple[str, ...]:
+        """Each kind of evidence in words."""
+        if not self.hashed.of:
+            return describe(self.agreement)
+        weakly = ", by MD5 or SHA-1 only" if self.weak else ""
+        return (f"{self.hashed.agree} of {self.hashed.of} files of weights agree{weakly}", *describe(self.agreement))
 
 
 def judge(agreement: Agreement) -> Certainty:
