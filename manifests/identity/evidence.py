@@ -113,15 +113,19 @@ def judge(agreement: Agreement) -> Certainty:
 
 
 def rank(agreements: Iterable[tuple[str, Agreement]]) -> tuple[Candidate, ...]:
-    """A candidate for each release that is not unknown, the best first. Names decide between equals."""
+    """A candidate for each release that is not unknown, the best first. Of equals, the first given."""
     found = [Candidate(release, judge(agreement), agreement) for release, agreement in agreements]
     known = [candidate for candidate in found if candidate.certainty is not Certainty.UNKNOWN]
     return tuple(sorted(known, key=_order))
 
 
 def is_ambiguous(candidates: tuple[Candidate, ...]) -> bool:
-    """Whether nothing that was seen tells the first candidate from the second."""
-    return len(candidates) > 1 and _order(candidates[0])[:-1] == _order(candidates[1])[:-1]
+    """Whether nothing tells the first candidate from the second, although they need not be the same.
+
+    Two releases of which the same tensors were seen are one, under two names, as far as anybody can tell.
+    """
+    alike = [candidate for candidate in candidates[:2] if candidate.certainty is Certainty.ALIKE]
+    return len(alike) == 2 and _order(alike[0]) == _order(alike[1])
 
 
 def describe(agreement: Agreement) -> tuple[str, ...]:
@@ -150,7 +154,7 @@ def describe(agreement: Agreement) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _order(candidate: Candidate) -> tuple[float | int | str, ...]:
+def _order(candidate: Candidate) -> tuple[float, ...]:
     agreement = candidate.agreement
     return (
         ORDER.index(candidate.certainty),
@@ -160,5 +164,4 @@ def _order(candidate: Candidate) -> tuple[float | int | str, ...]:
         -agreement.files.agree,
         -agreement.sizes.agree,
         -agreement.shapes.share,
-        candidate.release,
     )

@@ -252,6 +252,11 @@ def test_of_a_model_and_its_fine_tune_the_right_one_comes_first(catalog: Path, t
         assert (look(tmp_path / name).release, read(tmp_path / name).certainty) == (name, Certainty.IS)
 
 
+def test_of_one_release_under_two_names_the_one_that_ships_is_named(catalog: Path) -> None:
+    add_release(catalog, "a-copy", digest_release(bundled_release()))
+    assert look(bundled_release()).release == NAME
+
+
 def test_a_release_without_slices_is_related_until_it_is_read_whole(catalog: Path, tmp_path: Path) -> None:
     release = write_release(tmp_path / "release", WIDE)
     add_release(catalog, "old", digest_release(release, slices=False))
