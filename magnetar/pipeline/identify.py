@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 from magnetar.byte_source import LocalFolder
 from magnetar.errors import MagnetarError
-from magnetar.events import Emit, Remarked, ignore
+from magnetar.events import Began, Emit, Ended, Moved, Remarked, Step, ignore
 from magnetar.findings import Outcome, Question
-from magnetar.manifests.identity.evidence import ORDER, Certainty
+from magnetar.manifests.hashing.digests import digest_files
+from magnetar.manifests.identity.evidence import ORDER, Candidate, Certainty, Tally
 from magnetar.manifests.identity.known import KnownReleases, load_known
-from magnetar.pipeline.folder.look_at_weights import IdentifiedSet, find_candidate, look_at, unreadable
+from magnetar.manifests.schema import Manifest
+from magnetar.pipeline.folder.look_at_weights import LARGE_FILE, IdentifiedSet, find_candidate, look_at, unreadable
 from magnetar.pipeline.folder.release_folder import ReleaseFolder
 
 if TYPE_CHECKING:  # reading weights brings numpy
@@ -78,7 +80,7 @@ def identify(folder: ReleaseFolder, *, full: bool = False, emit: Emit = ignore) 
     sets, read = looked.sets, looked.read
     if full:
         whole = CountedFolder(LocalFolder(folder.root))
-        sets = tuple(_prove(whole, found, known, emit) for found in sets)
+        sets = tuple(_prove(whole, folder.root, found, known, emit) for found in sets)
         read += whole.read
     return _sum_up(folder.path, sets, read, full, known.stale)
 
@@ -99,7 +101,9 @@ def _sum_up(path: Path, sets: Sequence[IdentifiedSet], read: int, full: bool, st
     )
 
 
-def _prove(folder: "CountedFolder", found: IdentifiedSet, known: KnownReleases, emit: Emit) -> IdentifiedSet:
+def _prove(
+    folder: "CountedFolder", root: Path, found: IdentifiedSet, known: KnownReleases, emit: Emit
+) -> IdentifiedSet:
     """Read a set of weights whole, and compare it with the best release that it may be."""
     from magnetar.convert.compare.proof import Standing
     from magnetar.convert.identify.open_weights import open_weights
@@ -107,8 +111,10 @@ def _prove(folder: "CountedFolder", found: IdentifiedSet, known: KnownReleases, 
 
     best = found.best
     digests = known.tensors_of(best.release) if best else None
-    if best is None or digests is None:
+    if best is None:
         return found
+    if digests is None:
+        return _prove_files(folder, root, found, best, known.manifests[best.release], emit)
     try:
         weights = open_weights(folder, found.files)
         try:
@@ -128,3 +134,35 @@ def _prove(folder: "CountedFolder", found: IdentifiedSet, known: KnownReleases, 
     else:
         certainty = Certainty.UNKNOWN
     return replace(found, candidates=(replace(best, certainty=certainty), *found.candidates[1:]), proof=proof)
+
+
+def _prove_files(
+    folder: "CountedFolder", root: Path, found: IdentifiedSet, best: Candidate, manifest: Manifest, emit: Emit
+) -> IdentifiedSet:
+    """Hash every file of weights, for a release whose tensors nobody has digested: it is the one if all files agree.
+
+    Where a digest is only MD5 or SHA-1, it stays a candidate.
+    """
+    wanted = [file for file in manifest.files or () if file.digests and (file.size or LARGE_FILE) >= LARGE_FILE]
+    algorithms = sorted({digest.algorithm for file in wanted for digest in file.digests})
+    if not wanted:
+        return found
+    sizes = folder.sizes
+    emit(Began(Step.VERIFY, sum(sizes[name] for name in found.files)))
+
+    def count(length: int) -> None:
+        folder.count(length)
+        emit(Moved(Step.VERIFY, length))
+
+    try:
+        there = {digest for digests in digest_files(root, found.files, algorithms, count) for digest in digests}
+    except MagnetarError as error:
+        return replace(unreadable(found.files, error), layout=found.layout)
+    emit(Ended(Step.VERIFY))
+    same = [file for file in wanted if there.issuperset(file.digests)]
+    weak = any(all(digest.weak for digest in file.digests) for file in same)
+    certainty = best.certainty
+    if len(same) == len(wanted):
+        certainty = Certainty.CANDIDATE if weak else Certainty.IS
+    proven = replace(best, certainty=certainty, hashed=Tally(len(same), len(wanted)), weak=weak)
+    return replace(found, candidates=(proven, *found.candidates[1:]))

@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.filesize import decimal
 from rich.text import Text
 
-from magnetar.manifests.identity.evidence import Certainty, describe
+from magnetar.manifests.identity.evidence import Certainty
 from magnetar.render.text import BAD, GOOD, MAX_ROWS, UNSURE, clean, new_table, note, several, verdict
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 STYLES = {Certainty.IS: GOOD, Certainty.CANDIDATE: GOOD, Certainty.IS_NOT_QUITE: BAD}
 WORDS = {
-    Certainty.IS: "is {name}: every tensor was read and compared",
+    Certainty.IS: "is {name}: everything was read and compared",
     Certainty.IS_NOT_QUITE: "is not quite {name}",
     Certainty.CANDIDATE: "candidate of {name}",
     Certainty.RELATED: "related to {name}, and not shown to be it",
@@ -47,7 +47,7 @@ def _draw_set(found: "IdentifiedSet") -> Iterable[RenderableType]:
     if found.reason:
         yield note(found.reason)
     for candidate in found.candidates[: MAX_OTHERS + 1]:
-        yield note(f"{candidate.release}, {candidate.certainty}: {'; '.join(describe(candidate.agreement))}")
+        yield note(f"{candidate.release}, {candidate.certainty}: {'; '.join(candidate.reasons())}")
     if found.candidates and found.best is None:
         yield note("nothing that was read tells these apart")
     if found.proof is not None and found.proof.differences:

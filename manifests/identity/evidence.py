@@ -64,11 +64,17 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A release that weights may be, by name, how certain that is, and why."""
+    """A release that weights may be, by name, how certain that is, and why.
+
+    ``hashed`` counts the release's files of weights, of those that were read whole; ``weak`` says that only MD5 or
+    SHA-1 is known of one that agrees.
+    """
 
     release: str
     certainty: Certainty
     agreement: Agreement = field(default_factory=Agreement)
+    hashed: Tally = field(default_factory=Tally)
+    weak: bool = False
 
     @property
     def agrees_throughout(self) -> bool:
@@ -79,7 +85,14 @@ class Candidate:
     def describe(self) -> str:
         """The release, the certainty and its reasons in words, as one line."""
         words = {Certainty.RELATED: "related to", Certainty.ALIKE: "looks like", Certainty.CANDIDATE: "candidate of"}
-        return f"{words.get(self.certainty, self.certainty)} {self.release}: {'; '.join(describe(self.agreement))}"
+        return f"{words.get(self.certainty, self.certainty)} {self.release}: {'; '.join(self.reasons())}"
+
+    def reasons(self) -> tuple[str, ...]:
+        """Each kind of evidence in words."""
+        if not self.hashed.of:
+            return describe(self.agreement)
+        weakly = ", by MD5 or SHA-1 only" if self.weak else ""
+        return (f"{self.hashed.agree} of {self.hashed.of} files of weights agree{weakly}", *describe(self.agreement))
 
 
 def judge(agreement: Agreement) -> Certainty:
@@ -100,15 +113,19 @@ def judge(agreement: Agreement) -> Certainty:
 
 
 def rank(agreements: Iterable[tuple[str, Agreement]]) -> tuple[Candidate, ...]:
-    """A candidate for each release that is not unknown, the best first. Names decide between equals."""
+    """A candidate for each release that is not unknown, the best first. Of equals, the first given."""
     found = [Candidate(release, judge(agreement), agreement) for release, agreement in agreements]
     known = [candidate for candidate in found if candidate.certainty is not Certainty.UNKNOWN]
     return tuple(sorted(known, key=_order))
 
 
 def is_ambiguous(candidates: tuple[Candidate, ...]) -> bool:
-    """Whether nothing that was seen tells the first candidate from the second."""
-    return len(candidates) > 1 and _order(candidates[0])[:-1] == _order(candidates[1])[:-1]
+    """Whether nothing tells the first candidate from the second, although they need not be the same.
+
+    Two releases of which the same tensors were seen are one, under two names, as far as anybody can tell.
+    """
+    alike = [candidate for candidate in candidates[:2] if candidate.certainty is Certainty.ALIKE]
+    return len(alike) == 2 and _order(alike[0]) == _order(alike[1])
 
 
 def describe(agreement: Agreement) -> tuple[str, ...]:
@@ -137,7 +154,7 @@ def describe(agreement: Agreement) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _order(candidate: Candidate) -> tuple[float | int | str, ...]:
+def _order(candidate: Candidate) -> tuple[float, ...]:
     agreement = candidate.agreement
     return (
         ORDER.index(candidate.certainty),
@@ -147,5 +164,4 @@ def _order(candidate: Candidate) -> tuple[float | int | str, ...]:
         -agreement.files.agree,
         -agreement.sizes.agree,
         -agreement.shapes.share,
-        candidate.release,
     )

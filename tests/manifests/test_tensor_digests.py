@@ -1,4 +1,5 @@
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,10 @@ from hypothesis import strategies as st
 from magnetar.errors import ManifestError
 from magnetar.manifests.hashing.digests import Digest, digest_file
 from magnetar.manifests.tensor_digests import (
+    MAX_SLICE_NUMBERS,
+    MAX_SLICES,
     MAX_TENSOR_LIST_BYTES,
+    SliceDigest,
     TensorDigest,
     TensorDigests,
     format_tensor_digests,
@@ -39,6 +43,18 @@ def test_what_was_written_is_read_as_it_was(digests: TensorDigests) -> None:
     assert len(content.splitlines()) == len(digests.tensors) + 2
 
 
+@given(st.data(), st.dictionaries(NAMES, TENSORS, min_size=1))
+def test_slices_are_read_as_they_were_written(data: st.DataObject, tensors: dict[str, TensorDigest]) -> None:
+    sliced = {}
+    for name, tensor in tensors.items():
+        size = math.prod(tensor.shape)
+        if size and len(sliced) < MAX_SLICES:
+            count = data.draw(st.integers(1, min(size, MAX_SLICE_NUMBERS)))
+            sliced[name] = SliceDigest(data.draw(st.integers(0, min(size - count, (1 << 48) - 1))), count, HEX)
+    digests = TensorDigests("hf", tensors, sliced)
+    assert parse_tensor_digests(format_tensor_digests(digests), "x") == digests
+
+
 def test_a_list_that_is_not_the_one_that_was_pinned_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "tensors.json"
     path.write_bytes(document())
@@ -66,6 +82,18 @@ def test_a_list_that_is_not_the_one_that_was_pinned_is_refused(tmp_path: Path) -
         (document(format=True), "format is"),
         (document(format=1.0), "format is"),
         (document(extra=1), "look at extra"),
+        (document(slices=[]), "slices should be an object"),
+        (document(slices={f"t{n}": [0, 1, HEX] for n in range(65)}), "at most 64"),
+        (document(slices={"b": [0, 1, HEX]}), "no tensor of this release"),
+        (document(slices={"a": [0, 1]}), "first number, their count"),
+        (document(slices={"a": {"first": 0}}), "first number, their count"),
+        (document(slices={"a": [0, 0, HEX]}), "1 to 65536"),
+        (document(slices={"a": [-1, 1, HEX]}), "1 to 65536"),
+        (document(slices={"a": [0, True, HEX]}), "1 to 65536"),
+        (document(slices={"a": [0.0, 1, HEX]}), "1 to 65536"),
+        (document(slices={"a": [0, 3, HEX]}), "beyond its tensor"),
+        (document(slices={"a": [2, 1, HEX]}), "beyond its tensor"),
+        (document(slices={"a": [0, 1, HEX.upper()]}), "no SHA-256"),
         (document(layout="../x"), "no layout's name"),
         (document(layout=1), "no layout's name"),
         (document(tensors={}), "at least one"),

@@ -173,7 +173,9 @@ def _look_at(folder: "CountedFolder", weights: "Weights", known: KnownReleases) 
     for name, by_file in by_files.items():
         seen = agreements.get(name, Agreement())
         agreements[name] = replace(seen, sizes=by_file.sizes, files=by_file.files, tokenizer=by_file.tokenizer)
-    return IdentifiedSet(files=weights.files, layout=weights.layout, candidates=rank(agreements.items()))
+    # Of releases that are the same under two names, the one that ships comes before the one that was added.
+    ordered = [(name, agreements[name]) for name in known.manifests if name in agreements]
+    return IdentifiedSet(files=weights.files, layout=weights.layout, candidates=rank(ordered))
 
 
 def unreadable(

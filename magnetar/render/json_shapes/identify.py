@@ -36,11 +36,16 @@ class Agreement(Shape):
 
 
 class Candidate(Shape):
-    """A release that the weights may be."""
+    """A release that the weights may be.
+
+    ``hashed``: its files of weights, where they were read whole; ``weak``: one is known only by MD5 or SHA-1.
+    """
 
     release: Text
     certainty: CertaintyWord
     agreement: Agreement
+    hashed: Tally
+    weak: bool
 
 
 class DifferentTensor(Shape):
