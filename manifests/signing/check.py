@@ -23,6 +23,7 @@ from magnetar.manifests.signing.keys import (
     parse_public_key,
     read_key,
     reason_of,
+    unreadable,
     wrap_key_errors,
     wrap_sigstore_errors,
 )
@@ -163,7 +164,7 @@ def signer_of(expected: Expected, signature: bytes, where: str) -> Signer:
         case ByCertificate(paths, demand):
             try:
                 chain = chain_in_signature(signature)
-            except ValueError as error:
+            except unreadable() as error:
                 raise WrongBytesError(f"{where}: its signature does not hold: {reason_of(error)}") from error
             roots = [root for path in paths for root in load_roots(read_key(path), str(path))]
             check_chain(chain, roots, demand, where)

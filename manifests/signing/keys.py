@@ -92,14 +92,20 @@ def read_key(path: Path) -> bytes:
     return content
 
 
+def unreadable() -> tuple[type[Exception], ...]:
+    """What ``cryptography`` raises for a key or a certificate that is damaged, or not understood."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.x509 import DuplicateExtension, InvalidVersion, UnsupportedGeneralNameType
+
+    return ValueError, UnsupportedAlgorithm, DuplicateExtension, InvalidVersion, UnsupportedGeneralNameType
+
+
 @contextmanager
 def wrap_key_errors(message: str) -> Iterator[None]:
     """Turn what ``cryptography`` raises for a wrong or damaged file into ``UsageError(message)``."""
-    from cryptography.exceptions import UnsupportedAlgorithm
-
     try:
         yield
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except unreadable() as error:
         raise UsageError(message, hint="name another file") from error
 
 
