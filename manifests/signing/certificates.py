@@ -145,9 +145,10 @@ def _is_signed_by(certificate: "Certificate", issuer: "Certificate") -> bool:
 
     if certificate.issuer != issuer.subject:
         return False
+    refusals: tuple[type[Exception], ...] = (InvalidSignature, TypeError, *unreadable())
     try:
         certificate.verify_directly_issued_by(issuer)
-    except (InvalidSignature, TypeError, *unreadable()):
+    except refusals:
         return False
     return True
 

@@ -63,12 +63,14 @@ def _check_curve(key: Any, where: object) -> Any:
     return key
 
 
-def subject_of(certificate: Path) -> str:
-    """The subject of a certificate (a PEM file), as RFC 4514 writes it. Raises ``UsageError`` or ``DiskError``."""
-    from cryptography.x509 import load_pem_x509_certificate
+def name_certificate(certificate: Any) -> str:
+    """The subject as RFC 4514 writes it, and the fingerprint of the key; what cannot be printed is escaped.
 
-    with wrap_key_errors(f"{certificate}: holds no certificate in PEM"):
-        return load_pem_x509_certificate(read_key(certificate)).subject.rfc4514_string()
+    Line breaks are escaped too: a subject may hold whatever its authority lets pass.
+    """
+    subject = certificate.subject.rfc4514_string()
+    plain = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in subject)
+    return f"{plain} {key_fingerprint(certificate.public_key())}"
 
 
 def encode_pem(public_key: Any) -> bytes:

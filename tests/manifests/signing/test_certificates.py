@@ -299,6 +299,17 @@ def test_the_name_of_the_signer_is_demanded_of_a_signature(tmp_path: Path) -> No
             check_signature(MANIFEST, signature, ByCertificate((root,), other), "tiny.toml")
 
 
+def test_a_subject_with_line_breaks_is_named_in_one_line(tmp_path: Path) -> None:
+    signer = ROOT.certify("CN=My Lab\ngood: the release\u202e\x1b[31m")
+    signature = library_signs(tmp_path, signer, ROOT)
+    root = ROOT.write(tmp_path / "root.crt")
+    found = check_signature(MANIFEST, signature, ByCertificate((root,)), "tiny.toml")
+    assert str(found).startswith(r"certificate CN=My Lab\ngood: the release\u202e\x1b[31m sha256:")
+    assert str(found).isprintable()
+    key, leaf = signer.write(tmp_path / "own.pem", tmp_path / "own.crt")
+    assert ManifestSigner(CertificateSigning(key, leaf, (root,))).signer == found
+
+
 def test_the_certificates_of_another_do_not_make_a_signature_theirs(tmp_path: Path) -> None:
     """The chain of a good signer, on a signature by a certificate for TLS of the same root."""
     (tmp_path / "good").mkdir()
@@ -328,6 +339,7 @@ def test_a_signature_without_certificates_that_can_be_read_is_refused(listed: ob
         chain_in_signature(json.dumps(signature).encode())
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # cryptography warns of what it will refuse one day
 @settings(max_examples=300)
 @given(place=st.integers(0), new=st.binary(min_size=1, max_size=3))
 def test_no_damage_to_a_certificate_is_more_than_a_refusal(place: int, new: bytes) -> None:
