@@ -11,7 +11,7 @@ words, and says why.
 """
 
 import json
-from dataclasses import asdict
+from dataclasses import fields
 from datetime import UTC, datetime
 from importlib import import_module
 from importlib.util import find_spec
@@ -57,7 +57,7 @@ def attest(ledger: Ledger, *, release: str, manifest_digest: str, now: datetime,
         )
     passed = ledger.verdict is Verdict.RELEASE
     digest = {"sha256": manifest_digest} if manifest_digest else {}
-    predicate = {
+    summary = {
         "verifier": {"id": VERIFIER, "version": {"magnetar": __version__}},
         "timeVerified": now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "resourceUri": _plain(resource) or f"pkg:generic/{quote(_plain(release), safe='')}",
@@ -65,19 +65,18 @@ def attest(ledger: Ledger, *, release: str, manifest_digest: str, now: datetime,
         "verificationResult": "PASSED" if passed else "FAILED",
         "verifiedLevels": ["SLSA_BUILD_LEVEL_UNEVALUATED" if passed else "FAILED"],
         "slsaVersion": SLSA_VERSION,
-        LEDGER: {
-            "release": _plain(release),
-            "outcome": str(ledger.outcome),
-            "verdict": str(ledger.verdict),
-            "rows": [_row_as_json(row) for row in ledger.rows],
-        },
     }
-    statement = library.statement.Statement(subjects, PREDICATE, predicate)
+    statement = library.statement.Statement(subjects, PREDICATE, summary)
     statement.validate()
     made = library.json_format.MessageToDict(statement.pb)
-    # The library holds every number of a predicate as a float. Sizes are whole, and those of rows are put back.
-    made["predicate"] = predicate
-    return json.dumps(made, indent=1).encode() + b"\n"
+    # The library holds every number of a predicate as a float, and takes long for many rows.
+    made["predicate"][LEDGER] = {
+        "release": _plain(release),
+        "outcome": str(ledger.outcome),
+        "verdict": str(ledger.verdict),
+        "rows": [_row_as_json(row) for row in ledger.rows],
+    }
+    return json.dumps(made).encode() + b"\n"
 
 
 def _digest_of(row: Row) -> dict[str, str]:
@@ -90,9 +89,8 @@ def _digest_of(row: Row) -> dict[str, str]:
 
 def _row_as_json(row: Row) -> dict[str, Any]:
     """Every field of a row by its name. Null is what is not known."""
-    told = asdict(row)
-    told |= {key: _plain(value) for key, value in told.items() if isinstance(value, str)}
-    return told
+    told = ((field.name, getattr(row, field.name)) for field in fields(row))
+    return {name: _plain(value) if isinstance(value, str) else value for name, value in told}
 
 
 def _plain(text: str) -> str:

@@ -26,7 +26,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from magnetar.errors import UsageError, WrongBytesError
-from magnetar.manifests.signing.keys import wrap_key_errors
+from magnetar.manifests.signing.keys import reason_of, unreadable, wrap_key_errors
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate, Name
@@ -58,7 +58,7 @@ class CertificateDemand:
 def chain_in_signature(signature: bytes) -> tuple["Certificate", ...]:
     """The certificates in a signature (a Sigstore bundle), the signer's first.
 
-    Raises ``ValueError`` if it holds none, too many, or any that is none. Nothing of them is checked.
+    Raises one of ``unreadable()`` if it holds none, too many, or any that is none. Nothing of them is checked.
     """
     from cryptography.x509 import load_der_x509_certificate
 
@@ -109,8 +109,10 @@ def reason_against(
         if not paths:
             return f"{_name(chain[0])} leads to none of the certificates that you trust"
         reasons = [_fault_of(path, moment) for path in paths]
-    except (_Refused, ValueError) as error:  # ValueError: an extension that cannot be read, or is there twice
-        return str(error) or f"{_name(chain[0])} cannot be read"
+    except _Refused as error:
+        return str(error)
+    except unreadable() as error:
+        return f"a certificate of it cannot be read: {reason_of(error)}"
     return reasons[0] if all(reasons) else ""
 
 
@@ -122,26 +124,31 @@ def _paths(
     leaf: "Certificate", between: Sequence["Certificate"], roots: Sequence["Certificate"]
 ) -> Iterator[tuple["Certificate", ...]]:
     """Every way from the leaf to a root in which each certificate was signed by the key of the next."""
+    issuers = {
+        certificate: [issuer for issuer in dict.fromkeys((*roots, *between)) if _is_signed_by(certificate, issuer)]
+        for certificate in dict.fromkeys((leaf, *between))
+    }
 
     def extend(path: tuple["Certificate", ...]) -> Iterator[tuple["Certificate", ...]]:
         if path[-1] in roots:
             yield path
             return
-        for issuer in (*roots, *between):
-            if issuer not in path and _is_signed_by(path[-1], issuer):
+        for issuer in issuers[path[-1]]:
+            if issuer not in path:
                 yield from extend((*path, issuer))
 
     return extend((leaf,))
 
 
 def _is_signed_by(certificate: "Certificate", issuer: "Certificate") -> bool:
-    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+    from cryptography.exceptions import InvalidSignature
 
     if certificate.issuer != issuer.subject:
         return False
+    refusals: tuple[type[Exception], ...] = (InvalidSignature, TypeError, *unreadable())
     try:
         certificate.verify_directly_issued_by(issuer)
-    except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
+    except refusals:
         return False
     return True
 
@@ -156,8 +163,10 @@ def _fault_of(path: Sequence["Certificate"], moment: datetime) -> str:
             if place:
                 _check_authority(certificate, path[:place], is_root=place == len(path) - 1)
         _check_purpose(path[0])
-    except (_Refused, ValueError) as error:
-        return str(error) or f"{_name(path[0])} or one above it cannot be read"
+    except _Refused as error:
+        return str(error)
+    except unreadable() as error:  # an extension that is damaged, of another version, or there twice
+        return f"a certificate of it cannot be read: {reason_of(error)}"
     return ""
 
 

@@ -20,9 +20,11 @@ from magnetar.manifests.signing.keys import (
     encode_pem,
     key_fingerprint,
     load_library,
+    name_certificate,
     parse_public_key,
     read_key,
     reason_of,
+    unreadable,
     wrap_key_errors,
     wrap_sigstore_errors,
 )
@@ -163,9 +165,8 @@ def signer_of(expected: Expected, signature: bytes, where: str) -> Signer:
         case ByCertificate(paths, demand):
             try:
                 chain = chain_in_signature(signature)
-            except ValueError as error:
+            except unreadable() as error:
                 raise WrongBytesError(f"{where}: its signature does not hold: {reason_of(error)}") from error
             roots = [root for path in paths for root in load_roots(read_key(path), str(path))]
             check_chain(chain, roots, demand, where)
-            name = f"{chain[0].subject.rfc4514_string()} {key_fingerprint(chain[0].public_key())}"
-            return Signer("certificate", name)
+            return Signer("certificate", name_certificate(chain[0]))

@@ -63,12 +63,14 @@ def _check_curve(key: Any, where: object) -> Any:
     return key
 
 
-def subject_of(certificate: Path) -> str:
-    """The subject of a certificate (a PEM file), as RFC 4514 writes it. Raises ``UsageError`` or ``DiskError``."""
-    from cryptography.x509 import load_pem_x509_certificate
+def name_certificate(certificate: Any) -> str:
+    """The subject as RFC 4514 writes it, and the fingerprint of the key; what cannot be printed is escaped.
 
-    with wrap_key_errors(f"{certificate}: holds no certificate in PEM"):
-        return load_pem_x509_certificate(read_key(certificate)).subject.rfc4514_string()
+    Line breaks are escaped too: a subject may hold whatever its authority lets pass.
+    """
+    subject = certificate.subject.rfc4514_string()
+    plain = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in subject)
+    return f"{plain} {key_fingerprint(certificate.public_key())}"
 
 
 def encode_pem(public_key: Any) -> bytes:
@@ -92,14 +94,20 @@ def read_key(path: Path) -> bytes:
     return content
 
 
+def unreadable() -> tuple[type[Exception], ...]:
+    """What ``cryptography`` raises for a key or a certificate that is damaged, or not understood."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.x509 import DuplicateExtension, InvalidVersion, UnsupportedGeneralNameType
+
+    return ValueError, UnsupportedAlgorithm, DuplicateExtension, InvalidVersion, UnsupportedGeneralNameType
+
+
 @contextmanager
 def wrap_key_errors(message: str) -> Iterator[None]:
     """Turn what ``cryptography`` raises for a wrong or damaged file into ``UsageError(message)``."""
-    from cryptography.exceptions import UnsupportedAlgorithm
-
     try:
         yield
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except unreadable() as error:
         raise UsageError(message, hint="name another file") from error
 
 

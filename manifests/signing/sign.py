@@ -6,6 +6,7 @@ from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from magnetar.errors import ManifestError, UsageError, WrongBytesError
 from magnetar.manifests.folder.layout import SIGNATURE
@@ -16,9 +17,9 @@ from magnetar.manifests.signing.keys import (
     encode_pem,
     key_fingerprint,
     load_library,
+    name_certificate,
     read_key,
     read_private_key,
-    subject_of,
     wrap_key_errors,
     wrap_sigstore_errors,
 )
@@ -55,8 +56,8 @@ class SigstoreSigning:
 Signing = KeySigning | CertificateSigning | SigstoreSigning
 
 
-def _check_usable(certificate: Path, chain: tuple[Path, ...]) -> None:
-    """Raise ``UsageError`` for a certificate with which nobody would believe a signature."""
+def _read_usable(certificate: Path, chain: tuple[Path, ...]) -> Any:
+    """The certificate. Raises ``UsageError`` for one with which nobody would believe a signature."""
     leaf = load_roots(read_key(certificate), str(certificate))[0]
     roots = [root for path in chain for root in load_roots(read_key(path), str(path))]
     reason = reason_against((leaf, *roots), roots, CertificateDemand(), datetime.now(UTC))
@@ -65,6 +66,7 @@ def _check_usable(certificate: Path, chain: tuple[Path, ...]) -> None:
             f"{certificate}: nobody would believe a signature with it: {reason}",
             hint="name another certificate, and with --chain each one between it and a root",
         )
+    return leaf
 
 
 class ManifestSigner:
@@ -87,12 +89,11 @@ class ManifestSigner:
                 self.signer = Signer("key", key_fingerprint(private_key.public_key()))
                 self._config = config.use_elliptic_key_signer(private_key=key)
             case CertificateSigning(key, certificate, chain):
-                private_key, self._roots = read_private_key(key), chain or (certificate,)
+                read_private_key(key)
+                self._roots = chain or (certificate,)
                 for path in self._roots:
                     read_key(path)
-                name = f"{subject_of(certificate)} {key_fingerprint(private_key.public_key())}"
-                self.signer = Signer("certificate", name)
-                _check_usable(certificate, self._roots)
+                self.signer = Signer("certificate", name_certificate(_read_usable(certificate, self._roots)))
                 with wrap_key_errors(f"{certificate}: is not the certificate of {key}"):
                     self._config = config.use_certificate_signer(
                         private_key=key, signing_certificate=certificate, certificate_chain=self._roots
