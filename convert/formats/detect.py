@@ -21,6 +21,7 @@ from magnetar.convert.formats.safetensors import read_safetensors
 from magnetar.convert.formats.torch_legacy import LEGACY_PICKLE, read_legacy
 from magnetar.convert.formats.torch_zip import read_torch_zip
 from magnetar.errors import CheckpointError, LayoutError, UnsafePickle, UsageError
+from magnetar.manifests.checking.stand_ins import HEAD_BYTES, find_stand_in
 
 HEAD = 512
 """Bytes at the beginning of a file that tell its kind."""
@@ -100,6 +101,9 @@ def read_document(folder: SourceFolder, name: str) -> dict[str, object]:
         content = read_bytes(source, 0, source.size)
     finally:
         source.close()
+    stand_in = find_stand_in(content[:HEAD_BYTES], len(content), name)
+    if stand_in is not None:
+        raise LayoutError(f"{name}: {stand_in.words}", hint=stand_in.hint, path=Path(name))
     try:
         document = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -124,6 +128,8 @@ def read_checkpoint(source: ByteSource) -> Checkpoint:
 
 def _read(source: ByteSource) -> Checkpoint:
     head = read_bytes(source, 0, min(HEAD, source.size))
+    if head and b"\0" not in head[:8]:  # as in no binary format but a zip, a pickle or GGUF
+        _refuse_stand_in(source)
     if is_npz(head):
         return read_npz(source)
     if LEGACY_PICKLE in head[:32]:
@@ -137,15 +143,17 @@ def _read(source: ByteSource) -> Checkpoint:
     raise _not_a_checkpoint(source, head)
 
 
+def _refuse_stand_in(source: ByteSource) -> None:
+    """Raises ``CheckpointError`` for the pointer of Git LFS, and for what a server answered instead of the file."""
+    stand_in = find_stand_in(read_bytes(source, 0, min(HEAD_BYTES, source.size)), source.size, source.name)
+    if stand_in is not None:
+        raise CheckpointError(f"{source.name}: {stand_in.words}", hint=stand_in.hint)
+
+
 def _not_a_checkpoint(source: ByteSource, head: bytes) -> CheckpointError:
     """The error that says what the file is instead, so that the user can tell what happened to it."""
-    text = head.lstrip().lower()
     if not head.strip(b"\0"):
         what = "is empty" if not source.size else "holds only zeros where it should begin"
-    elif text.startswith((b"<!doctype", b"<html", b"<?xml")):
-        what = "is a web page: a server sent an error instead of the file"
-    elif text.startswith(b"version https://git-lfs"):
-        what = "is a pointer of git-lfs, not the file itself"
     elif head.startswith(b"\x80"):
         what = "is a bare pickle, not a checkpoint. It was not run"
     elif head[257:262] == b"ustar":

@@ -45,7 +45,7 @@ def draw_report(report: "VerifyReport") -> RenderableType:
     findings = [
         Hanging.assemble(("  " + f.kind, "red"), f": {clean(f.subject)}: {clean(f.detail)}") for f in report.findings
     ]
-    beside = [row for row in report.ledger.rows if row.name in set(report.unexpected)]
+    beside = [row for row in report.ledger.rows if row.name in set(report.unexpected) and row.state == "not checked"]
     harmless = [row.name for row in beside if not row.loadable]
     unexpected = [*draw_rows(beside), *(note(f"not part of the release: {path}") for path in harmless[:MAX_ROWS])]
     unexpected += [note(f"and {len(harmless) - MAX_ROWS:,} more")] if len(harmless) > MAX_ROWS else []

@@ -8,7 +8,7 @@
         did an earlier run find it good, unchanged?     # verified_index, only with quick
         has it every digest that the manifest lists?    # one read for all of them
         else: were the torrent's pieces of it good?     # the caller hashed them: PieceCheck
-    diagnose_files(findings)                            # missing: or renamed? wrong: or swapped, zero-filled?
+    diagnose_files(findings)                            # missing: renamed? wrong: swapped, zero-filled, a pointer?
     report = VerifyReport(files, findings, trust)
 
 ``unfinished_hashes`` lets a run that makes hashes (``publish``) go on where a stopped one ended.

@@ -1,4 +1,7 @@
-"""Diagnose a bad file: it may lie here under another name, hold the bytes of another file, or be zero-filled."""
+"""Diagnose a bad file: it may lie here under another name, hold the bytes of another file, or be zero-filled.
+
+Or it is no such file at all, but the pointer of Git LFS, or what a server answered instead.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -6,6 +9,7 @@ from pathlib import Path
 
 from magnetar.errors import DiskError
 from magnetar.findings import Finding
+from magnetar.manifests.checking.stand_ins import HEAD_BYTES, StandIn, find_stand_in
 from magnetar.manifests.checking.verify_report import FileFault
 from magnetar.manifests.hashing.digests import Digest, digest_file, read_chunks
 from magnetar.manifests.schema import ReleaseFile
@@ -38,7 +42,9 @@ def diagnose_files(
         if finding.kind is FileFault.MISSING:
             finding = _diagnose_missing(folder, finding, by_path[finding.subject], unexpected)
         elif finding.kind in (FileFault.WRONG_DIGEST, FileFault.TRUNCATED, FileFault.GROWN):
-            finding = _diagnose_content(folder, finding, owners, found.get(finding.subject, ()))
+            finding = _diagnose_content(
+                folder, finding, by_path[finding.subject], owners, found.get(finding.subject, ())
+            )
         precise.append(finding)
     return precise
 
@@ -65,9 +71,11 @@ def _is_the_file(path: Path, file: ReleaseFile) -> bool:
 
 
 def _diagnose_content(
-    folder: Path, finding: Finding, owners: Mapping[Digest, str], digests: tuple[Digest, ...]
+    folder: Path, finding: Finding, file: ReleaseFile, owners: Mapping[Digest, str], digests: tuple[Digest, ...]
 ) -> Finding:
-    """A wrong file may hold the bytes of another file of the release, or zeros in place of its own."""
+    """A wrong file may stand in for the real one, hold the bytes of another of the release, or zeros for its own."""
+    if (stand_in := _read_stand_in(folder / file.path)) is not None:
+        return _describe_stand_in(finding, file, stand_in)
     for digest in digests:
         if owners.get(digest, finding.subject) != finding.subject:
             return replace(finding, kind=FileFault.SWAPPED, detail=f"holds the bytes of {owners[digest]}")
@@ -80,6 +88,22 @@ def _diagnose_content(
     return replace(
         finding, kind=FileFault.ZERO_FILLED, detail=f"{finding.detail}; {zeros:,} of its {size:,} bytes are zeros"
     )
+
+
+def _read_stand_in(path: Path) -> StandIn | None:
+    try:
+        with path.open("rb") as stream:
+            return find_stand_in(stream.read(HEAD_BYTES), path.stat().st_size, path.name)
+    except OSError:
+        return None
+
+
+def _describe_stand_in(finding: Finding, file: ReleaseFile, stand_in: StandIn) -> Finding:
+    detail = f"{stand_in.words}; {stand_in.hint}"
+    if stand_in.digest is not None and any(digest.algorithm == "sha256" for digest in file.digests):
+        points = "the right file" if stand_in.digest in file.digests else f"another file, {stand_in.digest}"
+        detail = f"{stand_in.words}, and leads to {points}; {stand_in.hint}"
+    return replace(finding, kind=FileFault(stand_in.kind.value), detail=detail)
 
 
 def _count_zeros(path: Path) -> tuple[int, int]:

@@ -152,7 +152,7 @@ def test_a_tensor_in_two_files_is_named(tmp_path: Path) -> None:
         (bytes(4096), "only zeros"),
         (b"\n<!DOCTYPE html><html><body>404", "is a web page"),
         (b"<html>", "is a web page"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "pointer of git-lfs"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "is a pointer of Git LFS"),
         (b"GGUF\3\0\0\0", "ends inside of its header"),
         (b"\x80\2\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "is not whole"),
         (b"\x80\2cos\nsystem\nX\4\0\0\0echo\x85R.", "bare pickle"),
@@ -165,6 +165,40 @@ def test_what_is_no_checkpoint_is_told_for_what_it_is(tmp_path: Path, content: b
     with pytest.raises(CheckpointError, match=what) as caught:
         open_checkpoint(tmp_path)
     assert caught.value.path == Path("consolidated.00.pth")
+
+
+LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"a" * 64 + b"\nsize 123456789\n"
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.gguf", "consolidated.00.pth", "pytorch_model.bin"])
+@pytest.mark.parametrize(
+    ("content", "what", "hint"),
+    [
+        (LFS_POINTER, "is a pointer of Git LFS", "git lfs pull"),
+        (b'{"error":"Invalid username or password."}', "the error of a server", "fetch it again"),
+        (b'{"code":{"a":1},"message":"b"}', "the error of a server", "fetch it again"),
+        (b"Entry not found", "the error of a server", "fetch it again"),
+    ],
+)
+def test_what_stands_in_for_weights_of_any_format_is_named_with_what_to_do(
+    tmp_path: Path, name: str, content: bytes, what: str, hint: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=what) as caught:
+        open_checkpoint(tmp_path)
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize("content", [LFS_POINTER, b"<html>", b'{"error": "gone"}'])
+def test_what_stands_in_for_an_index_or_a_configuration_is_named(release: Path, content: bytes, tmp_path: Path) -> None:
+    (release / "params.json").write_bytes(content)
+    with pytest.raises(LayoutError, match=r"params\.json: is a (pointer of Git LFS|web page, or the error)"):
+        open_source(release)
+    (tmp_path / "index").mkdir()
+    (tmp_path / "index" / "model.safetensors.index.json").write_bytes(content)
+    (tmp_path / "index" / "model-00001-of-00002.safetensors").write_bytes(LFS_POINTER)
+    with pytest.raises(LayoutError, match=r"index\.json: is a"):
+        open_checkpoint(tmp_path / "index")
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"dim": -1}', '{"dim": "many"}', "[" * 100_000])

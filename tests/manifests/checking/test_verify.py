@@ -22,8 +22,34 @@ from magnetar.manifests.checking.verify import VerifyOptions, verify
 from magnetar.manifests.checking.verify_report import FileFault, FileState, PieceCheck
 from magnetar.manifests.hashing.digests import CHUNK_BYTES
 from magnetar.manifests.writing.create_manifest import list_files, to_toml
+from magnetar.manifests.writing.lfs_pointers import write_pointer
 from tests import needs
 from tests.manifests.conftest import CONTENT, dig_too_deep, manifest_of, write
+
+
+def test_a_pointer_of_git_lfs_in_the_place_of_a_file_is_named_with_what_it_leads_to(
+    release: Path, choice: ChosenManifest
+) -> None:
+    for file in choice.manifest.files or ():
+        (release / file.path).write_text(write_pointer(file))
+    (release / "params.json").write_text((release / "weights.bin").read_text())
+    report = verify(release, choice)
+    assert kinds(report) == [("lfs-pointer", file.path) for file in choice.manifest.files or ()]
+    details = [finding.detail for finding in report.findings]
+    assert details[0].startswith("is a pointer of Git LFS, not the file itself, and leads to the right file; ")
+    assert "git lfs pull" in details[0]
+    assert "leads to another file, sha256:" in details[1]
+
+
+@pytest.mark.parametrize("body", [b"<!DOCTYPE html><html>", b'{"error":"gone"}', b"Entry not found"])
+@pytest.mark.parametrize("same_size", [False, True])
+def test_the_error_of_a_server_in_the_place_of_a_file_is_named(
+    body: bytes, same_size: bool, release: Path, choice: ChosenManifest
+) -> None:
+    (release / "weights.bin").write_bytes(body.ljust(3000) if same_size and body[:1] != b"E" else body)
+    report = verify(release, choice)
+    assert kinds(report) == [("error-page", "weights.bin")]
+    assert "fetch it again" in report.findings[0].detail
 
 
 def fail_to_read(path: Path, choice: ChosenManifest) -> ChosenManifest:
