@@ -370,4 +370,4 @@ def test_on_a_terminal_no_folded_line_begins_with_foreign_text(
             main([str(word) for word in words])
     shown = terminal.getvalue()
     assert_clean_on_a_terminal(shown)
-    assert shown.count("forged") == 7
+    assert shown.count("forged") == 5

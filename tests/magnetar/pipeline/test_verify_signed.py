@@ -77,6 +77,7 @@ def test_an_unsigned_manifest_is_refused_where_a_signature_is_required(
     magnetar: Run, folder: Path, manifest: Path, public: Path, release: Path
 ) -> None:
     manifest.with_name("tiny.toml.sig").unlink()
+    manifest.with_name("model.sig").unlink()
     for words in (("--require-signature",), ("--public-key", public)):
         shown = magnetar("verify", folder, *words)
         assert shown.code == 5
@@ -217,3 +218,18 @@ def test_what_does_not_go_together_is_refused(
     shown = magnetar("verify", folder, *(word.replace("{tmp}", str(tmp_path)) for word in words), "--json")
     assert shown.code == code, shown.out
     assert json.loads(shown.out)["error"]["message"]
+
+
+def test_a_signature_over_the_folders_files_proves_them_and_leaves_others_unchecked(
+    magnetar: Run, folder: Path, manifest: Path, public: Path
+) -> None:
+    for name in ("tiny.toml.sig", "tiny.toml"):
+        manifest.with_name(name).unlink()
+    found = magnetar("verify", folder, "--public-key", public, "--json")
+    assert found.code == 0, found.out
+    assert found.document["result"]["voucher"] == "a signer that the user named"
+    (folder / "modeling_evil.py").write_text("import os")
+    shown = magnetar("verify", folder, "--public-key", public)
+    assert shown.code == 8
+    assert "modeling_evil.py" in shown.out
+    assert magnetar("verify", folder, "--public-key", public, "--strict").code == 5
