@@ -262,7 +262,7 @@ def _judge_model(small: ReleaseSmallFiles, release: bytes | None, content: bytes
     if release is None and small.proves(TOKENIZER, content) is False:
         raise ConversionError(f"{TOKENIZER}: has another digest than the release's")
     if release is None:
-        yield unknown("contents", NO_TOKENIZER)
+        yield unknown("contents", f"the release has no {TOKENIZER}" if small.lacks(TOKENIZER) else NO_TOKENIZER)
         return
     fault = describe_different_pieces(read_vocabulary(content), read_vocabulary(release))
     raise ConversionError(f"{TOKENIZER}: is not the release's: it {fault}")

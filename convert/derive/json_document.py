@@ -12,15 +12,22 @@ MAX_CONFIGURATION_BYTES = 1 << 20
 MAX_TOKENIZER_BYTES = 64 << 20
 """Of a tokenizer.json. The largest known, of 262,144 pieces, has 33 MB."""
 
+MAX_KEYS = 10_000
+"""Of an object; each has a row of its own in the ledger."""
+
 
 def parse_object(content: bytes, name: str) -> dict[str, Any]:
-    """The object in ``content``. Raises ``LayoutError`` for a key that is there twice, NaN, or what is no object."""
+    """The object in ``content``. Raises ``LayoutError`` for a key that is there twice, for too many, NaN, or what is
+    no object.
+    """
     try:
         document = json.loads(content.decode("utf-8"), object_pairs_hook=_refuse_twice, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise LayoutError(f"{name}: is not JSON: {str(error)[:200]}", path=Path(name)) from error
     if not isinstance(document, dict):
         raise LayoutError(f"{name}: is not a JSON object", path=Path(name))
+    if len(document) > MAX_KEYS:
+        raise LayoutError(f"{name}: has {len(document):,} keys, more than any such file", path=Path(name))
     return document
 
 

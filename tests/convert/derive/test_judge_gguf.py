@@ -169,7 +169,21 @@ def test_later_files_of_a_divided_model_say_nothing_else(
     folder = copy("gguf-sharded")
     file = f"model-{number + 1:05}-of-00004.gguf"
     rewrite(folder / file, change)
-    assert faults(check(folder)) == {f"{file}: {name}": state}
+    assert faults(check(folder)) == {f"{file}: {name}": state} | added_key(file, change)
+
+
+def added_key(file: str, change: Change) -> dict[str, RowState]:
+    """What is also said of a file of this version that has a key more."""
+    keys = {field.key for field in change([]) if not field.key.startswith("split.")}
+    return {f"{file}: keys": UNKNOWN} if keys - {"general.architecture"} else {}
+
+
+def test_later_files_of_this_version_name_the_architecture(copy: Copy) -> None:
+    folder = copy("gguf-sharded")
+    rewrite(folder / "model-00002-of-00004.gguf", without("general.architecture"))
+    assert faults(check(folder)) == {"model-00002-of-00004.gguf: keys": UNKNOWN}
+    rewrite(folder / "model-00001-of-00004.gguf", by_others)
+    assert faults(check(folder)) == {}
 
 
 def flip(path: Path, place: int, by: int = 1) -> None:
