@@ -155,7 +155,7 @@ class LocalRelease:
         return inspect_weights(ReleaseFolder.read(Path(self.path)), tensors)
 
     def compare(self, other: "LocalRelease", *, emit: Emit = ignore) -> "Sameness":
-        """Whether both hold the same weights, in whatever formats, and which tensors differ, and how."""
+        """Whether both hold the same tensors, in whatever formats, and which tensors differ, and how."""
         from magnetar.pipeline.folder.release_folder import ReleaseFolder
         from magnetar.pipeline.same import compare
 

@@ -1,4 +1,4 @@
-"""``same``: whether two checkpoints hold the same weights."""
+"""``same``: whether two checkpoints hold the same tensors."""
 
 from magnetar.convert.compare.compare_checkpoints import compare_checkpoints
 from magnetar.convert.compare.comparison_report import Sameness

@@ -106,6 +106,8 @@ def draw_rows(rows: Iterable["Row"]) -> Iterator[RenderableType]:
     """What is wrong, could not be read, or was not checked although a runtime could load it, the worst first."""
     styles = {"wrong": "red", "unreadable": "red", "not checked": "yellow"}
     told = [row for row in rows if row.state in styles and (row.loadable or row.state != "not checked")]
+    parts = {(row.file, row.state) for row in told if row.subject != "file"}
+    told = [row for row in told if row.subject != "file" or (row.file, row.state) not in parts]
     told.sort(key=lambda row: list(styles).index(row.state))
     for row in told[:MAX_ROWS]:
         where = row.name if row.name == row.file else f"{row.file}: {row.name}"
@@ -132,7 +134,7 @@ def draw_copy(copy: "ProvenCopy") -> RenderableType:
         ("configuration key", "keys of its configuration"),
         ("vocabulary", "parts of its vocabulary"),
     ):
-        rows = [row for row in copy.ledger.rows if row.subject == subject]
+        rows = [row for row in copy.ledger.rows if row.subject == subject and (row.loadable or row.state == "wrong")]
         proven = sum(row.state == "proven" for row in rows)
         parts += [note(f"{proven} of {len(rows)} {words} are what the release derives to")] if rows else []
     parts += draw_rows(row for row in copy.ledger.rows)

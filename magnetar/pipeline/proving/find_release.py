@@ -61,7 +61,7 @@ def _find_candidate(folder: ReleaseFolder) -> Candidate | None:
 
 
 def _of_catalog(candidate: Candidate) -> ChosenManifest:
-    reason = f"the release of the catalog that its content shows ({candidate.certainty})"
+    reason = "the release of the catalog that was found by its content"
     return ChosenManifest(catalog()[candidate.release], reason, Voucher.CATALOG)
 
 
