@@ -112,8 +112,8 @@ class RequiredSignerFlags(SignerFlags):
             "--signature",
             metavar="FILE",
             dir_okay=False,
-            help="The signature of the manifest, or of the folder's files. By default, the file beside the manifest whose "
-            "name ends in .sig, else a model.sig in or beside the folder.",
+            help="The signature of the manifest, or of the folder's files. By default, the file beside the manifest "
+            "whose name ends in .sig, else a model.sig in or beside the folder.",
         ),
     ] = None
     require_signature: Annotated[
