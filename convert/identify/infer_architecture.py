@@ -5,11 +5,13 @@ import re
 from collections.abc import Iterable, Mapping
 
 from magnetar.convert.layout.architecture import Architecture
-from magnetar.convert.layout.tables import MAX_MATRICES
 from magnetar.convert.layout.tensor_layout import EXPERT_ROLES, Rule, TensorLayout
 from magnetar.errors import LayoutError
 
 Shape = tuple[int, ...]
+
+MAX_BLOCKS = 1 << 13
+"""Layers times experts. The largest release of the family has 504. A stacked tensor of a few bytes can claim any."""
 
 
 def infer_architecture(layout: TensorLayout, shapes: Mapping[str, Shape], head_dim: int = 0) -> Architecture:
@@ -24,8 +26,8 @@ def infer_architecture(layout: TensorLayout, shapes: Mapping[str, Shape], head_d
     experts, hidden = _count_experts(layout, shapes, found)
     vocabulary = found.get("embedding") or found.get("output") or (1,)
     layers = _count(layout, shapes, "layer")
-    if layers > len(shapes) or layers * (1 + experts) > MAX_MATRICES:
-        raise LayoutError("the tensors are numbered for more layers than there are tensors")
+    if layers > len(shapes) or layers * (1 + experts) > MAX_BLOCKS:
+        raise LayoutError("the tensors are those of more layers and experts than any model of the family has")
     head = head_dim or math.gcd(q[0], k[0])
     if not head or q[0] % head or k[0] % head:
         raise LayoutError(f"heads of {head} do not fit {q[0]} rows of q and {k[0]} of k")

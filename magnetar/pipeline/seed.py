@@ -26,8 +26,8 @@ def seed_releases(
 
     def link_of(path: Path) -> Magnet | None:
         link = known_link(read(path))
-        candidate = read(path).candidate
-        if link is None and candidate is not None:
+        candidate = read(path).candidate if link is None else None
+        if candidate is not None:
             emit(Remarked(f"{path}: {candidate.describe()}; its files are not that release's, nor is its infohash"))
         return link
 

@@ -107,7 +107,8 @@ def judge(agreement: Agreement) -> Certainty:
         return Certainty.RELATED
     # Tensors that were compared, and are all different, are not alike because there are as many of them.
     compared = slices.of or agreement.small.of
-    if not compared and (agreement.parameters or agreement.sizes.agree):
+    shapes = agreement.shapes.agree == agreement.shapes.of if agreement.shapes.of else agreement.parameters
+    if not compared and (shapes or agreement.sizes.agree):
         return Certainty.ALIKE
     return Certainty.UNKNOWN
 

@@ -30,7 +30,7 @@ QUICK_BYTES = 7_900_000
 LARGE_FILE = 1 << 20
 """A file of so many bytes is known by its size. A smaller one is hashed, if one of its size is known."""
 
-MAX_SETS = 256
+MAX_SETS = 64
 """Sets of weights in one folder that are opened, each with a file or more at the same time."""
 
 TOKENIZERS = ("tokenizer", "tekken", "vocab")

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from magnetar.convert.identify.infer_architecture import fits_names, infer_architecture, possible_head_dims
+from magnetar.convert.identify.infer_architecture import MAX_BLOCKS, fits_names, infer_architecture, possible_head_dims
 from magnetar.convert.layout.architecture import Architecture
-from magnetar.convert.layout.tables import LAYOUTS, MAX_MATRICES
+from magnetar.convert.layout.tables import LAYOUTS
 from magnetar.convert.layout.tensor_layout import TensorLayout
 from magnetar.errors import LayoutError
 from tests.convert.forge import DENSE, MOE
@@ -56,7 +56,7 @@ def test_hostile_shapes_are_refused_or_bounded(layout: TensorLayout, data: st.Da
         found = infer_architecture(layout, shapes)
     except LayoutError:
         return
-    assert found.n_layers * (1 + found.n_experts) <= MAX_MATRICES
+    assert found.n_layers * (1 + found.n_experts) <= MAX_BLOCKS
     layout.tensors(found)
 
 

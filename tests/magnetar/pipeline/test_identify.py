@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from magnetar.convert.compare.digest_tensors import tensor_digests
 from magnetar.convert.formats.safetensors import encode_header
+from magnetar.convert.layout.tables import LAYOUTS
 from magnetar.convert.read.checkpoint_source import open_as_it_is, open_source
 from magnetar.convert.transform.view import view_as
 from magnetar.convert.write.convert import convert
@@ -31,6 +32,7 @@ from magnetar.pipeline.folder.release_folder import ReleaseFolder
 from magnetar.pipeline.identify import Identity, find_candidate, identify
 from tests import needs
 from tests.convert.forge import MOE, random_tensors, write_release
+from tests.effort import measured_effort
 
 WRITTEN = ("hf", "mistral", "gguf", "mlx")
 VIEWED = ("hf-fused", "mistral-fused")
@@ -319,6 +321,20 @@ def test_a_header_larger_than_what_may_be_read_is_unknown_and_the_reason_says_so
     assert found.read <= QUICK_BYTES
     assert found.certainty is Certainty.UNKNOWN
     assert "would have to be read" in found.sets[0].reason
+
+
+def test_sizes_that_a_small_header_claims_do_not_make_work(tmp_path: Path) -> None:
+    hostile = replace(MOE, dim=2, n_layers=1, head_dim=2, hidden_dim=2, n_heads=1, n_kv_heads=1, n_experts=8000)
+    tensors = {name: torch.rand(laid.shape) for name, laid in LAYOUTS["mlx"].tensors(hostile).items()}
+    count = sum(tensor.numel() for tensor in tensors.values())
+    release = open_source(bundled_release())
+    wanted = release.checkpoint.parameters
+    release.close()
+    save_file(tensors | {"pad": torch.rand(wanted - count)}, tmp_path / "x")
+    identify(ReleaseFolder.read(bundled_release()))  # what is imported at the first time is no part of the work
+    with measured_effort() as effort:
+        identify(ReleaseFolder.read(tmp_path), full=True)
+    assert effort.units < 100
 
 
 @settings(max_examples=60)

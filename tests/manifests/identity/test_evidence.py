@@ -72,6 +72,11 @@ def test_weights_whose_tensors_all_differ_are_not_alike_for_having_as_many() -> 
     assert judge(Agreement(small=Tally(0, 36), slices=Tally(0, 24), parameters=True)) is Certainty.UNKNOWN
 
 
+def test_as_many_numbers_in_other_shapes_are_not_alike() -> None:
+    assert judge(Agreement(parameters=True, shapes=Tally(0, 127))) is Certainty.UNKNOWN
+    assert judge(Agreement(parameters=True, shapes=Tally(127, 127))) is Certainty.ALIKE
+
+
 @given(AGREEMENTS)
 def test_a_little_reading_never_says_more_than_candidate(agreement: Agreement) -> None:
     certainty = judge(agreement)
