@@ -89,7 +89,7 @@ class ConversionRun:
 
         Raises what ``carry_out`` raises.
         """
-        earlier = check_earlier(self.task.destination, self.state, self.emit)
+        earlier = check_earlier(self.task.destination, self.state, self.task.plan, self.emit)
         missing = list(list_missing(self.task.plan, earlier))
         if missing:
             self._begin(earlier, missing)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from magnetar.byte_source import LocalFile, read_bytes
 from magnetar.convert.layout.mapping import Move
 from magnetar.convert.write.destination import partial_path
 from magnetar.convert.write.journal import Conversion, WrittenFile
@@ -32,15 +33,31 @@ class Missing(NamedTuple):
         return sum(move.nbytes for move in self.moves)
 
 
-def check_earlier(folder: Path, state: Conversion, emit: Emit) -> Earlier:
-    """Read what the journal says is there, and leave out what has another digest by now. Raises ``DiskError``."""
+def check_earlier(folder: Path, state: Conversion, plan: Plan, emit: Emit) -> Earlier:
+    """Read what the journal says is there, and leave out what has another digest by now. Raises ``DiskError``.
+
+    A file of weights must also have the size and the header that the plan gives it, since anybody can write a journal.
+    Whether its tensors are the right ones is not known by that.
+    """
     if not state.files and not state.begun:
         return Earlier({}, {})
     emit(Began(Step.CHECK, sum(file.size for noted in (state.files, state.begun) for file in noted.values())))
+    shards = {shard.file: shard for shard in plan.shards}
     files = {name: file for name, file in state.files.items() if _read_noted(folder / name, file, True, emit)}
     begun = {name: _read_noted(partial_path(folder, name), file, False, emit) for name, file in state.begun.items()}
     emit(Ended(Step.CHECK))
-    return Earlier(files, {name: prefix for name, prefix in begun.items() if prefix})
+    return Earlier(
+        {
+            name: file
+            for name, file in files.items()
+            if name not in shards or (file.size == shards[name].nbytes and _has_header(folder / name, shards[name]))
+        },
+        {
+            name: prefix
+            for name, prefix in begun.items()
+            if prefix and name in shards and _has_header(partial_path(folder, name), shards[name])
+        },
+    )
 
 
 def list_missing(plan: Plan, earlier: Earlier) -> Iterator[Missing]:
@@ -62,3 +79,9 @@ def _read_noted(path: Path, noted: WrittenFile, whole: bool, emit: Emit) -> Pref
         return None
     prefix = read_prefix(path, noted.size, lambda count: emit(Moved(Step.CHECK, count)))
     return prefix if prefix.digest.hexdigest() == noted.sha256 else None
+
+
+def _has_header(path: Path, shard: Shard) -> bool:
+    with LocalFile(path) as opened:
+        size = len(shard.header)
+        return opened.size >= size and read_bytes(opened, 0, size) == shard.header

@@ -23,7 +23,7 @@ from magnetar.convert.write import engine
 from magnetar.convert.write.convert import Converted, convert, forecast
 from magnetar.convert.write.convert_request import ConvertRequest
 from magnetar.convert.write.journal import Conversion, read_conversion, record_conversion
-from magnetar.errors import WrongBytesError
+from magnetar.errors import UsageError, WrongBytesError
 from magnetar.events import Emit, Event, Moved, ignore
 from magnetar.files import STATE_FOLDER
 from magnetar.manifests.tensor_digests import TensorDigest, TensorDigests
@@ -426,3 +426,63 @@ def test_what_a_manifest_is_called_cannot_become_markup(tmp_path: Path, out: Pat
     request = ConvertRequest(source, out, tensors=list_digests(source), listed_in="<b>x\n# Proven")
     convert(request)
     assert r"\<b\>x \# Proven lists" in note_of(out)
+
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a release, ``source``, and what it was converted to, ``out``."""
+    folder = tmp_path_factory.mktemp("finished")
+    source = write_plain(folder / "source", DENSE)
+    run(source, folder / "out", list_digests(source), shard_size=4000)
+    return folder
+
+
+@given(data=st.data())
+def test_no_forged_journal_gets_other_weights_called_verified_or_proven(
+    finished: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """Whatever the journal says, and whichever files go with it: what is claimed is true."""
+    source, out = finished / "source", shutil.copytree(finished / "out", tmp_path_factory.mktemp("forged") / "out")
+    listed = list_digests(source)
+    good = {name: content for name, content in contents(out).items() if name.endswith(".safetensors")}
+    path = out / STATE_FOLDER / "conversion.json"
+    document = json.loads(path.read_text())
+    for name in sorted(data.draw(st.sets(st.sampled_from(sorted(document["files"])), max_size=4))):
+        content = bytearray((out / name).read_bytes())
+        place = data.draw(st.integers(0, len(content) - 1) | st.just(len(content) - 1))
+        content[place] ^= 1 << data.draw(st.integers(0, 7))
+        content += bytes(data.draw(st.sampled_from([0, 0, 3])))
+        if name in good and data.draw(st.booleans()):  # as if a run had been killed inside this file
+            del document["files"][name]
+            cut = data.draw(st.integers(0, len(content)) | st.just(len(good[name])))
+            document["begun"][name] = {"size": cut, "sha256": hashlib.sha256(content[:cut]).hexdigest()}
+            (out / name).unlink()
+            (out / STATE_FOLDER / f"{name}.partial").write_bytes(content)
+        else:
+            (out / name).write_bytes(content)
+            document["files"][name] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    keys = ["done", "release", "compared", "begun", "files", "more"]
+    for key in sorted(data.draw(st.sets(st.sampled_from(keys), max_size=2))):
+        document[key] = data.draw(JUNK)
+    path.write_text(json.dumps(document))
+    verify = data.draw(st.booleans())
+    try:
+        converted = run(source, out, listed, shard_size=4000, verify=verify)
+    except UsageError:  # the journal is none
+        return
+    except WrongBytesError:
+        assert verify
+        assert run(source, out, listed, shard_size=4000).verified  # what could not be believed is written again
+        assert {name: (out / name).read_bytes() for name in good} == good
+        return
+    right = {name: (out / name).read_bytes() for name in good} == good
+    assert right or not (converted.verified or converted.proven == converted.listed)
+    assert right or f"all {converted.listed} tensors" not in note_of(out)
+    assert json.loads((out / "config.json").read_text())["model_type"] == "mistral"
