@@ -18,6 +18,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 MODULES = {
+    "magnetar.characters": ["tests/magnetar/test_characters.py"],
     "magnetar.findings": ["tests/manifests/checking", "tests/magnetar/cli/test_exit_codes.py"],
     "magnetar.convert.layout.architecture": ["tests/convert/layout"],
     "magnetar.convert.layout.mapping": ["tests/convert/layout", "tests/convert/write/test_plan.py"],
@@ -29,6 +30,7 @@ MODULES = {
     "magnetar.fetch.mirror.schedule": ["tests/fetch/mirror/test_schedule.py"],
     "magnetar.fetch.torrent.piece_layout": ["tests/fetch/torrent/test_piece_layout.py"],
     "magnetar.manifests.checking.choose_manifest": ["tests/manifests/checking/test_choose_manifest.py"],
+    "magnetar.manifests.checking.stand_ins": ["tests/manifests/checking/test_stand_ins.py"],
     "magnetar.manifests.folder.safe_path": ["tests/manifests/folder"],
     "magnetar.model.cluster.shares": ["tests/model/cluster/test_torchrun.py", "-k", "every_tensor"],
 }

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from magnetar.characters import HIDDEN
 from magnetar.errors import MalformedError
 
 CONFIG_VARIABLE = "MAGNETAR_CONFIG"
@@ -66,4 +67,6 @@ def _parameters(path: Path, command: str, table: object, commands: Mapping[str, 
             raise MalformedError(
                 f"{path}: [{command}] has no option {key}", hint=f"its options are {', '.join(sorted(options))}"
             )
+        if isinstance(table[key], str) and HIDDEN.search(table[key]):  # --help shows it as the default
+            raise MalformedError(f"{path}: [{command}] {key} has characters that are not seen", hint="take them out")
     return {options[key]: value for key, value in table.items()}

@@ -61,7 +61,12 @@ def draw_boot(report: "BootReport") -> RenderableType:
 
 def _draw_levels(report: "BootReport") -> Table:
     table = new_table("level", "verdict", "")
-    words = {Outcome.GOOD: ("good", "green"), Outcome.BAD: ("bad", "red"), Outcome.UNKNOWN: ("skipped", "yellow")}
+    words = {
+        Outcome.GOOD: ("good", "green"),
+        Outcome.BAD: ("bad", "red"),
+        Outcome.FAILED: ("failed", "red"),
+        Outcome.UNKNOWN: ("skipped", "yellow"),
+    }
     for level in report.levels:
         table.add_row(foreign(level.name), Text(*words[level.outcome]), foreign(level.remark))
         for finding in level.findings[:MAX_ROWS]:

@@ -44,7 +44,7 @@ class ReleaseFolder:
             raise UsageError(f"{path}: there is no such file or folder", hint="name what holds the weights")
         root = path if path.is_dir() else path.parent
         try:
-            names = tuple(sorted(entry.name for entry in root.iterdir() if entry.is_file()))
+            names = tuple(sorted(entry.name for entry in root.iterdir() if _is_file(entry)))
         except OSError as error:
             raise disk_failure(error, root) from error
         return cls(
@@ -112,6 +112,14 @@ def require_folder(path: Path, hint: str) -> ReleaseFolder:
     if not path.is_dir():
         raise UsageError(f"{path}: there is no such folder", hint=hint)
     return ReleaseFolder.read(path)
+
+
+def _is_file(entry: Path) -> bool:
+    """Also where the system does not tell: whoever reads the file will find out, and the others are still listed."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return True
 
 
 def _read_torrent(root: Path) -> bytes:

@@ -38,6 +38,20 @@ def test_there_is_one_command_for_each_thing_that_can_be_done() -> None:
     assert named == {*COMMANDS, *GROUPS}
 
 
+def test_the_traceback_of_a_bug_quotes_foreign_text_in_one_clean_line() -> None:
+    script = (
+        "import sys, magnetar.pipeline.inspect as module\n"
+        "def fail(*_words, **_options): raise ValueError('x\\ngood: the release\\x1b[2J')\n"
+        "module.inspect = fail\n"
+        "from magnetar.cli.app import main\n"
+        "main(['inspect', 'x'])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Traceback (most recent call last):\n")
+    assert done.stderr.endswith("\nValueError: x\\ngood: the release\\x1b[2J\n")
+
+
 def test_a_command_loads_no_other(tmp_path: Path) -> None:
     script = (
         "import sys; from magnetar.cli.app import main\n"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from magnetar.model.bundled import bundled_release
 from magnetar.pipeline.folder.release_folder import ReleaseFolder
 from magnetar.pipeline.proving.verify_files import verify_files
 from magnetar.pipeline.proving.verify_request import VerifyRequest
+from tests import needs
 from tests.magnetar.conftest import Run
 from tests.settled import settle
 
@@ -121,6 +123,26 @@ def test_what_is_no_folder_or_no_torrent_is_named_as_such(magnetar: Run, release
     assert (shown.code, "params.json: the torrent cannot be read" in shown.err) == (3, True)
     shown = magnetar("verify", release, "-m", release)
     assert (shown.code, "is a folder, and no manifest" in shown.err) == (2, True)
+
+
+@needs.linux  # whose /proc/self/mem is a file that not even root can read from its first byte
+def test_a_file_that_the_disk_does_not_give_ends_with_4_and_the_others_are_shown(
+    magnetar: Run, release: Path, tmp_path: Path
+) -> None:
+    manifest = tmp_path / "mine.toml"
+    assert magnetar("manifest", "create", bundled_release(), "--name", "mine", "-o", manifest).code == 0
+    manifest.write_text(re.sub(r'(?<=path = "params.json"\n)size = \d+\n', "", manifest.read_text()))
+    (release / "params.json").unlink()
+    (release / "params.json").symlink_to("/proc/self/mem")
+    shown = magnetar("verify", release, "-m", manifest)
+    assert shown.code == 4, shown.out
+    assert re.search(r"params\.json .* unreadable .*Input/output error", shown.out)
+    assert shown.out.count(" good ") == 3
+    assert "not all could be read; nothing wrong was found in the rest  held against mine" in shown.out
+    assert magnetar("verify", release, "-m", manifest, "--json").document["result"]["outcome"] == "failed"
+    (release / "RELEASE").write_bytes(b"x")
+    shown = magnetar("verify", release, "-m", manifest)
+    assert (shown.code, "not the release" in shown.out, "unreadable" in shown.out) == (5, True, True)
 
 
 def test_a_quick_look_goes_on_where_ctrl_c_ended_the_last(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,9 +3,10 @@ from typing import Any
 
 import pytest
 
+from magnetar.cli.exit_codes import exit_code_of
 from magnetar.findings import Finding, Outcome
 from magnetar.manifests.checking.ledger import Voucher
-from magnetar.manifests.checking.verify_report import FileFault, VerifyReport
+from magnetar.manifests.checking.verify_report import FileFault, FileResult, FileState, VerifyReport
 from magnetar.pipeline.get import GetRequest, Got, get
 
 
@@ -22,3 +23,12 @@ def test_bytes_that_are_not_the_release_end_it_and_only_what_was_wanted_is_not_d
     monkeypatch.setattr("magnetar.pipeline.get._fetch", lambda *_: Got(Path("x"), unused, report))
     got = get(GetRequest(wanted=unused, parent=Path(), target=target, smoke_test=smoke_test))
     assert (got.outcome, got.not_done) == (Outcome.BAD, not_done)
+
+
+def test_bytes_that_could_not_be_read_are_neither_converted_nor_booted(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = FileResult("params.json", 2, FileState.UNREADABLE, detail="Input/output error")
+    report = VerifyReport("x", "x", "named", Voucher.CATALOG, (file,), (), ())
+    unused: Any = None
+    monkeypatch.setattr("magnetar.pipeline.get._fetch", lambda *_: Got(Path("x"), unused, report))
+    got = get(GetRequest(wanted=unused, parent=Path()))
+    assert (got.outcome, got.not_done, exit_code_of(got)) == (Outcome.FAILED, ("convert", "boot"), 4)
