@@ -4,6 +4,7 @@
 
     manifest = parse(toml)                     # schema: strict, with limits on what is parsed
     manifest = catalog()[name]                 # the *.toml beside this module, then the user's own
+    small    = small_files(manifest)           # what it holds whole: configuration, tokenizer
     signer   = check_signature(manifest)       # signing: who says so
     chosen   = choose_manifest(folder, notes)  # checking: named, fetched as, fitting, published beside, its own
     report   = verify(folder, chosen)          # checking: hash every file, and name what is wrong

@@ -4,6 +4,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ class Vocabulary:
     has_rewrites: bool
 
 
+@lru_cache(maxsize=2)  # one verification asks for the same tokenizer several times
 def read_vocabulary(content: bytes) -> Vocabulary:
     """Parse a ``tokenizer.model`` (sentencepiece_model.proto). Raises ``ConversionError`` if it is damaged."""
     try:

@@ -48,7 +48,9 @@ EVERYTHING: dict[str, Any] = WELL_FORMED | {
             "size": 3,
             "digests": ["md5:" + "d" * 32, "bep52:" + "e" * 64],
             "mirrors": [{"url": "https://a.example/{part}", "parts": 2}, {"url": "http://b.example/x", "offset": 512}],
-        }
+        },
+        {"path": "c", "size": 2, "content": "{}", "digests": ["md5:99914b932bd37a50b983c5e7c90ae93b"]},
+        {"path": "d", "size": 2, "content_base64": "AP8="},
     ],
     "mirrors": [{"url": "https://a.example/", "digests": ["sha1:" + "f" * 40]}],
     "tensors": {"path": "x.json", "digest": "blake3:" + "a" * 64},
