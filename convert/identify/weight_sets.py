@@ -9,7 +9,12 @@ from magnetar.convert.formats.detect import INDEX_SUFFIXES, read_document
 from magnetar.convert.identify.find_sets import find_sets
 from magnetar.convert.layout.architecture import Architecture
 from magnetar.convert.layout.tables import check_tensors, detect_layout
-from magnetar.convert.read.checkpoint_source import CheckpointSource, open_files_of_set, read_architecture
+from magnetar.convert.read.checkpoint_source import (
+    CheckpointSource,
+    keep_as_it_is,
+    open_files_of_set,
+    read_architecture,
+)
 from magnetar.convert.read.find_weights import WEIGHTS
 from magnetar.convert.read.part_names import find_split, split_stem
 from magnetar.errors import MagnetarError
@@ -57,13 +62,18 @@ def list_weight_sets(folder: SourceFolder) -> tuple[WeightSet, ...]:
     return tuple(sorted(sets, key=lambda weights: weights.files))
 
 
-def open_set(folder: SourceFolder, weights: WeightSet, architecture: Architecture | None) -> CheckpointSource:
+def open_set(
+    folder: SourceFolder, weights: WeightSet, architecture: Architecture | None, *, as_it_is: bool = False
+) -> CheckpointSource:
     """Open a set, its names and shapes held against ``architecture``; None takes what the folder itself states.
 
+    ``as_it_is`` holds them against nothing, and keeps them.
     An index beside is not read: each file tells what it holds. Raises what ``open_folder`` raises.
     """
     files = tuple(find_split(weights.files)) if split_stem(weights.name) else weights.files
     checkpoint = open_files_of_set(folder, files)
+    if as_it_is:
+        return keep_as_it_is(folder, files, checkpoint)
     try:
         stated_in = "the release"
         if architecture is None:

@@ -16,9 +16,9 @@ from magnetar.convert.derive.release_files import ReleaseSmallFiles, architectur
 from magnetar.convert.formats.checkpoint import Checkpoint
 from magnetar.convert.formats.detect import INDEX_SUFFIXES
 from magnetar.convert.identify.weight_sets import WeightSet, is_looked_for, list_weight_sets, open_set
-from magnetar.convert.read.checkpoint_source import CheckpointSource, open_source
+from magnetar.convert.read.checkpoint_source import AS_IS, CheckpointSource, open_source
 from magnetar.convert.read.find_weights import complete_parts
-from magnetar.errors import ConversionError, OutsideError, UsageError
+from magnetar.errors import ConversionError, LayoutError, OutsideError, UsageError
 from magnetar.events import Emit, ignore
 from magnetar.findings import Outcome, Question
 from magnetar.manifests.checking.choose_manifest import ChosenManifest
@@ -118,7 +118,10 @@ class _Examination:
         self._files = LocalFolder(folder.root)
         places = [folder.root, *([reference_path] if reference_path else [])]
         self._small = _read_small_files(choice.manifest, places)
-        self._architecture = architecture_of(self._small)
+        try:
+            self._architecture = architecture_of(self._small)
+        except LayoutError:  # of another family; then the release's tensors were digested as they are
+            self._architecture = None
 
     def examine(self, *, strict: bool) -> tuple[tuple[Proof, ...], tuple[Row, ...]]:
         proofs: list[Proof] = []
@@ -146,10 +149,12 @@ class _Examination:
 
         A set that cannot be opened is wrong if it is ``alone``, or a runtime would look for it; else it is not checked.
         """
+        as_it_is = self._digests is not None and self._digests.layout == AS_IS
         try:
-            source = open_set(self._files, weights, self._architecture)
+            source = open_set(self._files, weights, self._architecture, as_it_is=as_it_is)
         except (ConversionError, UsageError) as error:
-            state = RowState.WRONG if alone or is_looked_for(weights.name) else RowState.NOT_CHECKED
+            known = self._digests is not None or not isinstance(error, LayoutError)
+            state = RowState.WRONG if known and (alone or is_looked_for(weights.name)) else RowState.NOT_CHECKED
             return None, [_file_row(name, state, error.message) for name in weights.files]
         except OutsideError as error:
             return None, [_file_row(name, RowState.UNREADABLE, error.message) for name in weights.files]
@@ -218,29 +223,23 @@ def read_tensor_digests(choice: ChosenManifest) -> TensorDigests | None:
 
 def _read_small_files(manifest: Manifest, places: Iterable[Path]) -> ReleaseSmallFiles:
     """The small files at the root of the release: those that the manifest holds, and those here with its digests."""
-    files = {file.path: file for file in manifest.files or () if "/" not in file.path}
-    found = dict(small_files(manifest))
+    digests = {file.path: file.digests for file in manifest.files or () if "/" not in file.path}
+    held = {path: content for path, content in small_files(manifest).items() if "/" not in path}
+    small = ReleaseSmallFiles(dict(held), None if manifest.files is None else digests)
     for place in places:
-        for name, file in files.items():
-            if name not in found and _is_the_file(place / name, file):
-                found[name] = read_file(LocalFolder(place), name)
-    digests = {name: file.digests for name, file in files.items()}
-    return ReleaseSmallFiles(found, None if manifest.files is None else digests)
+        for name in digests.keys() - held.keys():
+            content = _read_small(LocalFolder(place), name)
+            if content is not None and small.proves(name, content) and not small.is_weak(name):
+                held[name] = content
+    return replace(small, contents=held)
 
 
-def _is_the_file(path: Path, file: ReleaseFile) -> bool:
-    """Whether a small file has the digests that the manifest gives, and one of them is strong."""
+def _read_small(folder: LocalFolder, name: str) -> bytes | None:
+    """None if there is no such file, or it is too large, or cannot be read."""
     try:
-        if not path.is_file() or path.stat().st_size > MAX_SMALL_BYTES:
-            return False
-        return any(not digest.weak for digest in file.digests) and _has_its_digests(path, file)
-    except (OSError, OutsideError):
-        return False
-
-
-def _has_its_digests(path: Path, file: ReleaseFile) -> bool:
-    """Raises ``DiskError`` if it cannot be read."""
-    return digest_file(path, [digest.algorithm for digest in file.digests], lambda _count: None) == file.digests
+        return read_file(folder, name) if folder.sizes.get(name, MAX_SMALL_BYTES + 1) <= MAX_SMALL_BYTES else None
+    except OutsideError:
+        return None
 
 
 def _row_of_listed(path: Path, file: ReleaseFile) -> Row:
@@ -250,10 +249,10 @@ def _row_of_listed(path: Path, file: ReleaseFile) -> Row:
     if not path.is_file():
         return _file_row(file.path, RowState.WRONG, "is not a regular file")
     try:
-        right = _has_its_digests(path, file)
+        found = digest_file(path, [digest.algorithm for digest in file.digests], lambda _count: None)
     except OutsideError as error:
         return _file_row(file.path, RowState.UNREADABLE, error.message)
-    if not right:
+    if found != file.digests:
         return _file_row(file.path, RowState.WRONG, "is not the release's")
     weak = all(digest.weak for digest in file.digests)
     row = _file_row(file.path, RowState.PROVEN, "", loadable=may_be_loaded(file.path))

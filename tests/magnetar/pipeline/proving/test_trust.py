@@ -1,5 +1,6 @@
 """A verdict says what was checked: what other people's folders have made it say too much about, each by its name."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -7,9 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
+from magnetar.convert.compare.digest_tensors import tensor_digests
 from magnetar.convert.formats.gguf import Field, MetadataType
+from magnetar.convert.read.checkpoint_source import AS_IS, open_as_it_is
 from magnetar.files import STATE_FOLDER
+from magnetar.manifests.tensor_digests import format_tensor_digests
 from magnetar.model.bundled import bundled_release
 from tests.gguf_files import change_field
 from tests.magnetar.conftest import Run
@@ -201,3 +207,43 @@ def test_same_says_the_same_tensors_and_that_the_configuration_differs(magnetar:
     assert shown.code == 5
     assert "the same tensors, and another configuration" in shown.out
     assert "rope_theta is 10000.0" in shown.out
+
+
+def test_a_release_of_another_family_is_proven_by_tensors_as_they_are_and_by_bytes(
+    magnetar: Run, tmp_path: Path
+) -> None:
+    release = tmp_path / "other"
+    release.mkdir()
+    generator = torch.Generator().manual_seed(1)
+    tensors = {f"h.{number}.c_attn.weight": torch.randn(8, 24, generator=generator) for number in range(40)}
+    save_file(tensors, release / "model.safetensors")
+    (release / "config.json").write_text('{"model_type": "gpt2"}')
+    with open_as_it_is(release) as source:
+        listed = format_tensor_digests(tensor_digests(source, layout=AS_IS))
+    (tmp_path / "other.tensors.json").write_bytes(listed)
+    digest = hashlib.sha256(listed).hexdigest()
+    facts = ("--name", "other", "--title", "x", "--publisher", "me", "--licence", "MIT")
+    manifest = tmp_path / "other.toml"
+    made = magnetar("manifest", "create", release, *facts, "-o", manifest)
+    assert made.code == 0, made.err
+    table = f'tensors = {{ path = "other.tensors.json", digest = "sha256:{digest}" }}\n'
+    manifest.write_text(table + manifest.read_text())
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    save_file(dict(reversed(tensors.items())), copy / "pytorch_model.safetensors", metadata={"format": "pt"})
+    shutil.copy(release / "config.json", copy)
+    shown = magnetar("verify", copy, "-m", manifest)
+    assert shown.code == 0, shown.out
+    alter(copy / "pytorch_model.safetensors", offset=-5000, count=10)
+    assert magnetar("verify", copy, "-m", manifest).code == 5
+
+
+def test_a_manifest_without_digests_of_tensors_says_what_cannot_be_proven(
+    magnetar: Run, copy_of: CopyOf, tmp_path: Path
+) -> None:
+    facts = ("--name", "mine", "--title", "x", "--publisher", "me", "--licence", "MIT")
+    manifest = tmp_path / "mine.toml"
+    assert magnetar("manifest", "create", bundled_release(), *facts, "-o", manifest).code == 0
+    shown = magnetar("verify", copy_of("hf"), "-m", manifest)
+    assert shown.code == 8
+    assert "the manifest has no digests of tensors" in shown.out
