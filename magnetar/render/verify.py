@@ -93,7 +93,7 @@ def draw_verdict(ledger: "Ledger", against: str) -> Text:
             words = "unchanged since it was good" if ledger.verdict == "unchanged" else f"good: {ledger.verdict}"
             return verdict(words, style, against)
         case Outcome.UNKNOWN if ledger.verdict == "the same tensors":
-            return verdict(f"the same tensors; of {left} not all could be checked", UNSURE, against)
+            return verdict(f"the same tensors; {left} not fully checked", UNSURE, against)
         case Outcome.UNKNOWN:
             return verdict("not all could be checked; nothing wrong was found", UNSURE, against)
         case Outcome.FAILED:

@@ -142,10 +142,18 @@ def _choose_fitting(folder: Path, fetched: Manifest | None) -> ChosenManifest | 
     return ChosenManifest(fitting[0], "the release of the catalog whose file names fit", Voucher.CATALOG)
 
 
+def _is_file(path: Path) -> bool:
+    """Whether it is a file. One that nobody may look at is none here; the verification says what the system answered."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def _share_of_files(folder: Path, manifest: Manifest) -> float:
     """The share of the release's files that the folder holds by name, 0 to 1."""
     files = manifest.files or ()
-    return sum((folder / file.path).is_file() for file in files) / len(files) if files else 0.0
+    return sum(_is_file(folder / file.path) for file in files) / len(files) if files else 0.0
 
 
 def _has_the_largest_file(folder: Path, manifest: Manifest) -> bool:
@@ -153,12 +161,12 @@ def _has_the_largest_file(folder: Path, manifest: Manifest) -> bool:
     sized = {file.path: file.size for file in manifest.files or () if file.size}
     largest = max(sized, key=lambda path: sized[path], default="")
     path = folder / largest
-    return bool(largest) and path.is_file() and path.stat().st_size == sized[largest]
+    return bool(largest) and _is_file(path) and path.stat().st_size == sized[largest]
 
 
 def _has_a_file_of_that_size(folder: Path, manifest: Manifest) -> bool:
     sized = [(folder / file.path, file.size) for file in manifest.files or () if file.size is not None]
-    return any(path.is_file() and path.stat().st_size == size for path, size in sized)
+    return any(_is_file(path) and path.stat().st_size == size for path, size in sized)
 
 
 def _has_that_name(folder: Path, manifest: Manifest) -> bool:

@@ -180,6 +180,10 @@ class _Verification:
         """Good if its digests or its pieces say so, bad if either denies it, not checked if it has neither."""
         pieces = self._options.pieces
         checked_by = tuple(digest.algorithm for digest in file.digests)
+        if pieces is not None and pieces.failed:
+            if finding is None and not checked_by:
+                return _CheckedFile(FileResult(file.path, file.size, FileState.UNREADABLE, detail=pieces.failed))
+            pieces = None
         if pieces is not None and file.path not in pieces.damaged:
             checked_by += (PIECES,)
         if finding is None and not checked_by and pieces is not None:

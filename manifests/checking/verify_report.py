@@ -94,9 +94,11 @@ class PieceCheck:
     """Every piece of the torrent was just hashed: ``damaged`` has each file that a bad or missing piece touches.
 
     A piece of a version 1 torrent can span files, so a good file may be listed because its neighbour is damaged.
+    ``failed`` says why the pieces could not be hashed; then nothing is known of any.
     """
 
     damaged: frozenset[str]
+    failed: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ SIGNERS_ROOTS = ".roots"
 def publication_folder(folder: Path) -> Path:
     """The folder for what is published about ``folder``. It lies beside it, so that it is not part of the payload."""
     whole = folder.resolve()
-    return whole.with_name(whole.name + PUBLICATION)
+    return whole.parent / (whole.name + PUBLICATION)
 
 
 def published_manifest(folder: Path) -> Path | None:

@@ -155,7 +155,8 @@ class _Examination:
         except (ConversionError, UsageError) as error:
             known = self._digests is not None or not isinstance(error, LayoutError)
             state = RowState.WRONG if known and (alone or is_looked_for(weights.name)) else RowState.NOT_CHECKED
-            return None, [_file_row(name, state, error.message) for name in weights.files]
+            detail = error.message.removeprefix(f"{weights.name}: ")
+            return None, [_file_row(name, state, detail) for name in weights.files]
         except OutsideError as error:
             return None, [_file_row(name, RowState.UNREADABLE, error.message) for name in weights.files]
         with source:

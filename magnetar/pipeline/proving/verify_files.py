@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from magnetar.errors import UsageError
+from magnetar.errors import DiskError, UsageError
 from magnetar.events import Emit, ignore
 from magnetar.manifests.catalog import find_by_infohash
 from magnetar.manifests.checking.choose_manifest import ChosenManifest
@@ -90,7 +90,10 @@ def _decide_by_pieces(
     choice = fill_from_torrent(choice, metadata)
     if index is not None and _all_known(folder.root, choice.manifest, index):
         return choice, None
-    return choice, PieceCheck(frozenset(check_pieces(folder.root, folder.torrent, emit=emit).damaged))
+    try:
+        return choice, PieceCheck(frozenset(check_pieces(folder.root, folder.torrent, emit=emit).damaged))
+    except DiskError as error:  # what has digests is checked all the same
+        return choice, PieceCheck(frozenset(), failed=error.message)
 
 
 def _all_known(root: Path, manifest: Manifest, index: VerifiedIndex) -> bool:

@@ -473,3 +473,12 @@ def test_a_folder_that_cannot_be_read_may_hold_what_the_release_does_not_have(
 def test_a_report_is_a_frozen_value(release: Path, choice: ChosenManifest) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         verify(release, choice).findings = ()  # type: ignore[misc]
+
+
+def test_pieces_that_could_not_be_hashed_leave_the_files_with_digests_to_be_checked(release: Path) -> None:
+    files = list_files(release)
+    bare = manifest_of(CONTENT).model_copy(update={"files": (files[0].model_copy(update={"digests": ()}), *files[1:])})
+    pieces = PieceCheck(frozenset(), failed="the disk answers no more")
+    report = verify(release, ChosenManifest(bare, "", Voucher.CATALOG), VerifyOptions(pieces=pieces))
+    assert [file.state for file in report.files] == [FileState.UNREADABLE, *(FileState.GOOD for _ in files[1:])]
+    assert report.outcome is Outcome.FAILED
