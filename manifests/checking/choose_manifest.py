@@ -143,7 +143,7 @@ def _choose_fitting(folder: Path, fetched: Manifest | None) -> ChosenManifest | 
 
 
 def _is_file(path: Path) -> bool:
-    """Whether it is a file. One that nobody may look at is none here; the verification says what the system answered."""
+    """Whether it is a file. One that nobody may look at is none here; the verification tells why."""
     try:
         return path.is_file()
     except OSError:
