@@ -48,19 +48,10 @@ from magnetar.manifests.tensor_digests import TensorDigests, format_tensor_diges
 from magnetar.pipeline.folder.release_folder import ReleaseFolder
 from magnetar.pipeline.identify import find_candidate, identify
 
-MIXTRAL = Architecture(
-    dim=4096,
-    n_layers=32,
-    head_dim=128,
-    hidden_dim=14336,
-    n_heads=32,
-    n_kv_heads=8,
-    norm_eps=1e-5,
-    vocab_size=32000,
-    rope_theta=1e6,
-    n_experts=8,
-    experts_per_token=2,
-)
+HEAD = 128
+LAYERS = 32
+"""As many layers as Mixtral 8x7B has, so that there are about a thousand tensors."""
+
 SMALL = 1 << 19
 WINDOW = 8192
 """Bytes of random numbers in each large matrix."""
@@ -72,11 +63,28 @@ DRAWN_SMALL, DRAWN_LARGE = 12, 24
 
 
 def scale(nbytes: float) -> Architecture:
-    """Mixtral with fewer layers, and for little with smaller matrices, of about so many bytes."""
-    if nbytes >= 6e9:
-        layers = max(round((nbytes / 2 - 2 * 32000 * 4096) / 1.452e9), 1)
-        return replace(MIXTRAL, n_layers=layers)
-    return replace(MIXTRAL, dim=512, hidden_dim=1792, head_dim=64, n_heads=8, n_kv_heads=2, n_layers=5, vocab_size=4000)
+    """A model of Mixtral's proportions and number of layers, of at least about so many bytes."""
+    heads = 4
+    while 2 * sizes(heads).total_parameters < nbytes:
+        heads += 4
+    return sizes(heads)
+
+
+def sizes(heads: int) -> Architecture:
+    dim = heads * HEAD
+    return Architecture(
+        dim=dim,
+        n_layers=LAYERS,
+        head_dim=HEAD,
+        hidden_dim=7 * dim // 2,
+        n_heads=heads,
+        n_kv_heads=heads // 4,
+        norm_eps=1e-5,
+        vocab_size=32000,
+        rope_theta=1e6,
+        n_experts=8,
+        experts_per_token=2,
+    )
 
 
 def window(spec: TensorSpec, head: int) -> tuple[int, int]:
@@ -85,7 +93,8 @@ def window(spec: TensorSpec, head: int) -> tuple[int, int]:
         return 0, spec.nbytes
     if spec.name.endswith(("wq.weight", "wk.weight")):
         return 0, head * spec.shape[1] * 2
-    return spec.shape[0] // 2 * spec.shape[1] * 2, WINDOW
+    # One number of a transposed matrix lies in a block of the disk of its own, so there are fewer.
+    return spec.shape[0] // 2 * spec.shape[1] * 2, WINDOW // 8 if spec.name.endswith("w2.weight") else WINDOW
 
 
 def numbers(name: str, nbytes: int) -> bytes:

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from magnetar.pipeline.folder.look_at_weights import IdentifiedSet
     from magnetar.pipeline.identify import Identity
 
-STYLES = {Certainty.IS: GOOD, Certainty.CANDIDATE: GOOD, Certainty.IS_NOT_QUITE: BAD}
+STYLES = {Certainty.IS: GOOD, Certainty.IS_NOT_QUITE: BAD}
 WORDS = {
-    Certainty.IS: "is {name}: everything was read and compared",
+    Certainty.IS: "the weights are {name}",
     Certainty.IS_NOT_QUITE: "is not quite {name}",
     Certainty.CANDIDATE: "candidate of {name}",
     Certainty.RELATED: "related to {name}, and not shown to be it",
@@ -37,6 +37,8 @@ def draw_identity(found: "Identity") -> RenderableType:
         rest = "there are no weights in it"
     elif found.share is not None:
         rest = f"{100 * found.share:.4g} % of the release's bytes agree; {rest}"
+    if found.certainty is Certainty.IS:
+        rest += "; what lies beside the weights was not checked: magnetar verify does"
     return Group(*parts, verdict(clean(word), STYLES.get(found.certainty, UNSURE), rest))
 
 

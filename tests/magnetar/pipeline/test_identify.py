@@ -358,3 +358,30 @@ def test_whatever_a_folder_holds_the_answer_comes_and_little_is_read(
         candidate = find_candidate(folder)
         assert candidate is None or candidate.release == NAME
         assert identify(folder, full=True).release in ("", NAME)
+
+
+NOTES = (
+    *("conversion.json", "origin.json", "release.torrent", "lock"),
+    *(
+        "../config.json",
+        "../params.json",
+        "../magnetar.toml",
+        "../model.safetensors.index.json",
+        "../generation_config.json",
+    ),
+)
+
+
+@settings(max_examples=40)
+@given(st.dictionaries(st.sampled_from(NOTES), st.binary(max_size=300) | st.sampled_from(["austen-moe", "/etc", "x"])))
+def test_no_note_changes_the_answer(copies: Mapping[str, Path], notes: dict[str, bytes | str]) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        state = Path(place) / "folder" / ".magnetar"
+        state.mkdir(parents=True)
+        (state.parent / "w").symlink_to(only_file(copies["hf"]))
+        for name, content in notes.items():
+            forged = {key: content for key in ("release", "name", "source", "model_type") if isinstance(content, str)}
+            (state / name).write_bytes(content if isinstance(content, bytes) else json.dumps(forged).encode())
+        found = identify(ReleaseFolder.read(state.parent))
+        assert (found.release, found.certainty) == (NAME, Certainty.CANDIDATE)
+        assert [one.files for one in found.sets] == [("w",)]
