@@ -1,8 +1,8 @@
 """Digest a source's tensors as a conversion reads them, and hold them against those that a manifest lists.
 
-Nothing is read for it, save where the bytes of a tensor are not read in order: several files that are written at once
-can each need a part of it. Such a part is digested by itself. Then the tensor is read once more as a whole, and must
-have both its own digest and those of its parts, so that the digest is of the bytes that were converted.
+Nothing is read for it, save where the bytes of a tensor are not read in order: its parts go into several tensors, or
+into files that are written at once. Such a part is digested by itself. Then the tensor is read once more as a whole,
+and must have both its own digest and those of its parts, so that the digest is of the bytes that were converted.
 """
 
 import hashlib
