@@ -21,5 +21,13 @@ def is_copy(folder: ReleaseFolder, manifest: Manifest | None) -> bool:
         return False
     if any(split_stem(name) in published for name in folder.names):
         return False
-    sizes = [(folder.root / name).stat().st_size for name in folder.weights]
+    sizes = [(folder.root / name).stat().st_size for name in folder.weights or _weights_by_content(folder)]
     return bool(sizes) and not set(sizes).intersection(published.values())
+
+
+def _weights_by_content(folder: ReleaseFolder) -> list[str]:
+    """The files that are weights by their first bytes, where none has the name of weights."""
+    from magnetar.byte_source import LocalFolder
+    from magnetar.convert.identify.find_sets import find_sets
+
+    return [name for files in find_sets(LocalFolder(folder.root)) for name in files]

@@ -28,7 +28,7 @@ def find_release_of(folder: ReleaseFolder, named: str | None) -> ChosenManifest:
         return folder.choose(named)
     if folder.is_folder and (fitting := choose_by_size(folder.root)):
         return fitting
-    candidate = _find_candidate(folder)
+    candidate = folder.candidate
     if candidate is not None and candidate.certainty in BY_TENSORS:
         return _of_catalog(candidate)
     chosen, unclear = _choose_by_files_and_notes(folder)
@@ -50,14 +50,6 @@ def _choose_by_files_and_notes(folder: ReleaseFolder) -> tuple[ChosenManifest | 
         return folder.choose(), None
     except UsageError as error:
         return None, error
-
-
-def _find_candidate(folder: ReleaseFolder) -> Candidate | None:
-    if not folder.names:
-        return None
-    from magnetar.pipeline.identify import find_candidate
-
-    return find_candidate(folder)
 
 
 def _of_catalog(candidate: Candidate) -> ChosenManifest:

@@ -62,6 +62,15 @@ def test_a_bare_gguf_file_is_the_release_whatever_its_name(magnetar: Run, origin
     assert magnetar("verify", tmp_path / "x.gguf").code == 0
 
 
+def test_weights_under_a_name_that_no_runtime_looks_for_are_known_and_named(magnetar: Run, copy_of: CopyOf) -> None:
+    copy = copy_of("hf")
+    (copy / "model.safetensors").rename(copy / "weights.dat")
+    shown = magnetar("verify", copy)
+    assert shown.code == 8
+    assert "127 of 127 tensors" in shown.out
+    assert "weights.dat: no runtime looks for weights" in shown.out
+
+
 def test_the_same_bytes_copied_without_the_hidden_folder_are_known(
     magnetar: Run, copy_of: CopyOf, tmp_path: Path
 ) -> None:
