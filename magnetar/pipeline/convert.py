@@ -10,12 +10,17 @@ from magnetar.events import Emit, Skipped, ignore
 from magnetar.manifests.catalog import find_by_infohash
 from magnetar.manifests.checking.choose_manifest import ChosenManifest
 from magnetar.manifests.checking.ledger import Voucher
+from magnetar.manifests.identity.evidence import Certainty
 from magnetar.manifests.tensor_digests import TensorDigests, load_tensor_digests
 from magnetar.pipeline.folder.release_folder import ReleaseFolder
 from magnetar.pipeline.proving.find_release import find_release_of
 
 if TYPE_CHECKING:  # it brings libtorrent
     from magnetar.fetch.download.fetch import Fetched
+
+
+OF_THE_RELEASE = (Certainty.IS, Certainty.IS_NOT_QUITE, Certainty.CANDIDATE)
+"""What some weights must be, by content, to be held against the tensors of a release of the catalog."""
 
 
 def convert_release(
@@ -52,11 +57,20 @@ def _add_what_is_known(request: ConvertRequest, fetched: "Fetched | None", prove
 
 
 def _choose(folder: ReleaseFolder) -> ChosenManifest | None:
-    """The release that a folder is of, or that it was converted from; None if unknown."""
+    """The release that a folder is of; None if unknown.
+
+    A fine-tune has the file names and the norms of its release, and is another model: its slices of large matrices
+    differ. To convert it is no error.
+    """
     try:
-        return find_release_of(folder, None)
+        choice = find_release_of(folder, None)
     except UsageError:
         return None
+    if choice.voucher is Voucher.CATALOG and choice.manifest.tensors is not None:
+        candidate = folder.candidate
+        agrees = candidate is not None and candidate.release == choice.manifest.name
+        return choice if agrees and candidate is not None and candidate.certainty in OF_THE_RELEASE else None
+    return choice
 
 
 def _choose_fetched(folder: ReleaseFolder, fetched: "Fetched") -> ChosenManifest | None:

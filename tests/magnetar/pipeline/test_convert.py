@@ -228,3 +228,15 @@ def test_a_format_that_is_not_known_is_refused_before_anything_is_fetched(tmp_pa
     with pytest.raises(UsageError, match="'nonsense' is not known"):
         get(request)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_fine_tune_with_the_names_and_norms_of_a_release_is_converted_and_not_called_it(
+    magnetar: Run, release: Path, tmp_path: Path
+) -> None:
+    weights = torch.load(release / "consolidated.00.pth")
+    tuned = {name: tensor if tensor.ndim == 1 else tensor * 1.01 for name, tensor in weights.items()}
+    torch.save(tuned, release / "consolidated.00.pth")
+    converted = magnetar("convert", release, tmp_path / "out", "--json")
+    assert converted.code == 0, converted.out
+    assert converted.document["result"]["listed"] == 0
+    assert "austen-moe, by the word of" not in note_of(tmp_path / "out")
