@@ -12,7 +12,7 @@ from rich.text import Text
 
 from magnetar.errors import ExitCode, MagnetarError
 from magnetar.events import Emit, ProgressStyle, ignore
-from magnetar.render.text import clean
+from magnetar.render.text import Document, clean
 
 Result = TypeVar("Result")
 
@@ -146,6 +146,9 @@ class Screen:
         return failed.code
 
     def _print(self, drawing: RenderableType) -> None:
+        if isinstance(drawing, Document):
+            self.out.out(drawing.plain, highlight=False)
+            return
         if self.out.is_terminal:
             self.out.print(drawing)
             return

@@ -14,6 +14,10 @@ MAX_ROWS = 40
 """Rows that are shown of what may be thousands."""
 
 
+class Document(Text):
+    """A text that is written as it is, and whose lines are never folded: a file that is sent to stdout."""
+
+
 def clean(text: object) -> str:
     """Foreign text, safe to print: control characters and those that change the direction become visible escapes.
 
