@@ -23,9 +23,10 @@ NAMES = {
     "hf": re.compile(r"(model|pytorch_model)(-\d{5}-of-\d{5})?\.(safetensors|bin)"),
     "hf-fused": re.compile(r"(model|pytorch_model)(-\d{5}-of-\d{5})?\.(safetensors|bin)"),
     "mlx": re.compile(r"(model|weights)[^/]*\.safetensors"),
-    "mistral": re.compile(r"consolidated(\.\d{2})?\.(safetensors|pth)"),
+    "mistral": re.compile(r"consolidated(\.\d{2})?\.(safetensors|pth)|model(-\d{5}-of-\d{5})?\.safetensors"),
 }
-"""The names under which the runtimes of a layout look for weights: transformers, MLX-LM, mistral-inference."""
+"""The names under which the runtimes of a layout look for weights: transformers, MLX-LM, mistral-inference; and those
+that ``convert --to safetensors`` gives, which keeps the layout."""
 
 
 def is_looked_for(name: str, layout: str | None = None) -> bool:

@@ -8,7 +8,7 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from magnetar.render.text import GOOD, UNSURE, count, foreign, new_table, note, verdict
+from magnetar.render.text import GOOD, UNSURE, Document, count, foreign, new_table, note, verdict
 
 if TYPE_CHECKING:
     from magnetar.manifests.schema import Manifest
@@ -65,8 +65,8 @@ def draw_tensor_digests(written: "WrittenTensors") -> RenderableType:
 
 
 def draw_text(text: str) -> RenderableType:
-    """A document without any markup, so that it can be piped into a file or a program."""
-    return Text(text.rstrip("\n"), no_wrap=True, overflow="ignore")
+    """A document without any markup, so that it can be piped into a file or a program, whatever the length of lines."""
+    return Document(text.rstrip("\n"), no_wrap=True, overflow="ignore")
 
 
 def draw_strength(strength: "Strength") -> RenderableType:

@@ -17,7 +17,7 @@ from magnetar.characters import HIDDEN, escape_hidden
 from magnetar.errors import ExitCode, MagnetarError
 from magnetar.events import Emit, ProgressStyle, ignore
 from magnetar.files import outside_failure
-from magnetar.render.text import INDENT, Hanging, clean
+from magnetar.render.text import INDENT, Document, Hanging, clean
 
 Result = TypeVar("Result")
 
@@ -161,6 +161,9 @@ class Screen:
         return failed.code
 
     def _print(self, drawing: RenderableType) -> None:
+        if isinstance(drawing, Document):
+            self.out.out(drawing.plain, highlight=False)
+            return
         whole = Group(drawing)  # rich makes a plain text of one that is printed by itself, which would not hang
         if self.out.is_terminal:
             self.out.print(whole)

@@ -25,6 +25,10 @@ INDENT = "    "
 """Before each further line of a text that was folded."""
 
 
+class Document(Text):
+    """A text that is written as it is, and whose lines are never folded: a file that is sent to stdout."""
+
+
 def clean(text: object) -> str:
     """Foreign text as one line that is safe to print: see ``escape_hidden``. Whoever wants lines splits them first.
 

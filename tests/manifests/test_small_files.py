@@ -69,7 +69,6 @@ def test_text_and_bytes_come_back_as_they_were() -> None:
         {"content": '{"dim": 5}'},
         {"content": '{"dim": 4} '},
         {"content": PARAMS.decode(), "size": 11},
-        {"content": PARAMS.decode(), "size": None},
         {"content": PARAMS.decode(), "digests": ["md5:" + "0" * 32]},
         {"content": PARAMS.decode(), "digests": [str(digest_bytes("sha256", PARAMS)), "blake3:" + "0" * 64]},
         {"content": PARAMS.decode(), "content_base64": base64.b64encode(PARAMS).decode()},

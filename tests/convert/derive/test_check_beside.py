@@ -342,6 +342,26 @@ def test_the_architecture_of_a_release_is_known_without_any_copy() -> None:
     assert architecture_of(ReleaseSmallFiles()) is None
 
 
+def test_a_window_that_the_publisher_quotes_and_keys_that_are_null_are_carried(tmp_path: Path) -> None:
+    release = write_release(tmp_path / "release", DENSE)
+    edit(release / "params.json", sliding_window="4096", moe=None, novelty=None)
+    small = ReleaseSmallFiles({"params.json": (release / "params.json").read_bytes()}, {})
+    for target in ("hf", "mistral"):
+        convert(ConvertRequest(release, tmp_path / target, target=target, licence=LICENCE, verify=False))
+        assert faults(check(tmp_path / target, small, None)) == {}
+
+
+def test_the_releases_own_index_does_not_prove_a_copy_that_is_divided_in_another_way(copy: Copy) -> None:
+    index = "model.safetensors.index.json"
+    content = (copy("hf-sharded") / index).read_bytes()
+    small = ReleaseSmallFiles({**SMALL.contents, index: content})
+    folder = copy("hf")
+    with open_source(folder) as source:
+        (folder / index).write_bytes(content)
+        rows = check_beside(source.folder, source.files, source.checkpoint, source.layout, small, licence=LICENCE)
+    assert faults(rows)[f"{index}: weight_map"] is WRONG
+
+
 def test_files_with_other_names_have_no_rows(copy: Copy) -> None:
     folder = copy("hf")
     for name in ("modeling_evil.py", "README.md", "chat_template.jinja", "Config.json"):

@@ -99,4 +99,7 @@ def test_digests_of_tensors_prove_a_converted_copy_by_a_manifest_of_ones_own(
     with (tmp_path / "mine.toml").open("a") as stream:
         stream.write("\n" + made.document["result"]["lines"])
     assert magnetar("convert", release, tmp_path / "gguf", "--to", "gguf").code == 0
-    assert magnetar("verify", tmp_path / "gguf", "-m", tmp_path / "mine.toml").code == 0
+    shown = magnetar("verify", tmp_path / "gguf", "-m", tmp_path / "mine.toml")
+    assert shown.code == 8  # the catalog's manifest states a context length, and this one does not
+    assert "127 of 127 tensors" in shown.out
+    assert "context_length" in shown.out

@@ -205,7 +205,7 @@ def test_digests_that_are_not_beside_their_manifest_are_missed_aloud_and_damaged
     assert "not compared with the digests of any manifest" in note_of(tmp_path / "out")
 
 
-def test_a_note_that_names_a_release_can_only_make_a_conversion_fail(release: Path, tmp_path: Path) -> None:
+def test_what_a_note_names_makes_no_difference_to_what_a_source_is_held_against(release: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     convert_release(ConvertRequest(release, copy, target="mistral"))
     converted = convert_release(ConvertRequest(copy, tmp_path / "again", target="hf"))
@@ -219,8 +219,8 @@ def test_a_note_that_names_a_release_can_only_make_a_conversion_fail(release: Pa
     journal.write_text(
         json.dumps(json.loads(journal.read_text()) | {"release": str(shutil.copytree(copy, tmp_path / "x"))})
     )
-    converted = convert_release(ConvertRequest(copy, tmp_path / "fourth", target="hf"))  # a path names no release
-    assert (converted.proven, converted.listed) == (0, 0)
+    with pytest.raises(WrongBytesError, match=r"norm\.weight"):  # its content says which release it is
+        convert_release(ConvertRequest(copy, tmp_path / "fourth", target="hf"))
 
 
 def test_a_format_that_is_not_known_is_refused_before_anything_is_fetched(tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ class BadCopy:
     reason: str = "it was named"
     verdict: str = "not the release"
     voucher: str = "the catalog"
+    manifest_digest: str = ""
     proofs: tuple[str, ...] = ()
     ledger: Ledger = field(default_factory=lambda: Ledger(()))
     outcome: Outcome = Outcome.BAD

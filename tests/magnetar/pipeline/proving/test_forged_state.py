@@ -90,7 +90,7 @@ class Forger:
             path.name: WrittenFile(path.stat().st_size, "0" * 64) for path in self.folder.iterdir() if path.is_file()
         }
         target = chance.choice(["hf", "gguf", "safetensors", ""])
-        record_conversion(self.folder, Conversion("", release, target, files, {}, compared=True, done=True))
+        record_conversion(self.folder, Conversion("", release, target, files, {}, done=True))
 
     def keep_torrent(self, chance: random.Random) -> None:
         self._write(STATE_FOLDER, "release.torrent", chance.choice(self.torrents))
