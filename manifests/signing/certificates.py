@@ -145,7 +145,7 @@ def _is_signed_by(certificate: "Certificate", issuer: "Certificate") -> bool:
 
     if certificate.issuer != issuer.subject:
         return False
-    refusals: tuple[type[Exception], ...] = (InvalidSignature, TypeError, *unreadable())
+    refusals: tuple[type[Exception], ...] = (InvalidSignature, *unreadable())
     try:
         certificate.verify_directly_issued_by(issuer)
     except refusals:

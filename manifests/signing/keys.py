@@ -95,11 +95,14 @@ def read_key(path: Path) -> bytes:
 
 
 def unreadable() -> tuple[type[Exception], ...]:
-    """What ``cryptography`` raises for a key or a certificate that is damaged, or not understood."""
+    """What ``cryptography`` raises for a key or a certificate that is damaged, or not understood.
+
+    ``TypeError`` is what it raises for an attribute of a name whose ASN.1 type is not the one that the attribute has.
+    """
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.x509 import DuplicateExtension, InvalidVersion, UnsupportedGeneralNameType
 
-    return ValueError, UnsupportedAlgorithm, DuplicateExtension, InvalidVersion, UnsupportedGeneralNameType
+    return ValueError, TypeError, UnsupportedAlgorithm, DuplicateExtension, InvalidVersion, UnsupportedGeneralNameType
 
 
 @contextmanager
