@@ -25,8 +25,9 @@ from magnetar.pipeline.verify import VerifyRequest, verify
 from tests.magnetar.pipeline.proving.conftest import TARGETS
 
 WEIGHTS = "consolidated.00.pth"
-FORGERIES_OF_A_RELEASE = 1600
-FORGERIES_OF_A_COPY = 400
+ROUNDS_OF_A_RELEASE = 480
+ROUNDS_OF_A_COPY = 120
+"""In each, one to ten state files are forged: over two thousand files in all."""
 
 GOODNESS = {ExitCode.WRONG_BYTES: 0, ExitCode.OUTSIDE: 1, ExitCode.NOT_ALL_CHECKED: 2, ExitCode.GOOD: 3}
 
@@ -174,7 +175,7 @@ def hold_no_better(folder: Path, torrent: bytes, count: int, seed: str) -> Itera
 def test_no_forged_state_makes_the_verdict_on_a_release_better(tmp_path: Path, torrent: bytes, damage: str) -> None:
     folder = Path(shutil.copytree(bundled_release(), tmp_path / "above" / "austen-moe"))
     DAMAGES[damage](folder)
-    assert list(hold_no_better(folder, torrent, FORGERIES_OF_A_RELEASE // len(DAMAGES), damage)) == []
+    assert list(hold_no_better(folder, torrent, ROUNDS_OF_A_RELEASE // len(DAMAGES), damage)) == []
 
 
 @pytest.mark.parametrize("damage", ["nothing", "weights", "beside"])
@@ -188,5 +189,5 @@ def test_no_forged_state_makes_the_verdict_on_a_copy_better(
         flip(weights)
     elif damage == "beside":
         (folder / "tokenizer.model").write_bytes(b"x")
-    count = FORGERIES_OF_A_COPY // (3 * len(TARGETS)) + 1
+    count = ROUNDS_OF_A_COPY // (3 * len(TARGETS)) + 1
     assert list(hold_no_better(folder, torrent, count, f"{target} {damage}")) == []
