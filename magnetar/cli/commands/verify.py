@@ -50,7 +50,10 @@ def verify(
     ] = None,
     fail_fast: Annotated[bool, option("--fail-fast", help="Stop at the first thing that is wrong.")] = False,
 ) -> None:
-    """Check every file against its digests; of a converted copy, every tensor. Exit 5: not the release; 8: not all."""
+    """Say whether everything in PATH is the release's, and list what was not checked: files, or a copy in any format.
+
+    Exit 5: not the release; 8: not all was checked; 4: not all could be read.
+    """
     from magnetar.pipeline.folder.release_folder import ReleaseFolder
     from magnetar.pipeline.verify import VerifyRequest
     from magnetar.pipeline.verify import verify as verify_release

@@ -30,6 +30,6 @@ ManifestChoice = Annotated[
         "-m",
         metavar="NAME|FILE",
         help="The manifest that says what the files must be: a name of the catalog, or a file. By default it is found "
-        "by what the folder is known as, or by its file names.",
+        "by the files themselves, by the content of the weights, or by what the folder is known as.",
     ),
 ]
