@@ -2,6 +2,7 @@
 (a shell lets what it starts in the background ignore it), and what was skipped is listed at the end.
 """
 
+import os
 import signal
 from collections import defaultdict
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ from hypothesis import HealthCheck, settings
 
 settings.register_profile(
     "any machine",
-    deadline=None,  # neither this nor the next says anything but how fast the machine is
+    deadline=None,  # neither this nor the next but one says anything but how fast the machine is
+    derandomize="CI" in os.environ,  # a landing has the same examples each time; a run at home looks for new ones
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("any machine")
