@@ -1,6 +1,6 @@
 """``verify --attest``: what a verification found, as an in-toto statement for other programs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -30,7 +30,9 @@ def verify_and_attest(
     ``attest`` raise, and ``WrongBytesError`` if a file changed since its contents were proven.
     """
     root = request.folder.root
-    before = _stamps(root)
+    # Of a single file, what lies below the folder around it is not looked at.
+    paths = every_path(root, lambda _refused: None) if request.folder.is_folder else request.folder.names
+    before = _stamps(root, paths)
     found = verify(request, emit)
     ledger = found.ledger if isinstance(found, VerifyReport) else _add_digests(found.ledger, root, before, emit)
     manifest = catalog().get(found.release)
@@ -40,9 +42,9 @@ def verify_and_attest(
     return found
 
 
-def _stamps(root: Path) -> Mapping[str, Stamp]:
+def _stamps(root: Path, paths: Iterable[str]) -> Mapping[str, Stamp]:
     stamps = {}
-    for path in every_path(root, lambda _refused: None):
+    for path in paths:
         found = _stamp_of(root / path)
         if found is not None:  # else the verification will say so
             stamps[path] = found

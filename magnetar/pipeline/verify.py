@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from magnetar.errors import UsageError
-from magnetar.events import Emit, Remarked, ignore
+from magnetar.events import Emit, Remarked, Skipped, ignore
 from magnetar.manifests.checking.verify_report import VerifyReport
 from magnetar.manifests.folder.layout import SIGNATURE
 from magnetar.pipeline.folder.release_folder import ReleaseFolder
@@ -52,7 +52,11 @@ def _verify_unsigned(request: VerifyRequest, emit: Emit) -> "VerifyReport | Prov
     if choice is not None and is_copy(request.folder, choice.manifest):
         from magnetar.pipeline.proving.verify_copy import verify_copy
 
+        if request.quick or request.fail_fast:
+            emit(Skipped("--quick and --fail-fast", "a converted copy is read whole, in one pass"))
         return verify_copy(request.folder, choice, reference=request.reference, strict=request.strict, emit=emit)
+    if request.reference is not None:
+        emit(Skipped("--reference", "these are the release's own files, and digests prove them"))
     return verify_files(request, emit, choice)
 
 

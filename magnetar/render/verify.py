@@ -45,7 +45,8 @@ def draw_report(report: "VerifyReport") -> RenderableType:
     findings = [
         Hanging.assemble(("  " + f.kind, "red"), f": {clean(f.subject)}: {clean(f.detail)}") for f in report.findings
     ]
-    beside = [row for row in report.ledger.rows if row.name in set(report.unexpected) and row.state == "not checked"]
+    others = frozenset(report.unexpected)
+    beside = [row for row in report.ledger.rows if row.name in others and row.state == "not checked"]
     harmless = [row.name for row in beside if not row.loadable]
     unexpected = [*draw_rows(beside), *(note(f"not part of the release: {path}") for path in harmless[:MAX_ROWS])]
     unexpected += [note(f"and {len(harmless) - MAX_ROWS:,} more")] if len(harmless) > MAX_ROWS else []
@@ -137,7 +138,9 @@ def draw_copy(copy: "ProvenCopy") -> RenderableType:
         rows = [row for row in copy.ledger.rows if row.subject == subject and (row.loadable or row.state == "wrong")]
         proven = sum(row.state == "proven" for row in rows)
         parts += [note(f"{proven} of {len(rows)} {words} are what the release derives to")] if rows else []
-    parts += draw_rows(row for row in copy.ledger.rows)
+    parts += draw_rows(copy.ledger.rows)
+    if copy.single:
+        parts.append(note("only this file was looked at: what lies beside it was not checked"))
     against = f"{copy.path}: held against {copy.release}: {copy.reason}"
     return Group(*parts, draw_verdict(copy.ledger, against))
 

@@ -42,7 +42,6 @@ class Means(StrEnum):
     """It is what the release's own files become in this format."""
     CONTENTS = "its contents"
     """A container of which every part has a row of its own, and is proven."""
-    SIGNATURE = "signature"
 
 
 class Voucher(StrEnum):

@@ -262,8 +262,8 @@ def _list_others(
     listed |= {part.relative_to(folder).as_posix() for pieces in parts.values() for part in pieces}
     unreadable: list[str] = []
     others = [path for path in every_path(folder, unreadable.append) if path not in listed]
-    notes = tuple(path for path in others if is_own_state(path) or _is_the_manifest(folder, path, choice))
-    return tuple(path for path in others if path not in notes), notes, unreadable
+    notes = {path: None for path in others if is_own_state(path) or _is_the_manifest(folder, path, choice)}
+    return tuple(path for path in others if path not in notes), tuple(notes), unreadable
 
 
 def _is_the_manifest(folder: Path, path: str, choice: ChosenManifest) -> bool:

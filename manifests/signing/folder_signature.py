@@ -25,12 +25,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from magnetar.errors import ManifestError, UsageError, WrongBytesError
-from magnetar.files import disk_failure
+from magnetar.errors import ManifestError, WrongBytesError
 from magnetar.manifests.hashing.digests import HEX_LENGTHS, Digest
 from magnetar.manifests.schema import FORMAT, Manifest, ReleaseFile
 from magnetar.manifests.signing.check import Expected, Signer, make_verifier, signer_of
-from magnetar.manifests.signing.keys import load_library, reason_of
+from magnetar.manifests.signing.keys import load_library, read_limited, reason_of
 
 FOLDER_SIGNATURE = "model.sig"
 """The name that the library's command gives a signature."""
@@ -67,16 +66,7 @@ class SignedFiles:
 
 def read_folder_signature(path: Path) -> bytes:
     """Read a signature. Raises ``UsageError`` or ``DiskError``."""
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(MAX_FOLDER_SIGNATURE_BYTES + 1)
-    except FileNotFoundError as error:
-        raise UsageError(f"{path}: there is no such file", hint="check the path") from error
-    except OSError as error:
-        raise disk_failure(error, path) from error
-    if len(content) > MAX_FOLDER_SIGNATURE_BYTES:
-        raise UsageError(f"{path}: is larger than {MAX_FOLDER_SIGNATURE_BYTES} bytes, which no signature is")
-    return content
+    return read_limited(path, MAX_FOLDER_SIGNATURE_BYTES)
 
 
 def is_over_folder(signature: bytes) -> bool:
@@ -225,9 +215,9 @@ def _hashing_config(signed: SignedFiles | None) -> Any:
         def __eq__(self, other: object) -> bool:
             return True
 
-        __hash__ = None  # type: ignore[assignment]
+        __hash__ = None  # type: ignore[assignment]  # Python's own way to say that what equals all has no hash
 
-    class Listed(library.hashing.Config):  # type: ignore[misc, name-defined]
+    class Listed(library.hashing.Config):  # type: ignore[misc, name-defined]  # as above
         def hash(self, model_path: Any, *, files_to_hash: Any = None) -> Any:
             told = {"method": "files", "hash_type": "sha256", "allow_symlinks": False}
             if signed is None:

@@ -82,15 +82,20 @@ def encode_pem(public_key: Any) -> bytes:
 
 def read_key(path: Path) -> bytes:
     """Read a key, a certificate or a signature of at most ``MAX_KEY_BYTES``. Raises ``UsageError`` or ``DiskError``."""
+    return read_limited(path, MAX_KEY_BYTES)
+
+
+def read_limited(path: Path, limit: int) -> bytes:
+    """Read a key or a signature of at most ``limit`` bytes. Raises ``UsageError`` or ``DiskError``."""
     try:
         with path.open("rb") as stream:
-            content = stream.read(MAX_KEY_BYTES + 1)
+            content = stream.read(limit + 1)
     except FileNotFoundError as error:
         raise UsageError(f"{path}: there is no such file", hint="check the path") from error
     except OSError as error:
         raise disk_failure(error, path) from error
-    if len(content) > MAX_KEY_BYTES:
-        raise UsageError(f"{path}: is too large for a key or a signature")
+    if len(content) > limit:
+        raise UsageError(f"{path}: is too large for a key or a signature: {limit:,} bytes are the limit")
     return content
 
 

@@ -40,7 +40,8 @@ class ProvenCopy:
     """What holding a copy against a release found: a proof for each set of weights, and a ledger of everything.
 
     ``release`` is the name of the manifest, ``reason`` says in words why it was chosen, and ``voucher`` by whose word
-    it holds. ``manifest_digest`` is the SHA-256 of the manifest's file.
+    it holds. ``manifest_digest`` is the SHA-256 of the manifest's file. ``single``: one file was named, and what lies
+    beside it was not looked at.
     """
 
     path: str
@@ -50,6 +51,7 @@ class ProvenCopy:
     proofs: tuple[Proof, ...]
     ledger: Ledger
     manifest_digest: str = ""
+    single: bool = False
 
     question = Question.BYTES
 
@@ -86,7 +88,7 @@ def verify_copy(
     """
     with ExitStack() as stack:
         original = stack.enter_context(open_source(reference)) if reference else None
-        proofs, rows = _Examination(folder, choice, original, reference, emit).examine(strict=strict)
+        proofs, rows = _Examination(folder, choice, original, emit).examine(strict=strict)
     ledger = Ledger(tuple(replace(row, voucher=choice.voucher if row.means else None) for row in rows))
     return ProvenCopy(
         path=str(folder.path),
@@ -96,6 +98,7 @@ def verify_copy(
         proofs=proofs,
         ledger=ledger,
         manifest_digest=choice.digest,
+        single=not folder.is_folder,
     )
 
 
@@ -107,7 +110,6 @@ class _Examination:
         folder: ReleaseFolder,
         choice: ChosenManifest,
         reference: CheckpointSource | None,
-        reference_path: Path | None,
         emit: Emit,
     ) -> None:
         self._folder = folder
@@ -116,7 +118,7 @@ class _Examination:
         self._reference = reference
         self._emit = emit
         self._files = LocalFolder(folder.root)
-        places = [folder.root, *([reference_path] if reference_path else [])]
+        places = [folder.root, *([reference.path] if reference and reference.path else [])]
         self._small = _read_small_files(choice.manifest, places)
         try:
             self._architecture = architecture_of(self._small)

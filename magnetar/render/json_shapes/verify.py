@@ -27,7 +27,7 @@ VoucherWord = Literal[
 ]
 SubjectWord = Literal["file", "tensor", "configuration key", "vocabulary"]
 RowStateWord = Literal["proven", "unchanged", "wrong", "not checked", "unreadable"]
-MeansWord = Literal["file digest", "torrent pieces", "tensor digest", "derived again", "its contents", "signature"]
+MeansWord = Literal["file digest", "torrent pieces", "tensor digest", "derived again", "its contents"]
 
 
 class LedgerRow(Shape):
@@ -145,10 +145,12 @@ class VerifiedCopy(Shape):
     ``verdict`` says in words what the outcome is worth, and ``voucher`` by whose word. ``manifest_digest`` is the
     SHA-256 of the manifest's file, empty if there is none. ``proofs`` has the tensors of
     each set of weights, by the release's names. ``ledger`` has a row for everything: files, tensors, keys, vocabulary.
+    ``single``: one file was named, and what lies beside it was not looked at.
     """
 
     kind: Literal["copy"] = "copy"
     path: Text
+    single: bool
     outcome: OutcomeWord
     release: Text
     reason: Text

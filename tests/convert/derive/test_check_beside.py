@@ -159,9 +159,9 @@ def test_what_the_disk_does_not_give_is_unreadable_and_the_rest_is_still_judged(
 
 def test_a_context_that_the_release_states_is_the_only_one_and_another_is_not_known_otherwise(copy: Copy) -> None:
     folder = copy("safetensors")
-    (folder / "config.json").write_text(
-        json.dumps(architecture_of(SMALL).to_config("bfloat16") | {"max_position_embeddings": 4096})  # type: ignore[union-attr]
-    )
+    stated = architecture_of(SMALL)
+    assert stated is not None
+    (folder / "config.json").write_text(json.dumps(stated.to_config("bfloat16") | {"max_position_embeddings": 4096}))
     name = "config.json: max_position_embeddings"
     assert faults(check(folder))[name] is WRONG
     assert faults(check(folder, context_length=None))[name] is UNKNOWN

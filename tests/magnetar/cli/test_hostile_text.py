@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 
 from magnetar.characters import HIDDEN
 from magnetar.cli.app import main
+from magnetar.errors import ExitCode
 from magnetar.events import (
     Adopted,
     Began,
@@ -332,7 +333,7 @@ def screen() -> Screen:
         as_json=False,
         quiet=False,
         progress=ProgressStyle.AUTO,
-        exit_code_of=lambda _result: 0,  # type: ignore[arg-type,return-value]
+        exit_code_of=lambda _result: ExitCode.GOOD,
     )
 
 

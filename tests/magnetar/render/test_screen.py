@@ -2,7 +2,6 @@ import errno
 import io
 import json
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -28,9 +27,10 @@ from magnetar.events import (
     SwarmSeen,
     TrackerAnswered,
 )
-from magnetar.findings import Finding, Outcome, Question
-from magnetar.manifests.checking.ledger import Ledger
+from magnetar.findings import Finding
+from magnetar.manifests.checking.ledger import Ledger, Row, RowState, Subject, Voucher
 from magnetar.pipeline.catalog import Removed
+from magnetar.pipeline.proving.verify_copy import ProvenCopy
 from magnetar.render.progress import MAX_FILE_BARS, LiveProgress, PlainProgress, watch
 from magnetar.render.screen import HIDDEN_IN_A_LINE, Screen, Terminated, show_traceback
 from magnetar.render.text import GOOD, INDENT, amount, clean, clock, count, foreign, new_table, note, verdict
@@ -40,20 +40,10 @@ def removed(name: str = "mine") -> Removed:
     return Removed(name, forgotten=False)
 
 
-@dataclass(frozen=True)
-class BadCopy:
-    """A result with an outcome, as ``verify`` may have one."""
-
-    path: Path
-    release: str = "mine"
-    reason: str = "it was named"
-    verdict: str = "not the release"
-    voucher: str = "the catalog"
-    manifest_digest: str = ""
-    proofs: tuple[str, ...] = ()
-    ledger: Ledger = field(default_factory=lambda: Ledger(()))
-    outcome: Outcome = Outcome.BAD
-    question: Question = Question.BYTES
+def bad_copy() -> ProvenCopy:
+    """A result that is bad: a copy of which one file is wrong."""
+    row = Row(subject=Subject.FILE, name="x", file="x", state=RowState.WRONG)
+    return ProvenCopy("/a", "mine", "it was named", Voucher.CATALOG, (), Ledger((row,)))
 
 
 def screen(command: str = "catalog remove", *, as_json: bool = False) -> Screen:
@@ -147,7 +137,7 @@ def test_escape_codes_and_markup_in_foreign_text_are_only_text() -> None:
 
 
 def test_a_result_is_one_json_object_with_its_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
-    code = screen("verify", as_json=True).run(lambda _emit: BadCopy(Path("/a")), lambda _: "drawn")
+    code = screen("verify", as_json=True).run(lambda _emit: bad_copy(), lambda _: "drawn")
     out, err = capsys.readouterr()
     document = json.loads(out)
     assert code == 5

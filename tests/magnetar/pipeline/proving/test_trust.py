@@ -256,3 +256,15 @@ def test_a_manifest_without_digests_of_tensors_says_what_cannot_be_proven(
     shown = magnetar("verify", copy_of("hf"), "-m", manifest)
     assert shown.code == 8
     assert "the manifest has no digests of tensors" in shown.out
+
+
+def test_what_does_not_apply_to_a_copy_or_to_a_release_is_said(magnetar: Run, originals: Path) -> None:
+    assert "a converted copy is read whole" in magnetar("verify", originals / "hf", "--quick").err
+    told = magnetar("verify", bundled_release(), "--reference", bundled_release()).err
+    assert "these are the release's own files" in told
+
+
+def test_of_a_single_file_it_is_said_that_nothing_else_was_looked_at(magnetar: Run, originals: Path) -> None:
+    shown = magnetar("verify", originals / "hf" / "model.safetensors")
+    assert shown.code == 0
+    assert "what lies beside it was not checked" in shown.out
