@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from magnetar.pipeline.demo import demonstrate
-from magnetar.render.demo import draw_demo
+from magnetar.render.commands.demo import draw_demo
 from magnetar.render.progress import PlainProgress
 
 WIDTH = 108

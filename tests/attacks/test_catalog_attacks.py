@@ -20,7 +20,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 import model_signing, urllib3
 from magnetar.pipeline import catalog as pipeline_catalog
-from magnetar.render import catalog as render_catalog
+from magnetar.render.commands import catalog as render_catalog
 from magnetar.cli.app import main
 
 mapped = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()

@@ -120,7 +120,7 @@ def _judge(path: Path, check: CheckFlags, machine: MachineFlags, display: Displa
     """Boot at all levels, alone or as one of several processes."""
     from magnetar.model.boot.boot_request import BootRequest
     from magnetar.pipeline.boot import boot_release, choose_other, write_page
-    from magnetar.render.boot import draw_boot
+    from magnetar.render.commands.boot import draw_boot
 
     def work(machine: "Machine", emit: "Emit") -> "BootReport":
         request = BootRequest(
@@ -145,7 +145,7 @@ def _continue_prompt(
     """Show the text while the model writes it."""
     from magnetar.model.boot.boot_request import PromptRequest
     from magnetar.pipeline.boot import continue_prompt
-    from magnetar.render.boot import draw_written_on
+    from magnetar.render.commands.boot import draw_written_on
 
     screen = open_screen("boot", display)
     request = PromptRequest(path, prompt, writing.max_tokens, writing.temperature, writing.seed, machine.machine())
@@ -156,7 +156,7 @@ def _continue_prompt(
 
 def _make_fingerprint(path: Path, golden: Path, display: DisplayFlags) -> NoReturn:
     from magnetar.pipeline.boot import write_fingerprint
-    from magnetar.render.boot import draw_golden
+    from magnetar.render.commands.boot import draw_golden
 
     finish("boot", display, lambda emit: write_fingerprint(path, golden, emit), draw_golden)
 
@@ -164,7 +164,7 @@ def _make_fingerprint(path: Path, golden: Path, display: DisplayFlags) -> NoRetu
 def _compare_routings(path: Path, machine: MachineFlags, display: DisplayFlags) -> NoReturn:
     from magnetar.model.boot.boot_request import RoutingRequest
     from magnetar.pipeline.boot import compare_release_routings
-    from magnetar.render.boot import draw_routings
+    from magnetar.render.commands.boot import draw_routings
 
     request = RoutingRequest(path, machine=machine.machine())
     finish("boot", display, lambda emit: compare_release_routings(request, emit), draw_routings)

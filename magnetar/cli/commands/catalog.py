@@ -31,7 +31,7 @@ def list_releases(display: DisplayFlags) -> None:
 
 def _list(display: DisplayFlags) -> NoReturn:
     from magnetar.pipeline.catalog import list_catalog
-    from magnetar.render.catalog import draw_listing
+    from magnetar.render.commands.catalog import draw_listing
 
     finish("catalog", display, lambda _: list_catalog(), draw_listing)
 
@@ -41,7 +41,7 @@ def _list(display: DisplayFlags) -> NoReturn:
 def show(display: DisplayFlags, name: Name) -> None:
     """Show everything that is known of one release, and what is not known."""
     from magnetar.pipeline.catalog import entry_of
-    from magnetar.render.catalog import draw_entry
+    from magnetar.render.commands.catalog import draw_entry
 
     finish("catalog show", display, lambda _: entry_of(name), draw_entry)
 
@@ -65,7 +65,7 @@ def add(
 ) -> None:
     """Add a signed release, and remember its signer. Exit 5: it is unsigned, or not signed by the same as before."""
     from magnetar.pipeline.catalog import add_release
-    from magnetar.render.catalog import draw_added
+    from magnetar.render.commands.catalog import draw_added
 
     finish(
         "catalog add", display, lambda emit: add_release(where, signer.expected(), proxy=proxy, emit=emit), draw_added
@@ -87,6 +87,6 @@ def remove(
 ) -> None:
     """Remove a release that you added. Its signer stays remembered."""
     from magnetar.pipeline.catalog import remove_release
-    from magnetar.render.catalog import draw_removed
+    from magnetar.render.commands.catalog import draw_removed
 
     finish("catalog remove", display, lambda _: remove_release(name, forget_signer=forget_signer), draw_removed)

@@ -88,7 +88,7 @@ def convert(
 ) -> None:
     """Rewrite a checkpoint for another runtime: bit for bit, without executing a pickle, in little memory."""
     from magnetar.pipeline.convert import convert_release, forecast_release
-    from magnetar.render.convert import draw_converted, draw_forecast
+    from magnetar.render.commands.convert import draw_converted, draw_forecast
 
     request = conversion.request(source, destination)
     if dry_run:

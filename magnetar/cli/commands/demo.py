@@ -20,6 +20,6 @@ def demo(
 ) -> None:
     """Offline: seed the bundled release on 127.0.0.1, get it by its magnet link, prove it and boot it."""
     from magnetar.pipeline.demo import demonstrate
-    from magnetar.render.demo import draw_demo
+    from magnetar.render.commands.demo import draw_demo
 
     finish("demo", display, lambda emit: demonstrate(directory, keep=keep, emit=emit), draw_demo)

@@ -34,7 +34,7 @@ def fetch(
     """Get a release from the swarm, with every piece checked. Stopped at any moment, it goes on when run again."""
     from magnetar.pipeline.fetch import fetch_release, plan_release
     from magnetar.pipeline.target import identify_target
-    from magnetar.render.fetch import draw_fetch_plan, draw_fetched
+    from magnetar.render.commands.fetch import draw_fetch_plan, draw_fetched
 
     options = fetching.options()
     screen = open_screen("fetch", display)

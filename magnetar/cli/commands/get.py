@@ -29,7 +29,7 @@ def get(
     from magnetar.pipeline.get import GetRequest, Got, check_format
     from magnetar.pipeline.get import get as get_release
     from magnetar.pipeline.target import identify_target
-    from magnetar.render.get import draw_got
+    from magnetar.render.commands.get import draw_got
 
     def work(emit: "Emit") -> Got:
         if not no_convert:

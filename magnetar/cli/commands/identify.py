@@ -29,7 +29,7 @@ def identify(
     """
     from magnetar.pipeline.folder.release_folder import ReleaseFolder
     from magnetar.pipeline.identify import identify as find
-    from magnetar.render.identify import draw_identity
+    from magnetar.render.commands.identify import draw_identity
 
     def work(emit: "Emit") -> "Identity":
         return find(ReleaseFolder.read(path), full=full, emit=emit)

@@ -26,6 +26,6 @@ def inspect(
 ) -> None:
     """Show what a link, a torrent or a checkpoint holds, offline: repaired link, files, tensors, parameters."""
     from magnetar.pipeline.inspect import inspect as look
-    from magnetar.render.inspect import draw_inspection
+    from magnetar.render.commands.inspect import draw_inspection
 
     finish("inspect", display, lambda _: look(target, tensors=tensors), draw_inspection)

@@ -62,7 +62,7 @@ def create(
     """Make the manifest of a folder: every file with its size and digests."""
     from magnetar.manifests.writing.create_manifest import ManifestFacts, plain_name
     from magnetar.pipeline.manifest import create as describe
-    from magnetar.render.manifest import draw_written
+    from magnetar.render.commands.manifest import draw_written
 
     facts = ManifestFacts(
         name=name or plain_name(folder.resolve().name),
@@ -80,7 +80,7 @@ def create(
 def show(display: DisplayFlags, manifest: Named) -> None:
     """Show everything that a manifest says."""
     from magnetar.pipeline.folder.named_manifest import load_named
-    from magnetar.render.manifest import draw_manifest
+    from magnetar.render.commands.manifest import draw_manifest
 
     finish("manifest show", display, lambda _: load_named(manifest), draw_manifest)
 
@@ -91,7 +91,7 @@ def check(display: DisplayFlags, manifest: Named) -> None:
     """Say whether a manifest is well-formed, and how many of its files it can prove. Exit 3: it is malformed."""
     from magnetar.manifests.writing.create_manifest import strength_of
     from magnetar.pipeline.folder.named_manifest import load_named
-    from magnetar.render.manifest import draw_strength
+    from magnetar.render.commands.manifest import draw_strength
 
     finish("manifest check", display, lambda _: strength_of(load_named(manifest)), draw_strength)
 
@@ -107,7 +107,7 @@ def pin(
 ) -> None:
     """Complete a manifest with strong digests, from a download that an MD5 or the torrent's pieces prove."""
     from magnetar.pipeline.manifest import pin_release
-    from magnetar.render.manifest import draw_written
+    from magnetar.render.commands.manifest import draw_written
 
     finish("manifest pin", display, lambda emit: pin_release(folder, manifest, algorithm, output, emit), draw_written)
 
@@ -129,7 +129,7 @@ def import_(
 ) -> None:
     """Make a manifest of digests that others published."""
     from magnetar.pipeline.manifest import import_release
-    from magnetar.render.manifest import draw_written
+    from magnetar.render.commands.manifest import draw_written
 
     finish("manifest import", display, lambda emit: import_release(source, output, emit), draw_written)
 
@@ -154,7 +154,7 @@ def tensors(
 ) -> None:
     """Compute a digest of every tensor, so that copies in any format can be proven. Prints lines for the manifest."""
     from magnetar.pipeline.manifest import digest_tensors
-    from magnetar.render.manifest import draw_tensor_digests
+    from magnetar.render.commands.manifest import draw_tensor_digests
 
     finish("manifest tensors", display, lambda emit: digest_tensors(source, layout, output, emit), draw_tensor_digests)
 
@@ -185,7 +185,7 @@ def export(
     from magnetar.manifests.checksum_lists import write_checksums
     from magnetar.manifests.writing.lfs_pointers import export_pointers
     from magnetar.pipeline.folder.named_manifest import load_named
-    from magnetar.render.manifest import draw_text
+    from magnetar.render.commands.manifest import draw_text
 
     if (form == "lfs") != (folder is not None):
         raise typer.BadParameter("--format lfs writes one pointer for each file, and needs --dir; nothing else does")

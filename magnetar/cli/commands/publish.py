@@ -46,7 +46,7 @@ def publish(
     from magnetar.manifests.signing.sign import E_MAIL_IS_PUBLISHED
     from magnetar.pipeline.publish import PublishRequest
     from magnetar.pipeline.publish import publish as make_public
-    from magnetar.render.publish import draw_published, release_page
+    from magnetar.render.commands.publish import draw_published, release_page
 
     def work(emit: "Emit") -> "Published":
         request = PublishRequest(

@@ -36,7 +36,7 @@ def repair(
     """Fetch again only the damaged pieces, or without a torrent whole files. Stopped, it goes on when run again."""
     from magnetar.pipeline.folder.release_folder import require_folder
     from magnetar.pipeline.repair import RepairRequest, repair_release
-    from magnetar.render.repair import draw_repaired
+    from magnetar.render.commands.repair import draw_repaired
 
     options = download.options()
 

@@ -24,7 +24,7 @@ def same(
     """Say whether two checkpoints hold the same tensors; if not, which differ, and how. Exit 5: they differ."""
     from magnetar.pipeline.folder.release_folder import ReleaseFolder
     from magnetar.pipeline.same import compare
-    from magnetar.render.same import draw_sameness
+    from magnetar.render.commands.same import draw_sameness
 
     def work(emit: "Emit") -> "Sameness":
         return compare(ReleaseFolder.read(first), ReleaseFolder.read(second), emit)

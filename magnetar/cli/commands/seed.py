@@ -25,7 +25,7 @@ def seed(
 ) -> None:
     """Serve folders, and print the magnet link of each; a release of the catalog has its own. Ctrl-C ends it."""
     from magnetar.pipeline.seed import seed_releases
-    from magnetar.render.seed import draw_seeding, draw_served
+    from magnetar.render.commands.seed import draw_seeding, draw_served
 
     screen = open_screen("seed", display)
 

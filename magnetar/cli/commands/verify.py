@@ -57,7 +57,7 @@ def verify(
     from magnetar.pipeline.folder.release_folder import ReleaseFolder
     from magnetar.pipeline.verify import VerifyRequest
     from magnetar.pipeline.verify import verify as verify_release
-    from magnetar.render.verify import draw_verified
+    from magnetar.render.commands.verify import draw_verified
 
     def work(emit: "Emit") -> "VerifyReport | ProvenCopy":
         request = VerifyRequest(

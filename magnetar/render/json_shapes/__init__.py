@@ -1,6 +1,6 @@
 """What ``--json`` and ``--progress json`` print: a declared shape for each, independent of the classes of the parts.
 
-One module for each command, named as the command. It has a ``RESULTS``: the shape of each result, by command::
+``commands`` has a module for each command, named as it, with its ``RESULTS``: the shape of each result, by command::
 
     shape = RESULTS["verify"]
     result = shape filled from the attributes of what the command returned

@@ -97,5 +97,5 @@ def failure(command: str, exit_code: int, *, kind: str, message: str, hint: str,
 
 def result_shape(command: str) -> Any:
     """The declared shape of the result of a command, which is named as it is typed: ``manifest show``."""
-    module = import_module(f"magnetar.render.json_shapes.{command.split()[0]}")
+    module = import_module(f"magnetar.render.json_shapes.commands.{command.split()[0]}")
     return module.RESULTS[command]

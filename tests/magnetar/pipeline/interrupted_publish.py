@@ -13,7 +13,7 @@ from magnetar.events import Event, Moved
 from magnetar.fetch.torrent.create_torrent import TorrentOptions
 from magnetar.pipeline.publish import PublishRequest, publish
 from magnetar.pipeline.publishing import describe_weights
-from magnetar.render.publish import release_page
+from magnetar.render.commands.publish import release_page
 
 
 def main(folder: str, version: Any, number: str, count: str, *more: str) -> None:

@@ -14,7 +14,7 @@ from magnetar.manifests.hashing.digests import Digest
 from magnetar.manifests.schema import Manifest, ReleaseFile
 from magnetar.manifests.signing.check import Signer
 from magnetar.pipeline.publish import Published
-from magnetar.render.publish import release_page
+from magnetar.render.commands.publish import release_page
 from magnetar.render.text import clean, markdown
 
 HOSTILE = "<script>alert(1)</script> [x](javascript:a) ![i](http://e.example) | `c` **b** www.e.example \x1b[31m a@b.c"

@@ -23,8 +23,9 @@ from magnetar.manifests.checking.ledger import Means, RowState, Subject, Verdict
 from magnetar.manifests.checking.verify_report import FileState
 from magnetar.manifests.identity.evidence import Certainty
 from magnetar.manifests.schema import Manifest
-from magnetar.render.json_shapes import base, documents, identify, progress, same, verify
-from magnetar.render.json_shapes.manifest import Manifest as ManifestShape
+from magnetar.render.json_shapes import base, documents, progress
+from magnetar.render.json_shapes.commands import identify, same, verify
+from magnetar.render.json_shapes.commands.manifest import Manifest as ManifestShape
 
 ROOT = Path(__file__).parents[4]
 EXPORTED: dict[str, Any] = runpy.run_path(str(ROOT / "docs" / "export_schema.py"))

@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import Field
 
 from magnetar.render.json_shapes.base import Printed, Shape
-from magnetar.render.json_shapes.fetch import Torrent
+from magnetar.render.json_shapes.commands.fetch import Torrent
 
 
 class Seeding(Shape):

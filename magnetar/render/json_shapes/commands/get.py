@@ -5,10 +5,10 @@ from typing import Any
 from pydantic import Field
 
 from magnetar.render.json_shapes.base import OutcomeWord, Shape, Text
-from magnetar.render.json_shapes.boot import Booted
-from magnetar.render.json_shapes.convert import Converted
-from magnetar.render.json_shapes.fetch import Fetched
-from magnetar.render.json_shapes.verify import VerifiedFiles
+from magnetar.render.json_shapes.commands.boot import Booted
+from magnetar.render.json_shapes.commands.convert import Converted
+from magnetar.render.json_shapes.commands.fetch import Fetched
+from magnetar.render.json_shapes.commands.verify import VerifiedFiles
 
 
 class Step(Shape):

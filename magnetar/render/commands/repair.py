@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 
+from magnetar.render.commands.verify import draw_damage
 from magnetar.render.text import BAD, GOOD, UNSURE, binary, clock, note, several, verdict
-from magnetar.render.verify import draw_damage
 
 if TYPE_CHECKING:
     from magnetar.pipeline.repair import RepairedRelease, ReplacedRelease

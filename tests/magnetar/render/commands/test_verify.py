@@ -6,7 +6,7 @@ from rich.console import Console
 
 from magnetar.manifests.checking.ledger import Voucher
 from magnetar.manifests.checking.verify_report import VerifyReport
-from magnetar.render.verify import draw_report
+from magnetar.render.commands.verify import draw_report
 from tests.effort import measured_effort
 
 

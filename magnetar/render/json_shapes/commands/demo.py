@@ -3,7 +3,7 @@
 from typing import Any
 
 from magnetar.render.json_shapes.base import Shape, Text
-from magnetar.render.json_shapes.get import Got
+from magnetar.render.json_shapes.commands.get import Got
 
 
 class Demonstrated(Shape):

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from magnetar.render.json_shapes.base import Shape, Text
-from magnetar.render.json_shapes.manifest import Manifest
+from magnetar.render.json_shapes.commands.manifest import Manifest
 
 
 class Signer(Shape):

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import AliasPath, Field
 
 from magnetar.render.json_shapes.base import OutcomeWord, Shape, Text
-from magnetar.render.json_shapes.verify import DamagedFile
+from magnetar.render.json_shapes.commands.verify import DamagedFile
 
 
 class RepairedPieces(Shape):

@@ -8,9 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from magnetar.findings import Outcome
-from magnetar.render.boot import draw_boot
+from magnetar.render.commands.boot import draw_boot
+from magnetar.render.commands.verify import draw_report
 from magnetar.render.text import BAD, GOOD, UNSURE, clock, foreign, new_table, note, verdict
-from magnetar.render.verify import draw_report
 
 if TYPE_CHECKING:
     from magnetar.pipeline.get import Got, StepDone

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from magnetar.render.get import conclude, draw_steps_and_faults
+from magnetar.render.commands.get import conclude, draw_steps_and_faults
 from magnetar.render.text import Hanging, clean
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from magnetar.render.manifest import draw_manifest
+from magnetar.render.commands.manifest import draw_manifest
 from magnetar.render.text import GOOD, UNSURE, count, foreign, new_table, note, verdict
 
 if TYPE_CHECKING:
